@@ -1,0 +1,53 @@
+# The one place for commands. Everything runs in $(VENV), made on first use from the locked versions in tests/constraints.txt.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench check docs smoke lock venv clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+
+demo: $(READY) ## a daemon and renderers in processes of their own show each verb
+	@$(PY) docs/examples/demo.py
+
+test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
+	@$(PY) -m pytest $(ARGS)
+
+bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
+	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+check: $(READY) ## lint, format, types, layout, contract rules, docs
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy --strict
+	@$(PY) -m tests.checks
+
+docs: $(READY) ## every link and anchor of the docs resolves, every snippet compiles
+	@$(PY) -m tests.checks docs
+
+smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13" picks some
+	@$(PY) -m tests.checks.smoke $(PYTHONS)
+
+lock: ## resolve all packages anew and write their versions to tests/constraints.txt
+	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test]'
+	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
+
+venv: $(READY) ## only make the environment
+
+clean: ## remove environments and caches
+	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+
+$(READY): pyproject.toml tests/constraints.txt
+	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation -e '.[test]'
+	@touch $@

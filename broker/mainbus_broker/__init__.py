@@ -1,0 +1,22 @@
+"""The main process of mainbus: a broker to embed, and its daemon."""
+
+from mainbus_broker.broker import Broker, Spawned
+from mainbus_broker.config import Config, Limits
+from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
+from mainbus_broker.ipc_main import IpcMain
+from mainbus_broker.listeners import Process
+from mainbus_broker.web_contents import WebContents, WebContentsRegistry, WebFrameMain
+
+__all__ = [
+    "Broker",
+    "Config",
+    "IpcMain",
+    "IpcMainEvent",
+    "IpcMainInvokeEvent",
+    "Limits",
+    "Process",
+    "Spawned",
+    "WebContents",
+    "WebContentsRegistry",
+    "WebFrameMain",
+]

@@ -1,0 +1,116 @@
+"""A connection before its handshake: who is it, and is it a renderer or a lane?"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+from typing import TYPE_CHECKING, cast
+
+from mainbus.errors import ConnectRefused, MainbusError, RemoteProtocolError
+from mainbus.wire.connection import Connection
+from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, pack, unpack
+from mainbus.wire.packets import Kind
+from mainbus.wire.states import Role
+from mainbus_broker.lane_end import LaneEnd
+from mainbus_broker.listeners import Process, identify, same_user
+
+if TYPE_CHECKING:
+    from mainbus_broker.hub import Hub
+
+log = logging.getLogger("mainbus.broker")
+
+
+class Entrance(asyncio.Protocol):
+    """The protocol of a connection until its first packet is whole; then a `Peer` or `LaneEnd` takes over."""
+
+    __slots__ = ("_hub", "_process", "_timer", "_transport", "_wire")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._wire = Connection(Role.BROKER, hub.config.limits.message)
+        self._transport: asyncio.Transport
+        self._process: Process
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask the kernel who it is; only the same user may speak at all."""
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._process = identify(transport)
+        self._hub.entering.add(self)
+        if not same_user(self._process):
+            self._refuse(ConnectRefused("this broker", f"it serves its own user only, not uid {self._process.uid}"))
+            return
+        timeout = self._hub.config.limits.handshake_timeout
+        self._timer = self._hub.loop.call_later(timeout, self._too_late)
+
+    def data_received(self, data: bytes) -> None:
+        """Read the first packet, and hand over."""
+        if self._transport.is_closing():
+            return
+        self._wire.feed(data)
+        for head, buffer, at in self._wire.packets(1):
+            message = self._wire.message(head, buffer, at)
+            assert message is not None
+            try:
+                if message[0] == Kind.HELLO:
+                    self._admit(unpack(Hello, message[8]))
+                else:
+                    self._admit_lane(unpack(LaneHello, message[8]))
+            except MainbusError as error:
+                self._refuse(error)
+            return
+        if self._wire.failure is not None:
+            self._refuse(self._wire.failure)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._leave()
+
+    def close(self) -> None:
+        """End it: the broker stops."""
+        self._leave()
+        self._transport.abort()
+
+    # Private
+
+    def _leave(self) -> None:
+        self._hub.entering.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _admit(self, hello: Hello) -> None:
+        if self._hub.stopping:
+            raise ConnectRefused("this broker", "it is stopping")
+        peer = self._hub.welcome(hello, self._process, self._wire, self._transport)
+        self._leave()
+        self._transport.set_protocol(peer)
+        peer.start()
+
+    def _admit_lane(self, hello: LaneHello) -> None:
+        peer = self._hub.renderers.ids.get(hello.id)
+        ours = peer is not None and (peer.process.pid, peer.process.uid) == (self._process.pid, self._process.uid)
+        if peer is None or not ours or not hmac.compare_digest(peer.lane_nonce, hello.nonce):
+            raise ConnectRefused("this broker", "no renderer of this process has that lane")
+        peer.lane_nonce = secrets.token_bytes(len(peer.lane_nonce))
+        if peer.lane is not None:
+            peer.lane.close()
+        self._transport.write(pack(LaneWelcome(nonce=peer.lane_nonce)))
+        peer.lane = LaneEnd(self._hub, peer, self._wire, self._transport)
+        self._leave()
+        self._transport.set_protocol(peer.lane)
+        peer.lane.start()
+
+    def _refuse(self, error: MainbusError) -> None:
+        level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
+        log.log(level, "refused a connection of pid %d: %s", self._process.pid, error)
+        self._hub.counters["refused"] += 1
+        self._transport.write(self._hub.refusal(error))
+        self._transport.close()
+
+    def _too_late(self) -> None:
+        timeout = self._hub.config.limits.handshake_timeout
+        self._refuse(ConnectRefused("this broker", f"no hello in {timeout:g} s"))

@@ -1,0 +1,183 @@
+"""What the parts of one broker share: its registries, and what happens when a renderer comes or goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mainbus.errors import ConnectRefused, MainbusError, NameTaken, ReplyNeverSent
+from mainbus.lane_threads import BROKER_THREADS
+from mainbus.ownership import Owner
+from mainbus.wire import clone
+from mainbus.wire.connection import Connection
+from mainbus.wire.messages import Hello, Welcome, WireLimits, pack
+from mainbus.wire.packets import MAIN, Kind, build
+from mainbus_broker.config import Config
+from mainbus_broker.flow import Flow
+from mainbus_broker.ipc_main import IpcMain
+from mainbus_broker.listeners import Process
+from mainbus_broker.main_process import MainProcess
+from mainbus_broker.peer import Peer
+from mainbus_broker.renderers import Renderers
+from mainbus_broker.replies import Replies
+from mainbus_broker.router import Router
+from mainbus_broker.tokens import Tokens
+from mainbus_broker.web_contents import WebContents, WebContentsRegistry
+
+if TYPE_CHECKING:
+    from mainbus_broker.entrance import Entrance
+
+_SECRET: Final = 16
+
+log = logging.getLogger("mainbus.broker")
+
+
+class Hub:
+    """One broker without its sockets.
+
+    Args:
+        ipc_main: The listeners and handlers of the main process.
+        config: Limits and times.
+        emit: Called with a broker event and its arguments.
+    """
+
+    def __init__(self, ipc_main: IpcMain, config: Config, emit: Callable[..., object]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.config = config
+        self.emit = emit
+        self.instance = secrets.token_bytes(_SECRET)
+        """Tells this broker from another one at the same address."""
+        self.renderers = Renderers()
+        self.entering: set[Entrance] = set()
+        """Connections before their handshake."""
+        self.stopping = False
+        self.tokens = Tokens()
+        self.web_contents = WebContentsRegistry(self)
+        self.flow = Flow(self)
+        self.replies = Replies(self.loop)
+        self.main = MainProcess(self, ipc_main)
+        self.router = Router(self)
+        self.counters: Counter[str] = Counter()
+        self.owner = Owner("this broker")
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    # Public
+
+    def start(self) -> None:
+        """Watch for renderers that stall."""
+        BROKER_THREADS[self.instance] = threading.get_ident()
+        self._watch()
+
+    def stop(self) -> None:
+        """End the watch. Every renderer must be gone."""
+        BROKER_THREADS.pop(self.instance, None)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        assert not self.renderers and not self.replies, "a registry is not empty at the end"
+
+    def welcome(self, hello: Hello, process: Process, wire: Connection, transport: asyncio.Transport) -> Peer:
+        """Admit a renderer, or raise why not.
+
+        Raises:
+            NameTaken: Another renderer has the name.
+            ConnectRefused: The token is not one that was given out, or was used before.
+        """
+        name, role = hello.name, None
+        if hello.token is not None:
+            name, role = self.tokens.redeem(hello.token, name)
+        if name is not None and not 1 <= len(name.encode("utf-8", "surrogatepass")) <= 255:
+            raise ConnectRefused("this broker", "a name has 1 to 255 bytes of UTF-8")
+        former = self.renderers.by_secret(hello.session) if hello.instance == self.instance else None
+        if former is not None:
+            role = former.role
+            former.close("replaced by a reconnect")
+        if name is not None and name in self.renderers.names:
+            raise NameTaken(name)
+        limits = self.config.limits
+        peer = Peer(self, self.renderers.next_id(), name, process, wire, transport)
+        peer.role = role
+        peer.secret = secrets.token_bytes(_SECRET)
+        peer.lane_nonce = secrets.token_bytes(_SECRET)
+        peer.progress = (0, self.loop.time())
+        self.renderers.add(peer)
+        wire.sent(Kind.WELCOME)
+        transport.write(
+            pack(
+                Welcome(
+                    id=peer.id,
+                    session=peer.secret,
+                    instance=self.instance,
+                    lane=peer.lane_nonce,
+                    name=name,
+                    credit=limits.running,
+                    limits=WireLimits(message=limits.message, depth=limits.depth, pending=limits.pending),
+                )
+            )
+        )
+        peer.contents = WebContents(self, peer)
+        self.web_contents.add(peer.contents)
+        self.counters["connections"] += 1
+        log.info("%s connected", peer.label)
+        if hello.token is not None:
+            self.tokens.connected(hello.token, peer.contents)
+        self.emit("web-contents-created", peer.contents)
+        for watcher in self.renderers.watchers:
+            if watcher is not peer:
+                watcher.outbox.put(build(Kind.JOINED, peer.id, name=peer.name_raw))
+        return peer
+
+    def gone(self, peer: Peer, *, clean: bool) -> None:
+        """Let everybody know that a renderer is gone, once. `clean`: it has received all that was sent to it."""
+        self.renderers.remove(peer)
+        self._end_calls(peer)
+        self.router.forget(peer)
+        self.flow.forget(peer)
+        self.main.forget(peer)
+        if peer.has_calls:
+            peer.calls.fail_all(lambda reply: ReplyNeverSent(reply.channel))
+        for partner in peer.partners:
+            partner.partners.discard(peer)
+        for partner in peer.oneway:
+            partner.oneway.discard(peer)
+            if not clean:
+                partner.outbox.put(build(Kind.GAP, peer.id))
+        peer.partners.clear()
+        peer.oneway.clear()
+        if peer.lane is not None:
+            peer.lane.close()
+        for watcher in self.renderers.watchers:
+            watcher.outbox.put(build(Kind.LEFT, peer.id, name=peer.name_raw))
+        self.web_contents.remove(peer.contents)
+        peer.contents.destroyed()
+
+    def close_slow(self, contents: WebContents) -> None:
+        """Close a renderer that does not keep up."""
+        peer = self.renderers.ids[contents.id]
+        self.counters["slow_consumers"] += 1
+        self.emit("slow-consumer", contents)
+        peer.close(f"slow consumer, with {contents.queued} bytes waiting", blame=True)
+
+    # Private
+
+    def _end_calls(self, peer: Peer) -> None:
+        asked, serving = self.replies.forget(peer)
+        for request, callee in asked:
+            callee.outbox.put(build(Kind.CANCEL, peer.id, request))
+        for request, caller in serving:
+            body = clone.encode("")
+            caller.outbox.put(build(Kind.ERROR, MAIN, request, value=ReplyNeverSent.wire_code, body=body))
+
+    def _watch(self) -> None:
+        for peer in self.flow.stalled():
+            self.close_slow(peer.contents)
+        self._watchdog = self.loop.call_later(self.config.limits.stall_timeout / 4, self._watch)
+
+    @staticmethod
+    def refusal(error: MainbusError) -> bytes:
+        """Return the packet that refuses a connection."""
+        return build(Kind.REFUSED, MAIN, value=error.wire_code, body=clone.encode(str(error)))

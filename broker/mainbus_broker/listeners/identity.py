@@ -1,0 +1,85 @@
+"""Who is at the other end of a connection, as the kernel says."""
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+
+from mainbus.transports.memory_transport import MemoryTransport
+
+__all__ = ["Process", "identify", "peer_of", "same_user"]
+
+# struct ucred: pid, uid, gid.
+_UCRED = struct.Struct("iII")
+# struct xucred: version, uid, number of groups, the groups; the first one is the effective one.
+_XUCRED = struct.Struct("IIh2xI60x")
+# <sys/un.h>; Python names none of them.
+_SOL_LOCAL = 0
+_LOCAL_PEERCRED = 1
+_LOCAL_PEERPID = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The process at the other end when it connected.
+
+    Attributes:
+        pid: its process ID; 0 if the system does not say.
+        uid: its effective user; None if the system does not say.
+        gid: its effective group; None if the system does not say.
+    """
+
+    pid: int
+    uid: int | None
+    gid: int | None
+
+    @property
+    def executable(self) -> str | None:
+        """The program's path, or None. It informs and never decides: the process may run another one by now."""
+        try:
+            return os.readlink(f"/proc/{self.pid}/exe")
+        except OSError:
+            # Gone, another user's, or a system without /proc.
+            return None
+
+
+def identify(transport: asyncio.BaseTransport) -> Process:
+    """Ask the kernel who is at the other end of a transport."""
+    if isinstance(transport, MemoryTransport):
+        return _ourselves()
+    return peer_of(transport.get_extra_info("socket"))
+
+
+def same_user(process: Process) -> bool:
+    """Say whether a process runs as the user that this one runs as; False if the system does not say."""
+    return process.uid is not None and process.uid == _ourselves().uid
+
+
+def peer_of(sock: socket.socket) -> Process:
+    """Ask the kernel who is at the other end of a connected socket."""
+    if sys.platform == "linux":
+        return _linux(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    elif sys.platform == "darwin":
+        return _darwin(
+            sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size), sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
+        )
+    else:
+        return Process(0, None, None)
+
+
+def _linux(credentials: bytes) -> Process:
+    return Process(*_UCRED.unpack(credentials))
+
+
+def _darwin(credentials: bytes, pid: int) -> Process:
+    _, uid, _, gid = _XUCRED.unpack(credentials)
+    return Process(pid, uid, gid)
+
+
+def _ourselves() -> Process:
+    if sys.platform == "win32":
+        return Process(os.getpid(), None, None)
+    else:
+        return Process(os.getpid(), os.geteuid(), os.getegid())

@@ -1,0 +1,257 @@
+"""What arrives for the main process: finds its listeners and handlers and runs them in order, renderer by renderer."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mainbus.answers import Answers
+from mainbus.answers import message as packets_of
+from mainbus.channels import Target
+from mainbus.deadlines import Deadlines
+from mainbus.dispatch import Dispatch
+from mainbus.errors import (
+    BadMessage,
+    LimitExceeded,
+    MainbusError,
+    NoHandlerError,
+    ReplyNeverSent,
+    TooManyRequests,
+)
+from mainbus.wire import clone
+from mainbus.wire.connection import Message
+from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
+from mainbus_broker.ipc_main import IpcMain
+from mainbus_broker.peer import Peer
+from mainbus_broker.queries import answer_query
+
+if TYPE_CHECKING:
+    from mainbus_broker.hub import Hub
+    from mainbus_broker.lane_end import LaneEnd
+
+_OVERHEAD: Final = 64
+
+log = logging.getLogger("mainbus.broker")
+
+
+class MainProcess:
+    """The receiving half of the main process.
+
+    Args:
+        hub: The broker.
+        ipc_main: What is listened to and handled for every renderer.
+    """
+
+    def __init__(self, hub: Hub, ipc_main: IpcMain) -> None:
+        config = hub.config
+        self.ipc_main = ipc_main
+        self.draining = False
+        """Whether no handler may start any more."""
+        self._hub = hub
+        self._depth = config.limits.depth
+        self._answers = Answers(config.limits.message, config.limits.depth, config.tracebacks)
+        self._deadlines: Deadlines[tuple[Peer, int]] = Deadlines(hub.loop, self._runs, self._expire)
+        self.dispatch = Dispatch(
+            hub.loop,
+            answer=self._answer,
+            raised=self._raised,
+            refuse=self._refuse,
+            report=self._report,
+            cancel_grace=config.cancel_grace,
+        )
+        self._start: dict[int, Callable[[Peer, Message], bool]] = {
+            Kind.SEND: self._start_message,
+            Kind.POST: self._start_message,
+            Kind.INVOKE: self._start_invoke,
+            Kind.RESULT: self._settle,
+            Kind.ERROR: self._settle,
+            Kind.QUERY: self._start_query,
+        }
+
+    # Public
+
+    def accept(self, peer: Peer, message: Message) -> None:
+        """Start what a renderer has sent to the main process when its turn has come."""
+        inbox = peer.inbox
+        kind = message[0]
+        start = self._start[kind]
+        if inbox.clear or (kind in (Kind.RESULT, Kind.ERROR) and not inbox.waiting):
+            start(peer, message)
+            return
+        self._wait(peer, partial(start, peer, message), message)
+
+    def sync(self, peer: Peer, message: Message, lane: LaneEnd) -> None:
+        """Start a `send_sync`, in its place, when its turn has come."""
+        if peer.inbox.clear:
+            self._start_sync(peer, message, lane)
+        else:
+            self._wait(peer, partial(self._start_sync, peer, message, lane), message)
+
+    def cancel(self, peer: Peer, request: int) -> None:
+        """Cancel a handler that runs, or waits to."""
+        self.dispatch.cancel(peer.inbox, request)
+
+    def forget(self, peer: Peer) -> None:
+        """Cancel what a renderer that is gone has running here."""
+        self.dispatch.cancel_all(peer.inbox)
+
+    def abandon(self, peer: Peer) -> None:
+        """Answer what a renderer has asked and will get no answer to: the broker stops."""
+        for request, running in list(peer.inbox.handlers.items()):
+            self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
+
+    def bad_message(self, peer: Peer, channel: str) -> None:
+        """Count a body that did not decode against its sender, and close it at the limit."""
+        peer.bad_messages += 1
+        self._hub.counters["bad_messages"] += 1
+        self._hub.emit("message-error", peer.contents, channel)
+        if peer.bad_messages >= self._hub.config.limits.max_bad_messages and not peer.closing:
+            peer.close(f"sent a body on channel {channel!r} that does not decode", blame=True)
+
+    # Private
+
+    def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD)
+        if message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
+            self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
+
+    def _listeners(self, peer: Peer, channel: str) -> tuple[Target, ...]:
+        targets = self.ipc_main.listeners(channel)
+        scoped = peer.contents.registries()
+        if scoped:
+            return (*(target for ipc in scoped for target in ipc.listeners(channel)), *targets)
+        return targets
+
+    def _handler(self, peer: Peer, channel: str) -> Target | None:
+        for ipc in peer.contents.registries():
+            target = ipc.handler(channel)
+            if target is not None:
+                return target
+        return self.ipc_main.handler(channel)
+
+    def _start_message(self, peer: Peer, message: Message) -> bool:
+        channel = message[7]
+        contents = peer.contents
+        targets = self._listeners(peer, channel)
+        args = self._decode(peer, message)
+        if args is None:
+            return True
+        event = IpcMainEvent(channel, contents, contents.main_frame)
+        contents.emit("ipc-message", event, channel, *args)
+        return self.dispatch.listeners(peer.inbox, event, args, targets)
+
+    def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd) -> bool:
+        _, _, _, request, _, value, _, channel, _ = message
+        contents = peer.contents
+        targets = self._listeners(peer, channel)
+        args = self._decode(peer, message)
+        if args is None:
+            lane.answer(request, self._answers.refused(BadMessage(f"the arguments of {channel!r} do not decode")))
+            return True
+        never = partial(lane.answer, request, self._answers.refused(ReplyNeverSent(channel)))
+        reply = SyncReply(
+            self._hub.loop, lambda value: lane.answer(request, self._answers.result(value)), never
+        )
+        event = IpcMainEvent(channel, contents, contents.main_frame, reply)
+        # The event must not outlive its listeners because of us, so only the reply is told of the time limit.
+        limit = self._hub.config.sync_reply_timeout
+        lane.limit(request, min(limit, value / 1000) if value else limit, never)
+        contents.emit("ipc-message-sync", event, channel, *args)
+        return self.dispatch.listeners(peer.inbox, event, args, targets)
+
+    def _start_invoke(self, peer: Peer, message: Message) -> bool:
+        _, _, _, request, _, value, _, channel, _ = message
+        contents, inbox = peer.contents, peer.inbox
+        deadline = self._hub.loop.time() + value / 1000 if value else None
+        event = IpcMainInvokeEvent(channel, contents, contents.main_frame, request, deadline)
+        if inbox.was_cancelled(request):
+            self._raised(event, CancelledError())
+            return True
+        target = self._handler(peer, channel)
+        if target is None:
+            self._refuse(event, NoHandlerError(channel))
+        elif len(inbox.handlers) >= self._hub.config.limits.running:
+            self._refuse(event, TooManyRequests(self._hub.config.limits.running))
+        elif request in inbox.handlers:
+            peer.close(f"request {request} is pending already", blame=True)
+        elif self.draining:
+            self._refuse(event, ReplyNeverSent(channel))
+        elif (args := self._decode(peer, message)) is None:
+            self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
+        else:
+            started = self.dispatch.handler(inbox, event, args, target)
+            if value and request in inbox.handlers:
+                self._deadlines.add(value / 1000, (peer, request))
+            return started
+        return True
+
+    def _start_query(self, peer: Peer, message: Message) -> bool:
+        outcome = answer_query(self._hub, peer, message[7], self._answers)
+        self._put(peer, message[3], outcome)
+        return True
+
+    def _settle(self, peer: Peer, message: Message) -> bool:
+        kind, _, _, request, _, value, _, _, body = message
+        if peer.has_calls:
+            if kind == Kind.RESULT:
+                fault = peer.calls.result(request, body, self._depth)
+            else:
+                fault = peer.calls.error(request, value, body, self._depth)
+            peer.inbox.hold_for_awaiter()
+            if fault is not None:
+                self._blame(peer, message[7], fault)
+        return True
+
+    def _decode(self, peer: Peer, message: Message) -> Sequence[object] | None:
+        try:
+            args = clone.decode(message[8], max_depth=self._depth)
+            if isinstance(args, list):
+                return args
+            raise BadMessage(f"the body of a message is a list of arguments, not {type(args).__name__}")
+        except (BadMessage, LimitExceeded) as fault:
+            self._blame(peer, message[7], fault)
+            return None
+
+    def _blame(self, peer: Peer, channel: str, fault: Exception) -> None:
+        log.warning("a body from %s on channel %r does not decode: %s", peer.label, channel, fault)
+        # After the answer to it has been queued: closing lets what is queued leave.
+        self._hub.loop.call_soon(self.bad_message, peer, channel)
+
+    def _runs(self, key: tuple[Peer, int]) -> bool:
+        peer, request = key
+        return request in peer.inbox.handlers
+
+    def _expire(self, key: tuple[Peer, int]) -> None:
+        peer, request = key
+        self.dispatch.cancel(peer.inbox, request)
+
+    # Callbacks of the dispatch
+
+    def _answer(self, event: IpcMainInvokeEvent, value: object) -> None:
+        self._reply(event, self._answers.result(value))
+
+    def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
+        self._reply(event, self._answers.raised(event.channel, error))
+
+    def _refuse(self, event: IpcMainInvokeEvent, error: MainbusError) -> None:
+        self._reply(event, self._answers.refused(error))
+
+    def _reply(self, event: IpcMainInvokeEvent, outcome: tuple[Kind, int, bytes]) -> None:
+        # Looked up by the fixed id: the renderer may be gone, and then nobody waits.
+        peer = self._hub.renderers.ids.get(event.sender.id)
+        if peer is not None:
+            self._put(peer, event.request_id, outcome)
+
+    def _put(self, peer: Peer, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+        kind, value, body = outcome
+        peer.route.reply(packets_of(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+
+    def _report(self, error: Exception, event: IpcMainEvent) -> None:
+        log.error(
+            "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
+        )
+        self._hub.emit("listener-error", error, event.channel, event.sender)

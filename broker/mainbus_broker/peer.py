@@ -1,0 +1,237 @@
+"""One renderer's connection: what it has sent and not been served, what waits for it, and what it owes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from mainbus.calls import Calls
+from mainbus.inbox import Inbox
+from mainbus.outbox import Outbox
+from mainbus.routes import Route
+from mainbus.wire.connection import Connection
+from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
+from mainbus_broker.listeners import Process
+
+if TYPE_CHECKING:
+    from mainbus.reply import Reply
+    from mainbus_broker.flow import Pause
+    from mainbus_broker.hub import Hub
+    from mainbus_broker.lane_end import LaneEnd
+    from mainbus_broker.web_contents import WebContents
+
+TURN_PACKETS: Final = 128
+TURN_BYTES: Final = 64 * 1024
+"""What one peer may have served in one turn of the loop, so that none starves another."""
+
+log = logging.getLogger("mainbus.broker")
+
+
+class Peer(asyncio.Protocol):
+    """A welcomed renderer, from the broker's side.
+
+    Registries hold what concerns several peers; a peer holds what dies with its own connection. What most renderers
+    never need is None until it is.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_hub",
+        "_reading",
+        "_scheduled",
+        "bad_messages",
+        "broadcast_to",
+        "closing",
+        "contents",
+        "id",
+        "inbox",
+        "joined",
+        "lane",
+        "lane_nonce",
+        "name",
+        "name_raw",
+        "oneway",
+        "outbox",
+        "partners",
+        "pausing",
+        "process",
+        "progress",
+        "role",
+        "route",
+        "secret",
+        "streams",
+        "transport",
+        "watching",
+        "wire",
+    )
+
+    def __init__(
+        self, hub: Hub, peer_id: int, name: str | None, process: Process, wire: Connection, transport: asyncio.Transport
+    ) -> None:
+        limits = hub.config.limits
+        self.id = peer_id
+        self.name = name
+        self.name_raw = name.encode() if name else b""
+        self.role: str | None = None
+        self.process = process
+        self.wire = wire
+        self.transport = transport
+        self.secret = b""
+        """With it a new connection can continue this one's session."""
+        self.lane_nonce = b""
+        self.lane: LaneEnd | None = None
+        self.contents: WebContents
+        self.joined = hub.loop.time()
+        self.outbox = Outbox(hub.loop, limits.pending)
+        self.route = Route(self.outbox, limits.running)
+        """What the main process has for this renderer."""
+        self.inbox = Inbox(hub.loop, limits.running, self._on_low)
+        """What this renderer has for the main process."""
+        self.partners: set[Peer] = set()
+        """Renderers that it has exchanged anything with."""
+        self.oneway: set[Peer] = set()
+        """Those of them that could miss a message if it dies."""
+        self.streams: dict[tuple[int, bytes, int], Peer | None] | None = None
+        """Where the rest of a large message goes, by what its fragments are addressed to; None: nowhere."""
+        self.broadcast_to: list[Peer] | None = None
+        """Who gets the rest of a large broadcast."""
+        self.pausing: dict[int, Pause] | None = None
+        """Those who were asked to send it nothing for now, by id."""
+        self.watching = False
+        self.bad_messages = 0
+        self.progress = (0, 0.0)
+        """Bytes that it had read when it was last seen to read, and when that was."""
+        self.closing = False
+        self._hub = hub
+        self._calls: Calls | None = None
+        self._reading = True
+        self._scheduled = False
+
+    # Public
+
+    def start(self) -> None:
+        """Let what is queued leave; whatever has arrived behind the hello is served in the next turn."""
+        self.outbox.attach(self.transport)
+        # The welcome was the first.
+        self.outbox.written = 1
+        self._schedule()
+
+    @property
+    def label(self) -> str:
+        """The peer as the log names it."""
+        name = f" ({self.name})" if self.name else ""
+        return f"renderer {self.id}{name} pid {self.process.pid}"
+
+    @property
+    def calls(self) -> Calls:
+        """What the main process has invoked there and awaits."""
+        if self._calls is None:
+            self._calls = Calls(self._hub.loop, self._cancel)
+        return self._calls
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether `calls` was ever needed."""
+        return self._calls is not None
+
+    def put_credit(self, credit: int) -> None:
+        """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
+        self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
+
+    def close(self, reason: str, *, blame: bool = False) -> None:
+        """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it.
+
+        Args:
+            reason: For the renderer's "disconnected" event, and for the log.
+            blame: Whether the renderer is at fault; logged as a warning then.
+        """
+        if self.closing:
+            return
+        self.closing = True
+        log.log(logging.WARNING if blame else logging.INFO, "closing %s: %s", self.label, reason)
+        self.outbox.put(build(Kind.GOODBYE, MAIN, body=reason.encode()))
+        self.outbox.flush()
+        self._hub.gone(self, clean=False)
+        if blame or not self.outbox.idle:
+            # It may never read again: what the kernel has not taken is given up.
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def leave(self, received: int) -> None:
+        """Answer a goodbye. `received`: the packets that the renderer has had, to tell whether it missed any."""
+        self.closing = True
+        clean = self.outbox.idle and received == self.outbox.written & MAX_U32
+        log.info("%s said goodbye", self.label)
+        self._hub.gone(self, clean=clean)
+        self.outbox.put(build(Kind.GOODBYE, MAIN))
+        self.outbox.flush()
+        self.transport.close()
+
+    # Callbacks
+
+    def data_received(self, data: bytes) -> None:
+        """Serve what has arrived, as much as one turn allows."""
+        self.wire.feed(data)
+        if not self._scheduled:
+            self._turn()
+
+    def eof_received(self) -> bool:
+        """Close: nothing can be answered to a renderer that has shut down its half."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody concerned."""
+        if not self.closing:
+            self.closing = True
+            log.info("%s is gone%s", self.label, f": {exc}" if exc else "")
+            self._hub.gone(self, clean=False)
+        self.outbox.detach()
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self.outbox.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self.outbox.resume_writing()
+
+    # Private
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._hub.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._scheduled = False
+        self._turn()
+
+    def _turn(self) -> None:
+        wire = self.wire
+        serve = self._hub.router.serve
+        for head, data, at in wire.packets(TURN_PACKETS, TURN_BYTES):
+            serve(self, head, data, at)
+            if self.closing:
+                return
+        if wire.failure is not None:
+            self.close(str(wire.failure), blame=True)
+            return
+        if self.lane is not None:
+            self.lane.main_has_received()
+        if wire.backlog:
+            if self._reading:
+                self._reading = False
+                self.transport.pause_reading()
+            self._schedule()
+        elif not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+
+    def _on_low(self) -> None:
+        if self.inbox.size < self._hub.config.limits.low:
+            self._hub.flow.main_takes(self)
+
+    def _cancel(self, reply: Reply) -> None:
+        self.outbox.put(build(Kind.CANCEL, MAIN, reply.request))

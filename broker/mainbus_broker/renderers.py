@@ -1,0 +1,56 @@
+"""The renderers that are connected, by id, name and secret. An id is never used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mainbus_broker.peer import Peer
+
+
+class Renderers:
+    """A registry; whoever removes a peer removes all that leads to it."""
+
+    __slots__ = ("_last", "_secrets", "ids", "names", "names_raw", "watchers")
+
+    def __init__(self) -> None:
+        self.ids: dict[int, Peer] = {}
+        self.names: dict[str, Peer] = {}
+        self.names_raw: dict[bytes, Peer] = {}
+        """The same by UTF-8, as packets have it."""
+        self.watchers: set[Peer] = set()
+        """Those that want to know who joins and leaves."""
+        self._secrets: dict[bytes, Peer] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self.ids.values()))
+
+    def next_id(self) -> int:
+        """Return an id that no renderer of this broker ever had."""
+        self._last += 1
+        return self._last
+
+    def add(self, peer: Peer) -> None:
+        """Make a peer known."""
+        self.ids[peer.id] = peer
+        self._secrets[peer.secret] = peer
+        if peer.name is not None:
+            self.names[peer.name] = peer
+            self.names_raw[peer.name_raw] = peer
+
+    def remove(self, peer: Peer) -> None:
+        """Forget a peer."""
+        del self.ids[peer.id]
+        del self._secrets[peer.secret]
+        self.watchers.discard(peer)
+        if peer.name is not None:
+            del self.names[peer.name]
+            del self.names_raw[peer.name_raw]
+
+    def by_secret(self, secret: bytes | None) -> Peer | None:
+        """Return the peer whose session has this secret."""
+        # Looked up, not compared: a dict tells a guesser nothing about 16 random bytes.
+        return self._secrets.get(secret) if secret is not None else None

@@ -1,0 +1,77 @@
+"""Invokes that were forwarded from renderer to renderer and have no answer yet, with their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mainbus.deadlines import Deadlines
+from mainbus.wire.packets import Kind, build
+from mainbus_broker.peer import Peer
+
+
+class Replies:
+    """Who owes whom an answer. An entry ends with the answer, or with one of its two renderers."""
+
+    __slots__ = ("_asked", "_deadlines", "_serving")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asked: dict[Peer, dict[int, Peer]] = {}
+        self._serving: dict[Peer, set[tuple[Peer, int]]] = {}
+        self._deadlines: Deadlines[tuple[Peer, int]] = Deadlines(loop, self._waits, self._expire)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._asked.values()))
+
+    def add(self, caller: Peer, request: int, callee: Peer, timeout: int) -> bool:
+        """Note a request; False if the caller used its number already. `timeout` in milliseconds, 0 for none."""
+        asked = self._asked.get(caller)
+        if asked is None:
+            asked = self._asked[caller] = {}
+        if request in asked:
+            return False
+        asked[request] = callee
+        serving = self._serving.get(callee)
+        if serving is None:
+            serving = self._serving[callee] = set()
+        serving.add((caller, request))
+        if timeout:
+            self._deadlines.add(timeout / 1000, (caller, request))
+        return True
+
+    def pending(self, caller: Peer) -> int:
+        """Return how many requests of a renderer are unanswered."""
+        asked = self._asked.get(caller)
+        return len(asked) if asked else 0
+
+    def callee(self, caller: Peer, request: int) -> Peer | None:
+        """Return who is to answer a request, if anybody is."""
+        asked = self._asked.get(caller)
+        return asked.get(request) if asked else None
+
+    def claim(self, caller: Peer, request: int, callee: Peer) -> bool:
+        """End a request with the answer of `callee`; False if it is not its to answer."""
+        asked = self._asked.get(caller)
+        if not asked or asked.get(request) is not callee:
+            return False
+        del asked[request]
+        self._serving[callee].discard((caller, request))
+        return True
+
+    def forget(self, peer: Peer) -> tuple[list[tuple[int, Peer]], list[tuple[int, Peer]]]:
+        """Drop what a renderer that is gone asked and owed; returns (request, callee) and (request, caller)."""
+        asked = list(self._asked.pop(peer, {}).items())
+        for request, callee in asked:
+            self._serving[callee].discard((peer, request))
+        serving = [(request, caller) for caller, request in self._serving.pop(peer, ())]
+        for request, caller in serving:
+            self._asked[caller].pop(request, None)
+        return [(request, callee) for request, callee in asked if callee is not peer], serving
+
+    def _waits(self, key: tuple[Peer, int]) -> bool:
+        return self.callee(*key) is not None
+
+    def _expire(self, key: tuple[Peer, int]) -> None:
+        caller, request = key
+        callee = self.callee(caller, request)
+        if callee is not None:
+            callee.outbox.put(build(Kind.CANCEL, caller.id, request))

@@ -1,0 +1,320 @@
+"""Where each packet of a renderer goes: to another renderer as the same bytes, to the main process, or to a registry.
+
+A body that is only forwarded is never looked into; the header and the name are replaced, the rest is one slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mainbus.errors import MainbusError, NoSuchRenderer, TooManyRequests
+from mainbus.wire import clone
+from mainbus.wire.connection import stream_of, text_of
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MORE, Head, Kind, build
+
+if TYPE_CHECKING:
+    from mainbus_broker.hub import Hub
+    from mainbus_broker.peer import Peer
+
+Serve = Callable[["Peer", Head, bytes, int], None]
+
+_INVOKE: Final = int(Kind.INVOKE)
+_FRAGMENT: Final = MORE | CONTINUES
+_pack: Final = HEADER.pack
+
+
+class Router:
+    """Serves the packets of welcomed renderers.
+
+    Args:
+        hub: The broker whose registries decide.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._ids = hub.renderers.ids
+        self._names = hub.renderers.names_raw
+        self._high = hub.config.limits.high
+        self._serve: dict[int, Serve] = {
+            Kind.SEND: self._message,
+            Kind.POST: self._message,
+            Kind.INVOKE: self._message,
+            Kind.BROADCAST: self._broadcast,
+            Kind.RESULT: self._reply,
+            Kind.ERROR: self._reply,
+            Kind.CANCEL: self._cancel,
+            Kind.QUERY: self._to_main,
+            Kind.PAUSE: self._pause,
+            Kind.RESUME: self._pause,
+            Kind.PAUSED: self._paused,
+            Kind.UNDELIVERABLE: self._undeliverable,
+            Kind.BAD_MESSAGE: self._bad_message,
+            Kind.WATCH: self._watch,
+            Kind.READY: self._ready,
+            Kind.GOODBYE: self._goodbye,
+        }
+
+    # Public
+
+    def serve(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Serve one packet of `peer`."""
+        self._serve[head[1]](peer, head, data, at)
+
+    def forget(self, peer: Peer) -> None:
+        """End the large messages that a renderer which is gone was sending or getting."""
+        for target in set((peer.streams or {}).values()):
+            if target is not None:
+                target.outbox.put(build(Kind.ABORT, peer.id))
+        peer.streams = None
+        for partner in peer.partners:
+            for key, target in (partner.streams or {}).items():
+                if target is peer:
+                    assert partner.streams is not None
+                    partner.streams[key] = None
+
+    # Private: messages
+
+    def _message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        length, kind, flags, name_length, channel_length, target_id, request, frame, value = head
+        if not target_id and not name_length:
+            self._to_main(peer, head, data, at)
+            return
+        rest = at + HEADER_SIZE + name_length
+        if flags & _FRAGMENT:
+            target = self._stream(peer, head, data[at + HEADER_SIZE : rest])
+        elif name_length:
+            target = self._names.get(data[at + HEADER_SIZE : rest])
+        else:
+            target = self._ids.get(target_id)
+        if flags & CONTINUES:
+            if target is None:
+                return
+        elif target is None:
+            self._refuse(peer, head, data, at, "no such renderer")
+            return
+        elif kind == _INVOKE:
+            if not self._note_invoke(peer, target, head, data, at):
+                return
+        elif target not in peer.oneway:
+            peer.oneway.add(target)
+            target.oneway.add(peer)
+            self._introduce(peer, target)
+        name = peer.name_raw
+        target.outbox.put(
+            _pack(
+                HEADER_SIZE + len(name) + at + length - rest,
+                kind,
+                flags,
+                len(name),
+                channel_length,
+                peer.id,
+                request,
+                frame,
+                value,
+            )
+            + name
+            + data[rest : at + length]
+        )
+        if target.outbox.queued > self._high or target.pausing:
+            self._hub.flow.added(peer, target, length)
+
+    def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        length, kind, flags, name_length, channel_length, _, request, frame, value = head
+        name = peer.name_raw
+        rest = at + HEADER_SIZE + name_length
+        # Made once: every queue holds the same bytes object.
+        packet = (
+            _pack(
+                HEADER_SIZE + len(name) + at + length - rest,
+                kind,
+                flags,
+                len(name),
+                channel_length,
+                peer.id,
+                request,
+                frame,
+                value,
+            )
+            + name
+            + data[rest : at + length]
+        )
+        high, oneway = self._high, peer.oneway
+        targets = self._broadcast_targets(peer, flags)
+        for target in targets:
+            if target is peer or (flags & CONTINUES and target.closing):
+                continue
+            if target not in oneway:
+                oneway.add(target)
+                target.oneway.add(peer)
+                self._introduce(peer, target)
+            target.outbox.put(packet)
+            if target.outbox.queued > high or target.pausing:
+                self._hub.flow.added(peer, target, length, broadcast=True)
+
+    def _broadcast_targets(self, peer: Peer, flags: int) -> list[Peer]:
+        """Whoever got the first fragment gets the rest, and nobody else does."""
+        if not flags & _FRAGMENT:
+            return list(self._ids.values())
+        if flags & CONTINUES:
+            targets = peer.broadcast_to or []
+        else:
+            targets = peer.broadcast_to = list(self._ids.values())
+        if not flags & MORE:
+            peer.broadcast_to = None
+        return targets
+
+    def _to_main(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        message = peer.wire.message(head, data, at)
+        if message is not None:
+            self._hub.main.accept(peer, message)
+
+    def _reply(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        length, kind, flags, name_length, _, caller_id, request, frame, value = head
+        if not caller_id:
+            self._to_main(peer, head, data, at)
+            return
+        caller = self._ids.get(caller_id)
+        if caller is None:
+            return
+        replies = self._hub.replies
+        if flags & MORE:
+            if replies.callee(caller, request) is not peer:
+                return
+            if not flags & CONTINUES:
+                self._note_stream(peer, (caller_id, b"", stream_of(kind)), caller)
+        elif not replies.claim(caller, request, peer):
+            # Nobody waits: the answer comes too late, or was never asked for.
+            return
+        elif flags & CONTINUES and peer.streams:
+            peer.streams.pop((caller_id, b"", stream_of(kind)), None)
+        rest = at + HEADER_SIZE + name_length
+        name = peer.name_raw
+        caller.outbox.put(
+            _pack(HEADER_SIZE + len(name) + at + length - rest, kind, flags, len(name), 0, peer.id, request, frame, value)
+            + name
+            + data[rest : at + length]
+        )
+
+    # Private: what messages need
+
+    def _stream(self, peer: Peer, head: Head, name: bytes) -> Peer | None:
+        """Return where a fragment goes: the first decides for all of them."""
+        kind, flags, target_id = head[1], head[2], head[5]
+        key = (target_id, name, stream_of(kind))
+        if flags & CONTINUES:
+            streams = peer.streams or {}
+            if key not in streams:
+                peer.wire.fail("a fragment without its first")
+                return None
+            target = streams[key] if flags & MORE else streams.pop(key)
+        else:
+            target = self._names.get(name) if name else self._ids.get(target_id)
+            self._note_stream(peer, key, target)
+        return target
+
+    def _note_stream(self, peer: Peer, key: tuple[int, bytes, int], target: Peer | None) -> None:
+        if peer.streams is None:
+            peer.streams = {}
+        peer.streams[key] = target
+        if target is not None:
+            self._introduce(peer, target)
+
+    def _note_invoke(self, peer: Peer, target: Peer, head: Head, data: bytes, at: int) -> bool:
+        limit = self._hub.config.limits.pending
+        if self._hub.replies.pending(peer) >= limit:
+            self._answer(peer, head, TooManyRequests(limit))
+        elif self._hub.replies.add(peer, head[6], target, head[8]):
+            if target not in peer.partners:
+                self._introduce(peer, target)
+            return True
+        else:
+            peer.wire.fail(f"request {head[6]} is pending already")
+        if peer.streams:
+            self._swallow(peer, head, data, at)
+        return False
+
+    def _introduce(self, peer: Peer, target: Peer) -> None:
+        """Note that each is concerned when the other goes."""
+        if target is not peer:
+            peer.partners.add(target)
+            target.partners.add(peer)
+
+    def _refuse(self, peer: Peer, head: Head, data: bytes, at: int, reason: str) -> None:
+        """Say that a message cannot be delivered: an error for an invoke, a notice for the rest."""
+        _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
+        name_end = at + HEADER_SIZE + name_length
+        name = data[at + HEADER_SIZE : name_end]
+        if kind == _INVOKE:
+            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
+            return
+        peer.outbox.put(
+            build(
+                Kind.UNDELIVERABLE,
+                target_id,
+                flags=flags & BY_NAME,
+                name=name,
+                channel=data[name_end : name_end + channel_length],
+                body=reason.encode(),
+            )
+        )
+
+    def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
+        peer.outbox.put(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
+
+    def _swallow(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Let the rest of a refused message go nowhere."""
+        name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
+        key = (head[5], name, stream_of(head[1]))
+        if peer.streams and key in peer.streams:
+            peer.streams[key] = None
+
+    # Private: the other kinds
+
+    def _cancel(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        request = head[6]
+        callee = self._hub.replies.callee(peer, request)
+        if callee is None:
+            self._hub.main.cancel(peer, request)
+        else:
+            callee.outbox.put(build(Kind.CANCEL, peer.id, request))
+
+    def _pause(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        source = self._ids.get(head[5])
+        if source is not None or head[5] == MAIN:
+            self._hub.flow.asked(peer, source, pause=head[1] == Kind.PAUSE)
+
+    def _paused(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        self._hub.flow.acknowledged(peer, head[5], head[6])
+
+    def _undeliverable(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        source = self._ids.get(head[5])
+        if source is not None and source in peer.oneway:
+            length, _, flags, name_length, channel_length = head[:5]
+            name_end = at + HEADER_SIZE + name_length
+            source.outbox.put(
+                build(
+                    Kind.UNDELIVERABLE,
+                    peer.id,
+                    flags=flags & BY_NAME,
+                    name=peer.name_raw,
+                    channel=data[name_end : name_end + channel_length],
+                    body=data[name_end + channel_length : at + length],
+                )
+            )
+
+    def _bad_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        source = self._ids.get(head[5])
+        # Only somebody whom it has sent to can blame it.
+        if source is not None and source in peer.partners:
+            name_end = at + HEADER_SIZE + head[3]
+            self._hub.main.bad_message(source, text_of(data[name_end : name_end + head[4]]))
+
+    def _watch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        self._hub.renderers.watchers.add(peer)
+
+    def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        peer.contents.dispatched()
+
+    def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        peer.leave(received=head[8])

@@ -1,0 +1,402 @@
+"""WebContents: a renderer as the main process sees it; its frames; and the registry of all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from mainbus import answers
+from mainbus.channels import check_channel
+from mainbus.emitter import Emitter
+from mainbus.errors import MessageTooLarge, ObjectDestroyedError, PortError, SendQueueFull
+from mainbus.reply import Reply
+from mainbus.timeouts import check_timeout, milliseconds
+from mainbus.wire import clone
+from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus_broker.ipc_main import IpcMain
+from mainbus_broker.listeners import Process
+
+if TYPE_CHECKING:
+    from mainbus_broker.hub import Hub
+    from mainbus_broker.peer import Peer
+
+EVENTS: Final = frozenset({"destroyed", "ipc-message", "ipc-message-sync"})
+
+
+class WebFrameMain:
+    """A frame of a renderer. Frame 0 is the main frame, the renderer's own.
+
+    Attributes:
+        frame_id: 0 for the main frame.
+        name: The frame's name; the main frame has the renderer's.
+        process_id: The process ID of the renderer.
+        parent: The frame that it was created in; None for the main frame.
+        frames: The frames that were created in it.
+    """
+
+    __slots__ = ("_contents", "_ipc", "frame_id", "frames", "name", "parent", "process_id")
+
+    def __init__(self, contents: WebContents) -> None:
+        self._contents = contents
+        self._ipc: IpcMain | None = None
+        self.frame_id = 0
+        self.name = contents.name
+        self.process_id = contents.process.pid
+        self.parent: WebFrameMain | None = None
+        self.frames: list[WebFrameMain] = []
+
+    @property
+    def ipc(self) -> IpcMain:
+        """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
+        if self._ipc is None:
+            self._ipc = IpcMain()
+        return self._ipc
+
+    @property
+    def detached(self) -> bool:
+        """Whether the frame is gone while its object lives on."""
+        return self.is_destroyed()
+
+    def is_destroyed(self) -> bool:
+        """Tell whether the frame, or its renderer, is gone."""
+        return self._contents.is_destroyed()
+
+    def send(self, channel: str, *args: object) -> None:
+        """Send a message to this frame. As `WebContents.send`."""
+        self._contents.send_to_frame(self.frame_id, channel, *args)
+
+    def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
+        """Send one message to this frame. As `WebContents.post_message`."""
+        self._contents.post_message(channel, message, transfer)
+
+    def own_ipc(self) -> IpcMain | None:
+        """Return `ipc` if it was ever asked for."""
+        return self._ipc
+
+
+class WebContents:
+    """A connected renderer, as the main process sees it (Electron's `webContents`).
+
+    A method on one that is gone raises `ObjectDestroyedError`; `id`, `name`, `role`, `process` and `data` still work.
+
+    Attributes:
+        id: From 1, never used again.
+        name: The name that the renderer asked for, or None.
+        role: The role that it was given, or None.
+        process: pid, uid, gid and executable, from the kernel.
+        host_web_contents: The renderer that this one is a guest of, or None.
+    """
+
+    __slots__ = (
+        "_data",
+        "_destroyed",
+        "_emitter",
+        "_hub",
+        "_ipc",
+        "_main_frame",
+        "_peer",
+        "_ready",
+        "host_web_contents",
+        "id",
+        "name",
+        "process",
+        "role",
+    )
+
+    def __init__(self, hub: Hub, peer: Peer) -> None:
+        self.id: int = peer.id
+        self.name: str | None = peer.name
+        self.role: str | None = peer.role
+        self.process: Process = peer.process
+        self.host_web_contents: WebContents | None = None
+        self._hub = hub
+        self._peer = peer
+        self._destroyed = False
+        self._main_frame: WebFrameMain | None = None
+        self._ipc: IpcMain | None = None
+        self._emitter: Emitter | None = None
+        self._data: dict[Any, Any] | None = None
+        self._ready: asyncio.Future[None] | bool = False
+
+    # Public: attributes made when first asked for
+
+    @property
+    def data(self) -> dict[Any, Any]:
+        """Whatever the application wants to keep with this renderer."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @property
+    def main_frame(self) -> WebFrameMain:
+        """The frame with id 0."""
+        if self._main_frame is None:
+            self._main_frame = WebFrameMain(self)
+        return self._main_frame
+
+    @property
+    def frames(self) -> list[WebFrameMain]:
+        """All frames, the main frame first."""
+        return [self.main_frame, *self.main_frame.frames]
+
+    @property
+    def ipc(self) -> IpcMain:
+        """Listeners and handlers for this renderer only; asked before `ipc_main`."""
+        if self._ipc is None:
+            self._ipc = IpcMain()
+        return self._ipc
+
+    @property
+    def label(self) -> str:
+        """The renderer as the log names it."""
+        return self._peer.label
+
+    # Public: events
+
+    def on(self, event: str, fn: Callable[..., object] | None = None) -> Any:
+        """Call a function with every "destroyed" (no arguments), "ipc-message" or "ipc-message-sync" (event, channel,
+        args). Without a function it is a decorator; with one it returns a `Registration`."""
+        return self._events.on(event, fn) if fn is not None else self._events.on(event)
+
+    def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
+        """Call a function with the next such event only. Else as `on`."""
+        return self._events.once(event, fn) if fn is not None else self._events.once(event)
+
+    def off(self, event: str, fn: Callable[..., object]) -> None:
+        """Take out the latest registration of a function."""
+        self._events.off(event, fn)
+
+    add_listener = on
+    remove_listener = off
+
+    # Public: verbs
+
+    def send(self, channel: str, *args: object) -> None:
+        """Send a message to the renderer; returns at once.
+
+        Args:
+            channel: The channel; whoever listens there gets the event and the arguments.
+            args: Values that structured clone can copy.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            SendQueueFull: The renderer does not keep up; `drain` waits until it does.
+            ObjectDestroyedError: The renderer is gone.
+        """
+        self._send(Kind.SEND, channel, list(args))
+
+    def send_to_frame(self, frame_id: int, channel: str, *args: object) -> None:
+        """Send a message to one frame of the renderer. As `send`.
+
+        Raises:
+            ObjectDestroyedError: The renderer has no such frame.
+        """
+        if all(frame.frame_id != frame_id for frame in self.frames):
+            raise ObjectDestroyedError
+        self._send(Kind.SEND, channel, list(args), frame_id)
+
+    def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
+        """Send one message; the listener gets `(event, message)`. As `send`.
+
+        Raises:
+            PortError: `transfer` has something that is no MessagePort.
+        """
+        check_transfer(transfer)
+        self._send(Kind.POST, channel, [message])
+
+    def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
+        """Invoke the renderer's handler; the request leaves at the call, awaited or not.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, or None.
+
+        Returns:
+            A `Reply`: the result, or a `RemoteError`, when awaited.
+        """
+        peer = self._alive()
+        raw = check_channel(channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        request = peer.calls.next_request()
+        reply = peer.calls.open(channel, request, peer.route, timeout)
+        packet = answers.message(Kind.INVOKE, MAIN, request, body, value=milliseconds(timeout), channel=raw)
+        peer.route.put(packet, HEADER_SIZE + len(body), request)
+        return reply
+
+    async def drain(self) -> None:
+        """Wait until what was sent has left and the renderer keeps up. Safe to cancel.
+
+        Raises:
+            ObjectDestroyedError: The renderer is gone, or went meanwhile.
+        """
+        peer = self._alive()
+        await peer.outbox.wait_until(
+            lambda: self._destroyed or (peer.outbox.idle and not peer.route.size and not peer.route.paused)
+        )
+        self._alive()
+
+    async def ready(self) -> None:
+        """Wait until the renderer dispatches what it is sent. Safe to cancel.
+
+        Raises:
+            ObjectDestroyedError: The renderer is gone, or went meanwhile.
+        """
+        self._alive()
+        if self._ready is False:
+            self._ready = self._hub.loop.create_future()
+        if isinstance(self._ready, asyncio.Future):
+            await asyncio.shield(self._ready)
+
+    def is_destroyed(self) -> bool:
+        """Tell whether the renderer is gone."""
+        return self._destroyed
+
+    def close(self, reason: str = "closed by the main process") -> None:
+        """End the renderer's connection; it gets `reason` with its "disconnected" event."""
+        self._alive().close(reason)
+
+    # For the broker
+
+    def dispatched(self) -> None:
+        """Note that the renderer dispatches."""
+        ready, self._ready = self._ready, True
+        if isinstance(ready, asyncio.Future) and not ready.done():
+            ready.set_result(None)
+
+    def destroyed(self) -> None:
+        """Note that the renderer is gone."""
+        self._destroyed = True
+        if isinstance(self._ready, asyncio.Future) and not self._ready.done():
+            self._ready.set_exception(ObjectDestroyedError())
+            # Whoever waits has it; with nobody waiting there is nothing to log.
+            self._ready.exception()
+        self._peer.outbox.wake()
+        if self._emitter is not None:
+            self._emitter.emit("destroyed")
+
+    def emit(self, event: str, *args: object) -> None:
+        """Emit one of `EVENTS`, if anybody ever listened."""
+        if self._emitter is not None:
+            self._emitter.emit(event, *args)
+
+    def send_encoded(self, channel: bytes, body: bytes, packet: bytes | None) -> None:
+        """Send a message that was encoded for several renderers; `packet` if it fits into one."""
+        route = self._peer.route
+        if packet is not None:
+            route.put(packet, len(packet))
+        else:
+            route.put(answers.message(Kind.SEND, MAIN, 0, body, channel=channel), HEADER_SIZE + len(body))
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for this renderer."""
+        return self._peer.outbox.size + self._peer.route.size
+
+    def registries(self) -> Sequence[IpcMain]:
+        """Return the scoped registries that exist, the narrowest first."""
+        frame = self._main_frame.own_ipc() if self._main_frame is not None else None
+        return tuple(ipc for ipc in (frame, self._ipc) if ipc is not None)
+
+    # Private
+
+    @property
+    def _events(self) -> Emitter:
+        if self._emitter is None:
+            self._emitter = Emitter(EVENTS)
+        return self._emitter
+
+    def _alive(self) -> Peer:
+        if self._destroyed:
+            raise ObjectDestroyedError
+        self._hub.owner.check()
+        return self._peer
+
+    def _encode(self, args: list[object]) -> bytes:
+        limits = self._hub.config.limits
+        body = clone.encode(args, max_depth=limits.depth)
+        if len(body) > limits.message:
+            raise MessageTooLarge(len(body), limits.message)
+        return body
+
+    def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:
+        peer = self._alive()
+        raw = check_channel(channel)
+        body = self._encode(args)
+        hard = self._hub.config.limits.hard
+        if self.queued >= hard:
+            raise SendQueueFull(hard, self.name or self.id)
+        peer.route.put(
+            answers.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body)
+        )
+
+
+class WebContentsRegistry:
+    """`broker.web_contents`: every connected renderer."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._by_id: dict[int, WebContents] = {}
+
+    def get_all_web_contents(self) -> list[WebContents]:
+        """Return all connected renderers, the oldest first."""
+        return list(self._by_id.values())
+
+    def from_id(self, id: int) -> WebContents | None:
+        """Return the renderer with this id, or None."""
+        return self._by_id.get(id)
+
+    def from_name(self, name: str) -> WebContents | None:
+        """Return the renderer with this name, or None."""
+        peer = self._hub.renderers.names.get(name)
+        return peer.contents if peer is not None else None
+
+    def broadcast(self, channel: str, *args: object, exclude: Iterable[WebContents | int | str] = ()) -> None:
+        """Send a message to every renderer; it is encoded once.
+
+        It does not wait: a renderer whose queue is at the hard limit is closed as a slow consumer.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+            exclude: Renderers that do not get it, as contents, ids or names.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+        """
+        self._hub.owner.check()
+        raw = check_channel(channel)
+        limits = self._hub.config.limits
+        body = clone.encode(list(args), max_depth=limits.depth)
+        if len(body) > limits.message:
+            raise MessageTooLarge(len(body), limits.message)
+        whole = answers.message(Kind.SEND, MAIN, 0, body, channel=raw)
+        packet = whole if isinstance(whole, bytes) else None
+        left_out = {item.id if isinstance(item, WebContents) else item for item in exclude}
+        for contents in self.get_all_web_contents():
+            if contents.id in left_out or contents.name in left_out:
+                continue
+            if contents.queued >= limits.hard:
+                self._hub.close_slow(contents)
+            else:
+                contents.send_encoded(raw, body, packet)
+
+    def add(self, contents: WebContents) -> None:
+        """Make a renderer known."""
+        self._by_id[contents.id] = contents
+
+    def remove(self, contents: WebContents) -> None:
+        """Forget one that is gone."""
+        del self._by_id[contents.id]
+
+
+def check_transfer(transfer: Sequence[object]) -> None:
+    """Refuse whatever is not a MessagePort.
+
+    Raises:
+        PortError: `transfer` has something else.
+    """
+    if transfer:
+        raise PortError("Invalid value for transfer")

@@ -1,0 +1,68 @@
+"""mainbus: Electron's IPC for Python. This package is the renderer's side, and the core that both sides share."""
+
+from mainbus.errors import (
+    AddressError,
+    BadMessage,
+    CloneError,
+    ConfigError,
+    ConnectionLost,
+    ConnectRefused,
+    InvokeTimeout,
+    LimitExceeded,
+    LocalProtocolError,
+    MainbusError,
+    MessageTooLarge,
+    NameTaken,
+    NoHandlerError,
+    NoSuchRenderer,
+    ObjectDestroyedError,
+    PermissionDenied,
+    PortError,
+    RemoteError,
+    RemoteProtocolError,
+    ReplyNeverSent,
+    SendQueueFull,
+    TooManyRequests,
+    ValidationError,
+)
+from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.registration import Registration
+from mainbus.remote import register_error
+from mainbus.renderer import IpcRenderer, PeerInfo, connect
+from mainbus.reply import Reply
+from mainbus.wire.regexp import RegExp
+
+__all__ = [
+    "AddressError",
+    "BadMessage",
+    "CloneError",
+    "ConfigError",
+    "ConnectRefused",
+    "ConnectionLost",
+    "InvokeTimeout",
+    "IpcRenderer",
+    "IpcRendererEvent",
+    "IpcRendererInvokeEvent",
+    "LimitExceeded",
+    "LocalProtocolError",
+    "MainbusError",
+    "MessageTooLarge",
+    "NameTaken",
+    "NoHandlerError",
+    "NoSuchRenderer",
+    "ObjectDestroyedError",
+    "PeerInfo",
+    "PermissionDenied",
+    "PortError",
+    "RegExp",
+    "Registration",
+    "RemoteError",
+    "RemoteProtocolError",
+    "Reply",
+    "ReplyNeverSent",
+    "SendQueueFull",
+    "TooManyRequests",
+    "ValidationError",
+    "connect",
+    "register_error",
+]

@@ -1,0 +1,171 @@
+"""Where a broker is reached: the text of an address, what it means, and the default one.
+
+Both ends import it. It looks at the file system and never changes it: making folders is the listener's work.
+"""
+
+import os
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+
+from mainbus.errors import AddressError
+
+__all__ = ["PATH_LIMIT", "Address", "check_folder", "default_address", "parse"]
+
+PATH_LIMIT = 107 if sys.platform == "linux" else 103
+"""The longest socket path in bytes: the room in ``sockaddr_un`` without its closing NUL."""
+
+_NAME_LIMIT = 255
+_SCHEMES = ("memory",) if sys.platform == "win32" else ("unix", "memory")
+_REMEDY = "set XDG_RUNTIME_DIR to a folder of your own, or MAINBUS_ADDRESS to an address"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker is reached; ``str()`` gives the text that `parse` reads.
+
+    Attributes:
+        scheme: ``"unix"`` or ``"memory"``.
+        path: the socket's absolute path, or the name inside this process (may be empty).
+    """
+
+    scheme: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.path}"
+
+
+def parse(text: str) -> Address:
+    """Read an address.
+
+    Args:
+        text: ``unix:/path/of/a/socket`` (a relative path starts at the current folder), or ``memory:`` with an
+            optional name, inside this process.
+
+    Returns:
+        The address, its path absolute.
+
+    Raises:
+        AddressError: unknown scheme, or a path that no socket can have.
+    """
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        raise AddressError(text, f"an address starts with its scheme, as in 'unix:{text}'")
+    if scheme not in _SCHEMES:
+        known = " and ".join(f"'{scheme}:'" for scheme in _SCHEMES)
+        raise AddressError(text, f"unknown scheme '{scheme}:', this system has {known}")
+    if "\0" in rest:
+        raise AddressError(repr(text), "it contains a NUL character")
+    return Address(scheme, _memory_name(text, rest) if scheme == "memory" else _unix_path(text, rest))
+
+
+def default_address() -> Address:
+    """The address of both ends when none is given.
+
+    ``MAINBUS_ADDRESS`` if set. Else ``mainbus/<app>.sock`` in ``$XDG_RUNTIME_DIR``, if that is a folder of this user,
+    else ``<app>.sock`` in ``mainbus-<uid>`` in the temporary folder. ``<app>`` is ``MAINBUS_APP`` or ``default``.
+
+    Raises:
+        AddressError: a variable makes no address, or somebody else may have made the folder in the temporary one.
+    """
+    if text := os.environ.get("MAINBUS_ADDRESS"):
+        return parse(text)
+    if sys.platform == "win32":
+        raise AddressError("MAINBUS_ADDRESS", "it is not set, and this system has no default address")
+    address = parse(f"unix:{os.path.join(_default_folder(), _app_name())}.sock")
+    check_folder(address)
+    return address
+
+
+def check_folder(address: Address) -> None:
+    """Refuse a default folder that is not safely ours.
+
+    Anybody can make folders in the temporary folder. One that is a link, another user's, or writable by others could
+    hold an impostor's socket, so both ends look before each use. Addresses elsewhere are their user's choice, and a
+    folder that is missing holds no socket: both pass.
+
+    Raises:
+        AddressError: it is not, and the text says what to do.
+    """
+    folder = os.path.dirname(address.path)
+    # The name first: asking for the temporary folder may try out several.
+    if address.scheme != "unix" or os.path.basename(folder) != _fallback_name() or folder != _fallback_folder():
+        return
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return
+    if fault := _fault_of(status) or _fault_of_parent(os.path.dirname(folder)):
+        raise AddressError(str(address), f"the folder {folder} {fault}; {_REMEDY}")
+
+
+def _memory_name(text: str, name: str) -> str:
+    if len(name.encode("utf-8", "surrogatepass")) > _NAME_LIMIT:
+        raise AddressError(text, f"the name is longer than {_NAME_LIMIT} bytes")
+    return name
+
+
+def _unix_path(text: str, path: str) -> str:
+    if not path:
+        raise AddressError(text, "the path is missing, as in 'unix:/run/user/1000/app.sock'")
+    if path.startswith("@"):
+        raise AddressError(text, "an abstract socket has no file permissions, so every user could connect")
+    # POSIX lets two leading slashes mean something else; no system here makes use of it.
+    path = "/" + os.path.abspath(path).lstrip("/")
+    try:
+        length = len(os.fsencode(path))
+    except UnicodeEncodeError:
+        raise AddressError(repr(text), "the path cannot be encoded for the file system") from None
+    if length > PATH_LIMIT:
+        raise AddressError(text, f"the path has {length} bytes, a socket's path can have {PATH_LIMIT}")
+    return path
+
+
+def _app_name() -> str:
+    app = os.environ.get("MAINBUS_APP") or "default"
+    if "/" in app or app in {".", ".."}:
+        raise AddressError(app, "MAINBUS_APP must be a plain file name")
+    return app
+
+
+def _default_folder() -> str:
+    # Of another user (su, sudo) or removed (logged out) it is as good as not set; a relative one is to be ignored.
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime):
+        try:
+            status = os.stat(runtime)
+        except OSError:
+            return _fallback_folder()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+            return os.path.join(runtime, "mainbus")
+    return _fallback_folder()
+
+
+def _fallback_folder() -> str:
+    return os.path.join(tempfile.gettempdir(), _fallback_name())
+
+
+def _fallback_name() -> str:
+    return f"mainbus-{os.geteuid()}"
+
+
+def _fault_of(status: os.stat_result) -> str | None:
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISDIR(status.st_mode):
+        return "is no folder"
+    if status.st_uid != os.geteuid():
+        return f"belongs to the user with uid {status.st_uid}"
+    if status.st_mode & 0o022:
+        return f"is writable by others (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None
+
+
+def _fault_of_parent(parent: str) -> str | None:
+    # Without the sticky bit others may put a folder of their own in place of ours, after every check.
+    mode = os.stat(parent).st_mode
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        return f"can be replaced by others ({parent} has mode {stat.S_IMODE(mode):04o}, no sticky bit)"
+    return None

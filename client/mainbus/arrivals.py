@@ -1,0 +1,247 @@
+"""What arrives at a renderer: finds its listeners and handlers and runs them in order, sender by sender."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mainbus.answers import Answers
+from mainbus.channels import Channels, Target
+from mainbus.dispatch import Dispatch
+from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, TooManyRequests
+from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.inbox import Inbox
+from mainbus.incoming import Incoming
+from mainbus.session import Session
+from mainbus.wire import clone
+from mainbus.wire.connection import Message, text_of
+from mainbus.wire.messages import WireLimits
+from mainbus.wire.packets import MAIN, Kind
+
+if TYPE_CHECKING:
+    from mainbus.renderer import IpcRenderer
+
+RUNNING: Final = 256
+"""Handlers that one sender may have running here at a time, and as many tasks of listeners."""
+
+HIGH: Final = 1024 * 1024
+LOW: Final = 256 * 1024
+"""Bytes of one sender that may wait here before it is asked to pause, and to go on."""
+
+CANCEL_GRACE: Final = 5.0
+_INBOXES_KEPT: Final = 1024
+_OVERHEAD: Final = 64
+
+log = logging.getLogger("mainbus")
+
+
+class Arrivals:
+    """The receiving half of a renderer.
+
+    Args:
+        renderer: Whom events name as their `sender`.
+        channels: What is listened to and handled.
+        notify: Called with an event of the connection itself and its arguments.
+    """
+
+    def __init__(self, renderer: IpcRenderer, channels: Channels, notify: Callable[..., object]) -> None:
+        self._notify = notify
+        self.session: Session
+        self.dispatch: Dispatch
+        self._renderer = renderer
+        self._channels = channels
+        self._inboxes: dict[int, Inbox] = {}
+        self._paused: set[int] = set()
+        self._waits_for_opener = True
+        self.incoming: weakref.WeakSet[Incoming] = weakref.WeakSet()
+        """Iterators of `listen`, which end with the renderer."""
+        self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
+
+    # Public
+
+    def attach(self, session: Session) -> None:
+        """Take the session whose arrivals these are."""
+        self.session = session
+        self.dispatch = Dispatch(
+            session.loop,
+            answer=self._answer,
+            raised=self._raised,
+            refuse=self._refuse,
+            report=self._report,
+            cancel_grace=CANCEL_GRACE,
+        )
+
+    def start(self) -> None:
+        """Dispatch what has arrived, now that the task which opened the renderer has suspended."""
+        self._waits_for_opener = False
+        for inbox in self._inboxes.values():
+            inbox.release()
+        self.session.start_dispatch()
+
+    def notify(self, event: str, *args: object) -> object:
+        """Emit an event of the connection itself."""
+        return self._notify(event, *args)
+
+    def end(self) -> None:
+        """End what waits for messages: none will come any more."""
+        for incoming in list(self.incoming):
+            incoming.close()
+
+    # What the session hands over
+
+    def message(self, message: Message) -> None:
+        """Start the listeners of a one-way message when its turn has come."""
+        self._accept(message, self._start_message)
+
+    def invoke(self, message: Message) -> None:
+        """Start the handler of an invoke when its turn has come."""
+        self._accept(message, self._start_invoke)
+
+    def reply(self, message: Message) -> None:
+        """Settle a pending call, after the listeners of what was sent before the reply."""
+        inbox = self._inbox(message[2])
+        if inbox.waiting:
+            inbox.add(partial(self._settle, inbox, message), len(message[8]) + _OVERHEAD)
+        else:
+            self._settle(inbox, message)
+
+    def cancel(self, peer: int, request: int) -> None:
+        """Cancel a handler that runs, or waits to."""
+        inbox = self._inboxes.get(peer)
+        if inbox is not None:
+            self.dispatch.cancel(inbox, request)
+
+    def peer_left(self, peer: int) -> None:
+        """Cancel what a renderer that is gone has running here."""
+        inbox = self._inboxes.pop(peer, None)
+        if inbox is not None:
+            self.dispatch.cancel_all(inbox)
+        self._paused.discard(peer)
+
+    def connection_lost(self) -> None:
+        """Cancel everything that was asked for on the connection that is gone."""
+        for peer in list(self._inboxes):
+            self.peer_left(peer)
+
+    # Private
+
+    def _inbox(self, peer: int) -> Inbox:
+        inbox = self._inboxes.get(peer)
+        if inbox is None:
+            if len(self._inboxes) >= _INBOXES_KEPT:
+                self._inboxes = {p: i for p, i in self._inboxes.items() if not i.idle}
+            inbox = self._inboxes[peer] = Inbox(self.session.loop, RUNNING, partial(self._on_low, peer))
+            if self._waits_for_opener:
+                inbox.hold()
+        return inbox
+
+    def _accept(self, message: Message, start: Callable[[Inbox, Message], bool]) -> None:
+        peer = message[2]
+        inbox = self._inbox(peer)
+        if inbox.clear:
+            start(inbox, message)
+            return
+        inbox.add(partial(start, inbox, message), len(message[8]) + _OVERHEAD)
+        if inbox.size > HIGH and peer not in self._paused:
+            self._paused.add(peer)
+            self.session.notice(Kind.PAUSE, peer)
+
+    def _on_low(self, peer: int) -> None:
+        if peer in self._paused and self._inbox(peer).size < LOW:
+            self._paused.discard(peer)
+            self.session.notice(Kind.RESUME, peer)
+
+    def _start_message(self, inbox: Inbox, message: Message) -> bool:
+        kind, _, peer, _, _, _, name, channel, body = message
+        targets = self._channels.listeners(channel)
+        if not all(accepts(target, peer) for target in targets):
+            targets = tuple(target for target in targets if accepts(target, peer))
+        if not targets:
+            if peer and kind != Kind.BROADCAST:
+                self.session.notice(
+                    Kind.UNDELIVERABLE, peer, flags=message[1], channel=channel.encode(), body=b"nobody listens there"
+                )
+            return True
+        args = self._decode(message)
+        if args is None:
+            return True
+        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "")
+        return self.dispatch.listeners(inbox, event, args, targets)
+
+    def _start_invoke(self, inbox: Inbox, message: Message) -> bool:
+        _, _, peer, request, _, value, name, channel, _ = message
+        deadline = self.session.loop.time() + value / 1000 if value else None
+        sender_name = text_of(name) if name else ""
+        event = IpcRendererInvokeEvent(channel, self._renderer, peer, sender_name, request, deadline)
+        event.link = self.session.link
+        if inbox.was_cancelled(request):
+            self._raised(event, CancelledError())
+            return True
+        target = self._channels.handler(channel)
+        if target is None or not accepts(target, peer):
+            self._refuse(event, NoHandlerError(channel))
+            return True
+        if len(inbox.handlers) >= RUNNING:
+            self._refuse(event, TooManyRequests(RUNNING))
+            return True
+        args = self._decode(message)
+        if args is None:
+            self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
+            return True
+        return self.dispatch.handler(inbox, event, args, target)
+
+    def _settle(self, inbox: Inbox, message: Message) -> bool:
+        kind, _, peer, request, _, value, _, channel, body = message
+        calls, depth = self.session.calls, WireLimits().depth
+        if kind == Kind.RESULT:
+            fault = calls.result(request, body, depth)
+        else:
+            fault = calls.error(request, value, body, depth)
+        inbox.hold_for_awaiter()
+        if fault is not None:
+            self._blame(peer, channel, fault)
+        return True
+
+    def _decode(self, message: Message) -> Sequence[object] | None:
+        peer, channel, body = message[2], message[7], message[8]
+        try:
+            args = clone.decode(body)
+            if isinstance(args, list):
+                return args
+            raise BadMessage(f"the body of a message is a list of arguments, not {type(args).__name__}")
+        except (BadMessage, LimitExceeded) as fault:
+            self._blame(peer, channel, fault)
+            return None
+
+    def _blame(self, peer: int, channel: str, fault: Exception) -> None:
+        log.warning("a body from peer %d on channel %r does not decode: %s", peer, channel, fault)
+        self.notify("message-error", peer, channel)
+        if peer != MAIN:
+            self.session.notice(Kind.BAD_MESSAGE, peer, channel=channel.encode())
+
+    # Callbacks of the dispatch
+
+    def _answer(self, event: IpcRendererInvokeEvent, value: object) -> None:
+        if event.link is self.session.link:
+            self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
+
+    def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
+        if event.link is self.session.link:
+            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error))
+
+    def _refuse(self, event: IpcRendererInvokeEvent, error: MainbusError) -> None:
+        if event.link is self.session.link:
+            self.session.answer(event.sender_id, event.request_id, self._answers.refused(error))
+
+    def _report(self, error: Exception, event: IpcRendererEvent) -> None:
+        log.error("a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error)
+
+
+def accepts(target: Target, peer: int) -> bool:
+    """Whether a listener or handler takes what comes from `peer` (0: the main process)."""
+    return target.senders == "any" or (target.senders == "main") == (peer == MAIN)
+

@@ -1,0 +1,140 @@
+"""The invokes of one end that have no answer yet, by request ID, with their deadlines under one timer.
+
+Every request is answered exactly once on the wire, also one that was cancelled: until then its entry stays, the
+credit it took stays taken, and an answer that comes too late finds a future that is already done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from mainbus.deadlines import Deadlines
+from mainbus.errors import BadMessage, InvokeTimeout, LimitExceeded, MainbusError, RemoteError, from_wire
+from mainbus.remote import remote_error
+from mainbus.reply import Reply
+from mainbus.routes import Route
+from mainbus.wire import clone
+from mainbus.wire.packets import MAX_U32
+
+
+class Calls:
+    """Pending invokes.
+
+    Args:
+        loop: The loop of the futures.
+        cancel: Called with a reply whose request has left and must be cancelled at the other end.
+    """
+
+    __slots__ = ("_cancel", "_deadlines", "_last", "_loop", "_pending")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Reply], None]) -> None:
+        self._loop = loop
+        self._cancel = cancel
+        self._pending: dict[int, Reply] = {}
+        self._last = 0
+        self._deadlines: Deadlines[Reply] | None = None
+
+    # Public
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def next_request(self) -> int:
+        """Return a request ID that is not in use."""
+        request = self._last
+        while True:
+            request = request + 1 if request < MAX_U32 else 1
+            if request not in self._pending:
+                self._last = request
+                return request
+
+    def open(self, channel: str, request: int, route: Route, timeout: float | None) -> Reply:
+        """Return the future of a request that is about to leave. `timeout` in seconds."""
+        reply = Reply(self._loop, channel, request, route, timeout, self._cancelled)
+        self._pending[request] = reply
+        if timeout is not None:
+            if self._deadlines is None:
+                self._deadlines = Deadlines(self._loop, self._waits, self._expire)
+            self._deadlines.add(timeout, reply)
+        return reply
+
+    def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+        """Answer a request with an encoded result; returns the fault if that does not decode.
+
+        An unknown request is ignored: nobody waits for it any more.
+        """
+        reply = self._answered(request)
+        if reply is None or reply.done():
+            return None
+        try:
+            value = clone.decode(body, max_depth=depth)
+        except (BadMessage, LimitExceeded) as error:
+            reply.set_exception(BadMessage(f"the result of {reply.channel!r} does not decode: {error}"))
+            return error
+        reply.set_result(value)
+        return None
+
+    def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+        """Answer a request with an encoded error; returns the fault if that does not decode."""
+        reply = self._answered(request)
+        if reply is None or reply.done():
+            return None
+        try:
+            reply.set_exception(error_of(reply.channel, code, body, depth))
+        except (BadMessage, LimitExceeded) as error:
+            reply.set_exception(BadMessage(f"the error of {reply.channel!r} does not decode: {error}"))
+            return error
+        return None
+
+    def fail(self, request: int, error: BaseException) -> None:
+        """Answer a request with an error of our own."""
+        reply = self._pending.pop(request, None)
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+
+    def fail_all(self, make: Callable[[Reply], BaseException], keep: set[int] | frozenset[int] = frozenset()) -> None:
+        """Answer all requests but those in `keep` with an error."""
+        for reply in [reply for request, reply in self._pending.items() if request not in keep]:
+            reply.route.answered()
+            self.fail(reply.request, make(reply))
+        if not self._pending and self._deadlines is not None:
+            self._deadlines.clear()
+
+    # Private
+
+    def _answered(self, request: int) -> Reply | None:
+        reply = self._pending.pop(request, None)
+        if reply is not None:
+            reply.route.answered()
+        return reply
+
+    def _cancelled(self, reply: Reply) -> None:
+        if self._pending.get(reply.request) is not reply:
+            return
+        if reply.route.withdraw(reply.request):
+            del self._pending[reply.request]
+        else:
+            self._cancel(reply)
+
+    def _waits(self, reply: Reply) -> bool:
+        return not reply.done()
+
+    def _expire(self, reply: Reply) -> None:
+        assert reply.timeout is not None
+        reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
+        self._cancelled(reply)
+
+
+def error_of(channel: str, code: int, body: bytes, depth: int) -> MainbusError:
+    """Make the exception that an error packet describes.
+
+    Raises:
+        BadMessage: The body does not decode.
+        LimitExceeded: The body is over a bound.
+    """
+    value: Any = clone.decode(body, max_depth=depth) if body else None
+    if code == RemoteError.wire_code:
+        return remote_error(channel, value)
+    return from_wire(code, channel, value if isinstance(value, str) else "")

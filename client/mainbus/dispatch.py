@@ -1,0 +1,240 @@
+"""Runs listeners and handlers: in order, each on its own, with one answer to each invoke. Both ends use it.
+
+User code never runs inside a task group or cancel scope of ours. A plain function is called where the bytes arrived;
+a coroutine becomes a plain asyncio task, cancelled by exactly one `cancel()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
+from functools import partial
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from mainbus.channels import Target
+from mainbus.errors import MainbusError, NoHandlerError
+from mainbus.inbox import Inbox, Running
+
+SLOW: Final = 0.1
+"""Seconds that a plain function may hold up the loop before it is logged."""
+
+_EAGER: Final = sys.version_info >= (3, 12)
+_eager_task: Final[Callable[..., asyncio.Task[Any]]] = asyncio.Task
+_VALUES: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+
+log = logging.getLogger("mainbus")
+
+
+class Event(Protocol):
+    """What this module needs of an event: enough to name its channel and sender in the log."""
+
+    @property
+    def channel(self) -> str: ...
+
+    @property
+    def sender_label(self) -> str: ...
+
+
+class InvokeEvent(Event, Protocol):
+    """The event of an invoke."""
+
+    @property
+    def request_id(self) -> int: ...
+
+
+class Dispatch:
+    """Runs the callables of one end.
+
+    Args:
+        loop: The loop they run on.
+        answer: Called once for each invoke that has a result, with event and value.
+        raised: Called once for each whose handler raised, with event and exception.
+        refuse: Called once for each that no handler was run for, with event and reason.
+        report: Called with the exception of a one-way listener and its event.
+        cancel_grace: Seconds after which a cancelled handler that still runs is logged.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        answer: Callable[[Any, object], None],
+        raised: Callable[[Any, BaseException], None],
+        refuse: Callable[[Any, MainbusError], None],
+        report: Callable[[Exception, Any], None],
+        cancel_grace: float,
+    ) -> None:
+        self._loop = loop
+        self._answer = answer
+        self._raised = raised
+        self._refuse = refuse
+        self._report = report
+        self._cancel_grace = cancel_grace
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Everything under way, listeners and handlers."""
+
+    # Public
+
+    def listeners(
+        self, inbox: Inbox, event: Any, args: Sequence[object], targets: Sequence[Target], first: int = 0
+    ) -> bool:
+        """Call the listeners of a one-way message from the `first` on; False if the rest has to wait."""
+        for index in range(first, len(targets)):
+            target = targets[index]
+            if not inbox.may_call(target.is_coroutine):
+                inbox.put_back(partial(self.listeners, inbox, event, args, targets, index))
+                return False
+            if target.once and not target.consume():
+                continue
+            if target.takes(len(args)):
+                self._listen(inbox, event, args, target)
+            else:
+                self._report(target.arity_error(len(args)), event)
+        return True
+
+    def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
+        """Call the handler of an invoke; False if it has to wait."""
+        if not inbox.may_call(target.is_coroutine):
+            inbox.put_back(partial(self.handler, inbox, event, args, target))
+            return False
+        if target.once and not target.consume():
+            # Its one call was taken by an invoke that came in between: nobody handles the channel now.
+            self._refuse(event, NoHandlerError(event.channel))
+            return True
+        if not target.takes(len(args)):
+            self._refuse(event, target.arity_error(len(args)))
+            return True
+        try:
+            result = self._call(inbox, event, args, target)
+        except Exception as error:
+            self._raised(event, error)
+        except BaseException as error:
+            self._raised(event, error)
+            raise
+        else:
+            if isinstance(result, asyncio.Task):
+                self._handle(inbox, event, result)
+            else:
+                self._answer(event, result)
+        return True
+
+    def cancel(self, inbox: Inbox, request: int) -> None:
+        """Cancel the handler of a request, or keep it from starting."""
+        running = inbox.handlers.get(request)
+        if running is None:
+            inbox.cancel(request)
+        elif not running.cancelled:
+            running.cancelled = True
+            running.task.cancel()
+            if not running.task.done():
+                self._loop.call_later(self._cancel_grace, self._overdue, running.task)
+
+    def cancel_all(self, inbox: Inbox) -> None:
+        """Cancel all handlers of a sender: it is gone, and what has not started never will."""
+        inbox.forget()
+        for request in list(inbox.handlers):
+            self.cancel(inbox, request)
+
+    # Private
+
+    def _call(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> object:
+        """Call one callable; returns its value, or the task that will have it."""
+        if target.thread:
+            return self._task(inbox, self._in_thread(inbox, target.fn, event, args), event)
+        if target.is_coroutine:
+            return self._task(inbox, target.fn(event, *args), event)
+        began = perf_counter()
+        result = target.fn(event, *args)
+        if perf_counter() - began > SLOW:
+            log.warning(
+                "%r took %.0f ms on the loop for channel %r; thread=True runs it in a thread",
+                target.fn,
+                (perf_counter() - began) * 1000,
+                event.channel,
+            )
+        if type(result) in _VALUES:
+            return result
+        if isinstance(result, Awaitable):
+            return self._task(inbox, result, event)
+        return result
+
+    def _task(self, inbox: Inbox, awaitable: Awaitable[Any], event: Any) -> asyncio.Task[Any]:
+        coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)
+        if _EAGER:
+            task = _eager_task(coroutine, loop=self._loop, name=event.channel, eager_start=True)
+        else:
+            task = asyncio.Task(coroutine, loop=self._loop, name=event.channel)
+            inbox.hold_for_first_step()
+        return task
+
+    def _in_thread(
+        self, inbox: Inbox, fn: Callable[..., Any], event: Any, args: Sequence[object]
+    ) -> Coroutine[Any, Any, Any]:
+        inbox.hold()
+
+        def run() -> Any:
+            self._loop.call_soon_threadsafe(inbox.release)
+            return fn(event, *args)
+
+        return _await(self._loop.run_in_executor(None, copy_context().run, run))
+
+    def _listen(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> None:
+        try:
+            result = self._call(inbox, event, args, target)
+        except Exception as error:
+            self._report(error, event)
+            return
+        if not isinstance(result, asyncio.Task):
+            return
+        if result.done():
+            self._listened(None, event, result)
+            return
+        inbox.task_started()
+        self.tasks.add(result)
+        result.add_done_callback(partial(self._listened, inbox, event))
+
+    def _listened(self, inbox: Inbox | None, event: Any, task: asyncio.Task[Any]) -> None:
+        if inbox is not None:
+            inbox.task_ended()
+            self.tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if isinstance(error, Exception):
+                self._report(error, event)
+
+    def _handle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
+        if task.done():
+            self._settle(event, task)
+            return
+        inbox.handlers[event.request_id] = Running(task)
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._handled, inbox, event))
+
+    def _handled(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
+        inbox.handlers.pop(event.request_id, None)
+        self.tasks.discard(task)
+        self._settle(event, task)
+
+    def _settle(self, event: Any, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self._raised(event, asyncio.CancelledError())
+            return
+        error = task.exception()
+        if error is None:
+            self._answer(event, task.result())
+        else:
+            self._raised(event, error)
+
+    def _overdue(self, task: asyncio.Task[Any]) -> None:
+        if not task.done():
+            log.warning(
+                "handler of channel %r still runs %g s after it was cancelled", task.get_name(), self._cancel_grace
+            )
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

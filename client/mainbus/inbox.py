@@ -1,0 +1,197 @@
+"""What has arrived from one sender and may not be started yet.
+
+Two things make arrivals wait, and both keep an order that the loop would break:
+
+- A coroutine or a thread was given to the loop but its first step has not run: a plain function of a later message
+  would start before it. Where the loop starts tasks eagerly this never happens for coroutines.
+- A reply was handed to the code that awaits it, which runs only in a later turn: a listener called now would run
+  before it, although its message was sent after the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+_TURN: Final = 128
+"""Arrivals started in one turn of the loop, so that no sender keeps the others waiting."""
+
+_HOPS_TO_AWAITER: Final = 4
+"""Turns from a future's result to the code that awaits it through a task, `gather` or `wait_for`, and one more
+because the replies of one turn share a count."""
+
+Start = Callable[[], bool]
+"""Starts one arrival; False if it could not be finished and has put its rest back in front."""
+
+
+class Running:
+    """A handler under way."""
+
+    __slots__ = ("cancelled", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.cancelled = False
+
+
+class Inbox:
+    """The arrivals of one sender, started in order.
+
+    Args:
+        loop: The loop on which everything runs.
+        limit: Tasks of one-way listeners that may run at a time; further arrivals wait.
+    """
+
+    __slots__ = (
+        "_begins",
+        "_cancelled",
+        "_loop",
+        "_on_low",
+        "_resolved",
+        "_scheduled",
+        "_waiting",
+        "_waits",
+        "handlers",
+        "limit",
+        "running",
+        "size",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, on_low: Callable[[], None] | None = None) -> None:
+        self.limit = limit
+        self.running = 0
+        """Tasks of one-way listeners under way."""
+        self.handlers: dict[int, Running] = {}
+        """Coroutine handlers under way, by request ID."""
+        self.size = 0
+        """Bytes of the bodies that wait."""
+        self._loop = loop
+        self._on_low = on_low
+        self._waiting: deque[tuple[Start, int]] = deque()
+        self._waits = 0
+        self._resolved = False
+        self._begins = 0
+        self._scheduled = False
+        self._cancelled: set[int] | None = None
+
+    # Public
+
+    @property
+    def clear(self) -> bool:
+        """Whether an arrival may be started at once, before anything else is asked."""
+        return not self._waits and not self._begins and not self._waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a reply must wait too: arrivals wait in front of it, for a reason that passes by itself."""
+        return bool(self._waiting) and not self.full
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return self.clear and not self.running and not self.handlers
+
+    @property
+    def full(self) -> bool:
+        """Whether arrivals wait because too many tasks run."""
+        return self.running >= self.limit
+
+    def may_call(self, is_coroutine: bool) -> bool:
+        """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""
+        return not self._waits and (is_coroutine or not self._begins) and self.running < self.limit
+
+    def add(self, start: Start, size: int) -> None:
+        """Let an arrival of `size` bytes wait for its turn."""
+        self._waiting.append((start, size))
+        self.size += size
+        self._schedule()
+
+    def put_back(self, start: Start) -> None:
+        """Put the rest of an arrival in front of all others."""
+        self._waiting.appendleft((start, 0))
+        self._schedule()
+
+    def hold(self) -> None:
+        """Let everything wait until `release`."""
+        self._waits += 1
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+        self._waits -= 1
+        self._schedule()
+
+    def hold_for_awaiter(self) -> None:
+        """Let everything wait until code that awaits a reply just resolved has run."""
+        if not self._resolved:
+            self._resolved = True
+            self._waits += 1
+            self._loop.call_soon(self._hop, _HOPS_TO_AWAITER - 1)
+
+    def hold_for_first_step(self) -> None:
+        """Let plain functions wait until a task just created has begun."""
+        self._begins += 1
+        self._loop.call_soon(self._begun)
+
+    def task_started(self) -> None:
+        """Count the task of a one-way listener."""
+        self.running += 1
+
+    def task_ended(self) -> None:
+        """Count it out."""
+        self.running -= 1
+        self._schedule()
+
+    def cancel(self, request: int) -> None:
+        """Note that an invoke which may still wait here was cancelled."""
+        if self._waiting:
+            if self._cancelled is None:
+                self._cancelled = set()
+            self._cancelled.add(request)
+
+    def was_cancelled(self, request: int) -> bool:
+        """Whether an invoke was cancelled while it waited; asked once, when its turn has come."""
+        if self._cancelled and request in self._cancelled:
+            self._cancelled.discard(request)
+            return True
+        return False
+
+    def forget(self) -> None:
+        """Drop what waits: the sender is gone."""
+        self._waiting.clear()
+        self.size = 0
+
+    # Private
+
+    def _hop(self, left: int) -> None:
+        self._resolved = False
+        if left:
+            self._loop.call_soon(self._hop, left - 1)
+        else:
+            self.release()
+
+    def _begun(self) -> None:
+        self._begins -= 1
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled and not self._waits and self.running < self.limit:
+            self._scheduled = True
+            self._loop.call_soon(self._start_waiting)
+
+    def _start_waiting(self) -> None:
+        self._scheduled = False
+        for _ in range(_TURN):
+            if not self._waiting or self._waits or self.running >= self.limit:
+                break
+            start, size = self._waiting.popleft()
+            self.size -= size
+            if not start():
+                break
+        if not self._waiting:
+            self._cancelled = None
+        else:
+            self._schedule()
+        if self._on_low is not None:
+            self._on_low()

@@ -1,0 +1,155 @@
+"""One connection of a renderer: a transport, the wire, and the handshake on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from mainbus import transports
+from mainbus.address import Address
+from mainbus.errors import ConnectionLost, ConnectRefused, MainbusError, RemoteProtocolError, from_wire
+from mainbus.outbox import Outbox
+from mainbus.wire import clone, messages
+from mainbus.wire.connection import Connection
+from mainbus.wire.packets import Head, Kind
+from mainbus.wire.states import Role, State
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds that the broker has to answer a hello."""
+
+log = logging.getLogger("mainbus")
+
+
+class Link(asyncio.Protocol):
+    """A connection from its first byte to its last.
+
+    Args:
+        outbox: What leaves on it once the broker has welcomed us.
+        receive: Called with each packet after the handshake.
+        lost: Called once when a welcomed connection has ended, with the reason.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        receive: Callable[[Head, bytes, int], None],
+        lost: Callable[[Link, Exception | None], None],
+    ) -> None:
+        self.wire = Connection(Role.RENDERER, messages.WireLimits().message)
+        self.transport: asyncio.Transport | None = None
+        self._outbox = outbox
+        self._receive = receive
+        self._lost = lost
+        self._welcome: asyncio.Future[messages.Welcome] = asyncio.get_running_loop().create_future()
+        self._is_open = False
+
+    # Public
+
+    async def open(self, address: Address, hello: messages.Hello) -> messages.Welcome:
+        """Connect and say hello. Cancelling it closes the connection.
+
+        Raises:
+            OSError: Nobody can be reached at `address`.
+            MainbusError: The broker refused, by the name of its reason.
+        """
+        try:
+            await transports.connect(address, lambda: self)
+            assert self.transport is not None
+            self.wire.sent(Kind.HELLO)
+            self.transport.write(messages.pack(hello))
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                welcome = await self._welcome
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, TimeoutError) and not isinstance(error, OSError | MainbusError):
+                raise ConnectRefused(str(address), "it accepted the connection but never answered") from None
+            raise
+        return welcome
+
+    def start(self, welcome: messages.Welcome) -> None:
+        """Let the outbox write and scan what has arrived since the welcome."""
+        assert self.transport is not None
+        self.wire.max_message = welcome.limits.message
+        self._is_open = True
+        self._outbox.attach(self.transport)
+        # The hello is the first packet of the connection; a lane counts it too.
+        self._outbox.written = 1
+        self._scan()
+
+    def close(self) -> None:
+        """Close once what was written has left."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # Callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        # uvloop's transports do not derive from asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Scan what has arrived."""
+        self.wire.feed(data)
+        self._scan()
+
+    def _scan(self) -> None:
+        wire = self.wire
+        receive = self._receive
+        for head, data, at in wire.packets():
+            if self._is_open:
+                receive(head, data, at)
+            else:
+                self._handshake(head, data, at)
+                # The rest is scanned by `start`, when the session knows who it is.
+                break
+        if wire.failure is not None:
+            self._fail(wire.failure)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for this connection that it has ended."""
+        if self._is_open:
+            self._is_open = False
+            self._lost(self, self.wire.failure or exc)
+        elif not self._welcome.done():
+            self._welcome.set_exception(ConnectionLost("the broker closed the connection during the handshake"))
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        if self._is_open:
+            self._outbox.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        if self._is_open:
+            self._outbox.resume_writing()
+
+    # Private
+
+    def _handshake(self, head: Head, data: bytes, at: int) -> None:
+        message = self.wire.message(head, data, at)
+        if message is None or self._welcome.done():
+            return
+        kind, value, body = message[0], message[5], message[8]
+        try:
+            if kind == Kind.WELCOME:
+                self._welcome.set_result(messages.unpack(messages.Welcome, body))
+            else:
+                text = clone.decode(body, max_depth=1) if body else ""
+                self._welcome.set_exception(from_wire(value, None, str(text)))
+        except MainbusError as error:
+            self._welcome.set_exception(error)
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        log.error("the broker broke the protocol: %s", error)
+        if not self._is_open and not self._welcome.done():
+            self._welcome.set_exception(error)
+        if self.wire.state is not State.CLOSED or self._is_open:
+            self.abort()

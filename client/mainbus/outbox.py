@@ -1,0 +1,227 @@
+"""What is on its way out of one connection: joined writes, and room for others while something large passes.
+
+The transport's high-water mark must be zero: `pause_writing` then means that bytes sit in the transport, and
+`resume_writing` that the kernel has taken them all. While they sit there everything else waits here, where it can
+still be counted, reordered between targets, or sent another way (a lane).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mainbus.routes import Route
+
+CHUNK: Final = 256 * 1024
+"""Bytes handed to the transport at once, at most (but for a single packet that is longer)."""
+
+_WRITES_A_TURN: Final = 4
+
+
+class Outbox:
+    """Packets of one connection that have not been handed to its transport yet."""
+
+    __slots__ = (
+        "_blocked",
+        "_in_flight",
+        "_loop",
+        "_packets",
+        "_ready",
+        "_scheduled",
+        "_starved",
+        "_transport",
+        "_waiters",
+        "_when_low",
+        "calls",
+        "handed",
+        "held",
+        "max_calls",
+        "queued",
+        "written",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_calls: int) -> None:
+        self.calls = 0
+        """Invokes that have left and are unanswered, to all targets together."""
+        self.max_calls = max_calls
+        self.queued = 0
+        """Bytes that wait here, in order."""
+        self.handed = 0
+        """Bytes handed to the transport, ever."""
+        self.held = 0
+        """Bytes that wait in the routes of this connection."""
+        self.written = 0
+        """Packets handed to the transport, ever."""
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._packets: deque[bytes] = deque()
+        self._ready: deque[Route] = deque()
+        self._starved: deque[Route] = deque()
+        self._scheduled = False
+        self._blocked = True
+        self._in_flight: tuple[bytes, int] = (b"", 0)
+        self._waiters: list[asyncio.Future[None]] = []
+        self._when_low: tuple[int, Callable[[], None]] | None = None
+
+    # Public
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Start to write to `transport`; what waits leaves with the next turn of the loop."""
+        transport.set_write_buffer_limits(high=0)
+        self._transport = transport
+        self._blocked = False
+        self.written = 0
+        self._in_flight = (b"", 0)
+        self._schedule()
+
+    def detach(self) -> None:
+        """Stop writing: the connection is gone. What waits stays until `take` or the next `attach`."""
+        self._transport = None
+        self._blocked = True
+
+    def put(self, packet: bytes) -> None:
+        """Queue one packet; all of one turn of the loop leave in one write."""
+        self._packets.append(packet)
+        self.queued += len(packet)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def pull(self, route: Route) -> None:
+        """Take packets from `route` whenever there is room, one in turn with the other routes."""
+        if not route.listed:
+            route.listed = True
+            self._ready.append(route)
+            self._schedule()
+
+    def when_low(self, size: int, call: Callable[[], None]) -> None:
+        """Call once when no more than `size` bytes wait here."""
+        self._when_low = (size, call)
+
+    def starve(self, route: Route) -> None:
+        """Ask `route` again when one of the `max_calls` has been answered."""
+        self._starved.append(route)
+
+    def answered(self) -> None:
+        """Count one invoke out."""
+        self.calls -= 1
+        if self._starved:
+            self.pull(self._starved.popleft())
+
+    def flush(self) -> None:
+        """Hand over what waits, as far as the transport takes it."""
+        self._scheduled = False
+        for _ in range(_WRITES_A_TURN):
+            if self._blocked:
+                return
+            if self._ready:
+                self._refill()
+            if not self._packets:
+                break
+            self._write()
+        if self._when_low is not None and self.queued <= self._when_low[0]:
+            call = self._when_low[1]
+            self._when_low = None
+            call()
+        if self._blocked:
+            return
+        if self._packets or self._ready:
+            self._schedule()
+        else:
+            self.wake()
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait here or in the transport."""
+        if self._transport is None:
+            return self.queued
+        return self.queued + self._transport.get_write_buffer_size()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was put here has reached the kernel."""
+        return not self._packets and not self._ready and not self._blocked
+
+    def in_flight(self) -> tuple[bytes, int]:
+        """Return the bytes that may not have left the transport yet, as whole packets, and how many those are."""
+        return self._in_flight if self._blocked else (b"", 0)
+
+    def take(self) -> list[bytes]:
+        """Return the packets that wait here and forget them."""
+        packets = list(self._packets)
+        self._packets.clear()
+        self.queued = 0
+        return packets
+
+    async def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait until `done()`, asked whenever something has left or `wake` is called. Safe to cancel."""
+        while not done():
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def wake(self) -> None:
+        """Let all that wait look again."""
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # Callbacks
+
+    def pause_writing(self) -> None:
+        """Note that bytes sit in the transport."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """Note that the kernel has taken them all."""
+        if self._transport is not None:
+            self._blocked = False
+            self._schedule()
+
+    # Private
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def _refill(self) -> None:
+        ready = self._ready
+        while ready and self.queued < CHUNK:
+            route = ready.popleft()
+            packet = route.next_packet()
+            if packet is None:
+                route.listed = False
+            else:
+                self._packets.append(packet)
+                self.queued += len(packet)
+                ready.append(route)
+
+    def _write(self) -> None:
+        packets = self._packets
+        count = len(packets)
+        if count == 1:
+            data = packets.popleft()
+        elif self.queued <= CHUNK:
+            data = b"".join(packets)
+            packets.clear()
+        else:
+            chunk = [packets.popleft()]
+            size = len(chunk[0])
+            while packets and size + len(packets[0]) <= CHUNK:
+                size += len(packets[0])
+                chunk.append(packets.popleft())
+            count = len(chunk)
+            data = b"".join(chunk)
+        self.queued -= len(data)
+        self.handed += len(data)
+        self.written += count
+        self._in_flight = (data, count)
+        assert self._transport is not None
+        self._transport.write(data)

@@ -1,0 +1,51 @@
+"""Which thread an object belongs to; checked by every verb."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Final
+
+_owners: Final[weakref.WeakSet[Owner]] = weakref.WeakSet()
+
+
+class Owner:
+    """The thread that made it; none at all in a process forked from that one.
+
+    Args:
+        what: The object, as the error names it.
+    """
+
+    __slots__ = ("__weakref__", "_thread", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._thread = threading.get_ident()
+        self._what = what
+        _owners.add(self)
+
+    def check(self) -> None:
+        """Raise unless this is the owner's thread.
+
+        Raises:
+            RuntimeError: It is another thread, or a fork.
+        """
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                f"{self._what} belongs to the thread of its loop, and not to a forked process; from another thread "
+                "use loop.call_soon_threadsafe, and without a loop mainbus.blocking"
+            )
+
+    def disown(self) -> None:
+        """Belong to nobody."""
+        self._thread = -1
+
+
+def _forked() -> None:
+    # The child has the parent's thread identity, but neither its loop's state nor its connection.
+    for owner in list(_owners):
+        owner.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,68 @@
+"""The promise of an invoke's result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+from mainbus.routes import Route
+
+
+class Reply(asyncio.Future[Any]):
+    """What `invoke` returns: the request has left, or waits in its place; the result can be awaited, or not.
+
+    It is a future of the running loop and counts as a coroutine, so that it can be awaited (once or more), cancelled,
+    and given to `asyncio.create_task`, `TaskGroup.create_task`, `gather`, `wait_for` and anyio's `start_soon`.
+    Cancelling it, or a task that awaits it, cancels the handler at the other end. An error that nobody retrieved
+    is logged, as asyncio does for futures.
+    """
+
+    __slots__ = ("_driver", "_on_cancel", "channel", "request", "route", "timeout")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: str,
+        request: int,
+        route: Route,
+        timeout: float | None,
+        on_cancel: Callable[[Reply], None],
+    ) -> None:
+        super().__init__(loop=loop)
+        self.channel = channel
+        self.request = request
+        self.route = route
+        self.timeout = timeout
+        """Seconds, or None."""
+        self._on_cancel = on_cancel
+        self._driver: Generator[Any, None, Any] | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the invoke; False if it has its outcome already. The handler is cancelled too."""
+        if not super().cancel(msg):
+            return False
+        self._on_cancel(self)
+        return True
+
+    # What makes it a coroutine: a task drives the future's own iterator.
+
+    def send(self, value: Any, /) -> Any:
+        """Advance to the next suspension, as a task does with a coroutine."""
+        if self._driver is None:
+            self._driver = self.__await__()
+        return self._driver.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise an exception where a task waits for this reply."""
+        if self._driver is None:
+            self._driver = self.__await__()
+        return self._driver.throw(*args)
+
+    def close(self) -> None:
+        """End the iteration; the invoke itself goes on."""
+        if self._driver is not None:
+            self._driver.close()
+
+
+Coroutine.register(Reply)

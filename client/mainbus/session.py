@@ -1,0 +1,451 @@
+"""A renderer's session: one connection at a time, its pending calls and routes, and coming back after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+from mainbus import answers
+from mainbus.address import Address
+from mainbus.calls import Calls
+from mainbus.errors import (
+    ConnectionLost,
+    ConnectRefused,
+    LocalProtocolError,
+    MainbusError,
+    MessageTooLarge,
+    NoSuchRenderer,
+    ObjectDestroyedError,
+    RemoteProtocolError,
+    SendQueueFull,
+)
+from mainbus.link import Link
+from mainbus.outbox import Outbox
+from mainbus.reply import Reply
+from mainbus.routes import Route
+from mainbus.timeouts import milliseconds
+from mainbus.wire.connection import Message, text_of
+from mainbus.wire.messages import Hello, Welcome, WireLimits
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
+
+MAX_UNSENT: Final = 64 * 1024 * 1024
+"""Bytes that may wait in this process because their target is paused or the connection is gone."""
+
+RETRY_FIRST: Final = 0.05
+RETRY_LAST: Final = 5.0
+"""Seconds between attempts to reconnect: from the first to the last, doubled each time and jittered."""
+
+GOODBYE_TIMEOUT: Final = 5.0
+_ROUTES_KEPT: Final = 1024
+_SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+_BROADCASTS: Final = -1
+
+log = logging.getLogger("mainbus")
+
+
+class Receiver(Protocol):
+    """Whom the session hands what has arrived."""
+
+    def message(self, message: Message) -> None: ...
+    def invoke(self, message: Message) -> None: ...
+    def reply(self, message: Message) -> None: ...
+    def cancel(self, peer: int, request: int) -> None: ...
+    def peer_left(self, peer: int) -> None: ...
+    def connection_lost(self) -> None: ...
+    def end(self) -> None: ...
+    def notify(self, event: str, *args: object) -> object: ...
+
+
+class Session:
+    """Everything a renderer has with its broker but what it listens to.
+
+    Args:
+        address: Where the broker is.
+        name: The name to ask for, or None.
+        token: What the broker may ask for, or None.
+        reconnect: Whether to come back after a loss.
+        receiver: Who gets what arrives.
+    """
+
+    def __init__(
+        self, address: Address, name: str | None, token: str | None, reconnect: bool, receiver: Receiver
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.address = address
+        self.name = name
+        self.welcome: Welcome | None = None
+        self.link: Link | None = None
+        self.outbox = Outbox(self.loop, WireLimits().pending)
+        self.calls = Calls(self.loop, self._send_cancel)
+        self.main = Route(self.outbox, 0)
+        self.reconnects = 0
+        self.dispatching = False
+        """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
+        self._watching = False
+        self._broadcast_pauses: set[int] = set()
+        self._token = token
+        self._reconnect = reconnect
+        self._receiver = receiver
+        self._routes: dict[int | str, Route] = {MAIN: self.main}
+        self._backlog: list[bytes] = []
+        self._broken: MainbusError | None = None
+        self._retry: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._goodbye: str | None = None
+        self._handlers: dict[int, Callable[[Message], None]] = {
+            Kind.SEND: receiver.message,
+            Kind.POST: receiver.message,
+            Kind.BROADCAST: receiver.message,
+            Kind.INVOKE: receiver.invoke,
+            Kind.RESULT: receiver.reply,
+            Kind.ERROR: receiver.reply,
+            Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3]),
+            Kind.PAUSE: self._on_pause,
+            Kind.RESUME: self._on_resume,
+            Kind.CREDIT: self._on_credit,
+            Kind.UNDELIVERABLE: self._on_undeliverable,
+            Kind.GAP: lambda message: receiver.notify("gap"),
+            Kind.ABORT: self._on_abort,
+            Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
+            Kind.LEFT: self._on_left,
+            Kind.GOODBYE: self._on_goodbye,
+        }
+
+    # Public: life
+
+    async def open(self, connect_timeout: float) -> None:
+        """Connect, trying for `connect_timeout` seconds while no broker is there. Safe to cancel.
+
+        Raises:
+            ConnectRefused: No broker is there, or it refuses this renderer.
+            NameTaken: Another renderer has the name.
+        """
+        give_up = self.loop.time() + connect_timeout
+        while True:
+            try:
+                return await self._connect()
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                if self.loop.time() >= give_up:
+                    raise _refused(self.address, error) from error
+            except (OSError, ConnectionLost) as error:
+                if isinstance(error, MainbusError) and not isinstance(error, ConnectionLost):
+                    raise
+                raise _refused(self.address, error) from error
+            await asyncio.sleep(min(RETRY_FIRST, max(0.0, give_up - self.loop.time())))
+
+    async def aclose(self) -> None:
+        """Let what was sent leave, say goodbye and end. Cancelling it ends the connection at once."""
+        if self._broken is not None:
+            return
+        try:
+            if self.link is not None:
+                await self.drain(None)
+        except ConnectionLost:
+            log.debug("the connection was lost before everything had left")
+        finally:
+            self._broken = ObjectDestroyedError("IPC method called after context was released")
+            await self._say_goodbye()
+
+    # Public: what the verbs need
+
+    def check(self) -> None:
+        """Raise what makes every verb impossible: closed, or lost for good."""
+        if self._broken is not None:
+            raise self._broken
+        if self.welcome is None:
+            raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
+
+    def send(self, kind: Kind, peer: int, name: str | None, channel: bytes, body: bytes) -> None:
+        """Send a one-way message, in its place.
+
+        Raises:
+            MessageTooLarge: The body is longer than the broker takes.
+            SendQueueFull: Too much is waiting to leave.
+        """
+        self._check_room(body)
+        route = self.main if not peer and name is None and kind != Kind.BROADCAST else self._route(kind, peer, name)
+        packet = answers.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
+        route.put(packet, HEADER_SIZE + len(body))
+
+    def invoke(
+        self, kind: Kind, peer: int, name: str | None, channel: str, raw: bytes, body: bytes, timeout: float | None
+    ) -> Reply:
+        """Send a request, in its place; its result comes to the `Reply`."""
+        self._check_room(body)
+        route = self.main if not peer and name is None else self._route(kind, peer, name)
+        request = self.calls.next_request()
+        reply = self.calls.open(channel, request, route, timeout)
+        packet = answers.message(
+            kind, peer, request, body, flags=_by(name), value=milliseconds(timeout), name=_raw(name), channel=raw
+        )
+        route.put(packet, HEADER_SIZE + len(body), request)
+        return reply
+
+    def answer(self, peer: int, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+        """Send the answer to a request of `peer`."""
+        if self.link is None:
+            return
+        kind, value, body = outcome
+        route = self._routes.get(peer) or self._route(kind, peer, None)
+        route.reply(answers.message(kind, peer, request, body, value=value), HEADER_SIZE + len(body))
+
+    def notice(self, kind: Kind, peer: int, request: int = 0, **fields: Any) -> None:
+        """Send a packet that waits for nothing."""
+        if self.link is not None:
+            self.outbox.put(build(kind, peer, request, **fields))
+
+    async def drain(self, target: int | str | None) -> None:
+        """Wait until what was sent has left and the target keeps up. Safe to cancel."""
+        route = self._routes.get(target) if target is not None else None
+
+        def done() -> bool:
+            if self._broken is not None:
+                return True
+            if not self.outbox.idle or self._backlog:
+                return False
+            if target is not None:
+                return route is None or (not route.paused and not route.size)
+            return not self.outbox.held and not any(route.paused for route in self._routes.values())
+
+        await self.outbox.wait_until(done)
+        self.check()
+
+    def start_dispatch(self) -> None:
+        """Tell the broker that what it sends is dispatched from now on."""
+        self.dispatching = True
+        self.notice(Kind.READY, MAIN)
+
+    def watch(self) -> None:
+        """Ask to be told who joins and leaves, now and after each reconnect."""
+        self._watching = True
+        self.notice(Kind.WATCH, MAIN)
+
+    def held_for_main(self) -> Iterator[bytes]:
+        """Take all that waits to leave and all that waits for main, for a lane."""
+        yield from self.outbox.take()
+        yield from self.main.take()
+
+    # Private: connecting
+
+    async def _connect(self) -> None:
+        before = self.welcome
+        link = Link(self.outbox, self._receive, self._lost)
+        hello = Hello(
+            name=self.name,
+            token=self._token,
+            session=before.session if before else None,
+            instance=before.instance if before else None,
+        )
+        welcome = await link.open(self.address, hello)
+        self.welcome = welcome
+        self.name = welcome.name
+        self.link = link
+        self._goodbye = None
+        self.outbox.max_calls = welcome.limits.pending
+        for route in self._routes.values():
+            route.set_credit(welcome.credit)
+        self._restore(same_broker=before is None or before.instance == welcome.instance)
+        link.start(welcome)
+        if self.dispatching:
+            self.notice(Kind.READY, MAIN)
+        if self._watching:
+            self.notice(Kind.WATCH, MAIN)
+
+    async def _come_back(self) -> None:
+        delay = RETRY_FIRST
+        while True:
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            delay = min(RETRY_LAST, delay * 2)
+            try:
+                await self._connect()
+            except RemoteProtocolError as error:
+                self._end(error)
+                return
+            except (OSError, MainbusError) as error:
+                log.debug("reconnect to %s failed: %s", self.address, error)
+                continue
+            self.reconnects += 1
+            self._receiver.notify("reconnected")
+            self._receiver.notify("gap")
+            return
+
+    def _lost(self, link: Link, error: Exception | None) -> None:
+        if link is not self.link:
+            return
+        self.link = None
+        self._broadcast_pauses.clear()
+        self.outbox.detach()
+        reason = str(error) if error else self._goodbye or "the broker is gone"
+        kept = self._salvage()
+        lost = ConnectionLost(f"connection to {self.address} lost: {reason}")
+        self.calls.fail_all(lambda reply: ConnectionLost(f"{lost} (invoke of {reply.channel!r})"), keep=kept)
+        self._receiver.connection_lost()
+        if self._ended is not None:
+            self._ended.set_result(None)
+            return
+        if self._broken is None:
+            self._receiver.notify("disconnected", reason)
+        if self._broken is None and self._reconnect:
+            self._retry = self.loop.create_task(self._come_back(), name="mainbus reconnect")
+        else:
+            self._end(lost)
+
+    def _end(self, error: MainbusError) -> None:
+        if self._broken is None:
+            self._broken = error
+        self.calls.fail_all(lambda reply: ConnectionLost(str(error)))
+        self.outbox.wake()
+        self._receiver.end()
+
+    async def _say_goodbye(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        if self.link is None:
+            self._end(ConnectionLost("closed while the connection was lost"))
+            return
+        self._ended = self.loop.create_future()
+        try:
+            self.notice(Kind.GOODBYE, MAIN, value=self.link.wire.received & MAX_U32)
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await self._ended
+        except TimeoutError:
+            log.warning("the broker did not answer the goodbye in %g s", GOODBYE_TIMEOUT)
+        finally:
+            if self.link is not None:
+                self.link.abort()
+            self._end(ConnectionLost("closed"))
+
+    # Private: what outlives a connection
+
+    def _salvage(self) -> set[int]:
+        """Keep what had not begun to leave; returns the requests of the invokes among it."""
+        kept: set[int] = set()
+        for packet in self.outbox.take():
+            head = HEADER.unpack_from(packet)
+            if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
+                self._backlog.append(packet)
+                kept.add(head[6])
+        for route in self._routes.values():
+            kept |= route.reset()
+        kept.discard(0)
+        return kept
+
+    def _restore(self, *, same_broker: bool) -> None:
+        backlog, self._backlog = self._backlog, []
+        if not same_broker:
+            # The ids of the former broker mean other renderers now, or none.
+            backlog = [packet for packet in backlog if not self._is_by_id(packet)]
+            for target, route in self._routes.items():
+                if target and target != _BROADCASTS and isinstance(target, int):
+                    for request in route.forget():
+                        self.calls.fail(request, NoSuchRenderer(target))
+        newer = self.outbox.take()
+        for packet in (*backlog, *newer):
+            self.outbox.put(packet)
+        for route in self._routes.values():
+            route.resume()
+
+    def _is_by_id(self, packet: bytes) -> bool:
+        head = HEADER.unpack_from(packet)
+        if not head[5] or head[2] & BY_NAME:
+            return False
+        self.calls.fail(head[6], NoSuchRenderer(head[5]))
+        return True
+
+    # Private: routes
+
+    def _check_room(self, body: bytes) -> None:
+        assert self.welcome is not None
+        limit = self.welcome.limits.message
+        if len(body) > limit:
+            raise MessageTooLarge(len(body), limit)
+        if self.outbox.held + self.outbox.queued >= MAX_UNSENT:
+            raise SendQueueFull(MAX_UNSENT)
+
+    def _route(self, kind: Kind, peer: int, name: str | None) -> Route:
+        """Return the route to a renderer, or that of broadcasts, which keep an order of their own."""
+        key: int | str = _BROADCASTS if kind == Kind.BROADCAST else peer if name is None else name
+        route = self._routes.get(key)
+        if route is None:
+            if len(self._routes) >= _ROUTES_KEPT:
+                self._routes = {k: r for k, r in self._routes.items() if k == MAIN or not r.idle}
+            route = self._routes[key] = Route(self.outbox, self.main.credit)
+        return route
+
+    # Private: what arrives
+
+    def _receive(self, head: Head, data: bytes, at: int) -> None:
+        link = self.link
+        assert link is not None
+        message = link.wire.message(head, data, at)
+        if message is not None:
+            self._handlers[message[0]](message)
+
+    def _on_pause(self, message: Message) -> None:
+        _, _, peer, serial, _, _, name, _, _ = message
+        known = text_of(name) if name else None
+        route = self._routes.get(peer) or (self._routes.get(known) if known else None) or self._route(
+            Kind.SEND, peer, None
+        )
+        # One renderer, two ways to address it: both lead to the same route while it is paused.
+        self._routes.setdefault(peer, route).pause()
+        if known:
+            self._routes.setdefault(known, route).pause()
+        if message[5]:
+            # This renderer's broadcasts add to that target's queue too.
+            self._broadcast_pauses.add(peer)
+            self._route(Kind.BROADCAST, MAIN, None).pause()
+        self.notice(Kind.PAUSED, peer, serial)
+
+    def _on_resume(self, message: Message) -> None:
+        self._broadcast_pauses.discard(message[2])
+        if not self._broadcast_pauses and (broadcasts := self._routes.get(_BROADCASTS)):
+            broadcasts.resume()
+        for key in (message[2], text_of(message[6]) if message[6] else None):
+            if key is not None and (route := self._routes.get(key)):
+                route.resume()
+        self.outbox.wake()
+
+    def _on_credit(self, message: Message) -> None:
+        self._route(Kind.INVOKE, message[2], None).set_credit(message[5])
+
+    def _on_undeliverable(self, message: Message) -> None:
+        _, flags, peer, _, _, _, name, channel, body = message
+        target: int | str = text_of(name) if name and flags & BY_NAME else peer
+        self._receiver.notify("undeliverable", target, channel, body.decode("utf-8", "replace"))
+
+    def _on_abort(self, message: Message) -> None:
+        if self.link is not None:
+            self.link.wire.abort(message[2])
+
+    def _on_left(self, message: Message) -> None:
+        self._receiver.peer_left(message[2])
+        self._receiver.notify("peer-left", message[2], text_of(message[6]) or None)
+
+    def _on_goodbye(self, message: Message) -> None:
+        self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"
+        if self.link is not None:
+            self.link.close()
+
+    def _send_cancel(self, reply: Reply) -> None:
+        self.notice(Kind.CANCEL, MAIN, reply.request)
+
+
+def _by(name: str | None) -> int:
+    return BY_NAME if name is not None else 0
+
+
+def _raw(name: str | None) -> bytes:
+    return name.encode() if name is not None else b""
+
+
+def _refused(address: Address, error: OSError) -> ConnectRefused:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return ConnectRefused(
+            str(address),
+            "no broker answers there; start one (`mainbus serve`), set MAINBUS_ADDRESS, or wait with connect_timeout",
+        )
+    return ConnectRefused(str(address), str(error))

@@ -1,0 +1,157 @@
+"""A registered callable of a channel, with all that calling it needs to know, resolved once."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, Final, Literal, get_args
+
+from mainbus.errors import ValidationError
+
+__all__ = ["SENDERS", "Senders", "Target"]
+
+Senders = Literal["main", "renderers", "any"]
+"""Whose messages a renderer's callable gets."""
+
+SENDERS: Final[tuple[str, ...]] = get_args(Senders)
+
+
+class Target:
+    """A listener or handler.
+
+    Args:
+        fn: the callable; it is called with the event and the message's arguments.
+        once: it is for one message only.
+        thread: it runs in a worker thread.
+        senders: whose messages it gets.
+
+    Attributes:
+        least: the fewest arguments it takes, the event not counted.
+        most: the most, ``sys.maxsize`` if there is no bound.
+        is_coroutine: calling it runs none of its body.
+
+    Raises:
+        TypeError: not callable, cannot take the event, or a coroutine function in a thread.
+        ValueError: not one of `SENDERS`.
+    """
+
+    __slots__ = ("_discard", "_spent", "fn", "is_coroutine", "least", "most", "once", "senders", "thread")
+
+    def __init__(
+        self, fn: Callable[..., Any], *, once: bool = False, thread: bool = False, senders: Senders = "any"
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"Expected handler to be a function, but found type {type(fn).__name__!r}")
+        self.fn = fn
+        self.once = once
+        self.thread = thread
+        self.senders = check_senders(senders)
+        self.least, self.most = _arity(fn)
+        self.is_coroutine = _is_coroutine_function(fn)
+        if thread and self.is_coroutine:
+            raise TypeError(f"thread=True is for plain functions, but {name_of(fn)}() is a coroutine function")
+        self._spent = False
+        # Takes it out of its registry; set for a `once` only.
+        self._discard: Callable[[], object] | None = None
+
+    def on_consume(self, discard: Callable[[], object]) -> None:
+        """Say how this one is taken out of its registry when its one call comes."""
+        self._discard = discard
+
+    def consume(self) -> bool:
+        """Take out a `once` right before its call; False if its one call was had already."""
+        if self._spent:
+            return False
+        self._spent = True
+        if self._discard is not None:
+            self._discard()
+            self._discard = None
+        return True
+
+    def takes(self, count: int) -> bool:
+        """Tell whether it can be called with the event and this many arguments."""
+        return self.least <= count <= self.most
+
+    def arity_error(self, count: int) -> ValidationError:
+        """Make the error for a number of arguments that it does not take, in Python's own words."""
+        said = self._too_few(count) if count < self.least else self._too_many(count)
+        return ValidationError(f"{name_of(self.fn)}() {said} (event included)")
+
+    def _too_few(self, count: int) -> str:
+        missing = [repr(parameter.name) for parameter in _positional(self.fn)[count + 1 : self.least + 1]]
+        listed = ", ".join(missing[:-1]) + (" and " if missing[1:] else "") + missing[-1]
+        given = f"{count + 1} {'was' if count == 0 else 'were'} given"
+        return f"missing {len(missing)} required positional argument{_s(len(missing))}: {listed}; {given}"
+
+    def _too_many(self, count: int) -> str:
+        least, most = self.least + 1, self.most + 1
+        bounds = str(most) if least == most else f"from {least} to {most}"
+        return f"takes {bounds} positional argument{_s(most)} but {count + 1} were given"
+
+
+def check_senders(senders: Senders) -> Senders:
+    """Return the value if it is one of `SENDERS`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if senders not in SENDERS:
+        raise ValueError(f"Expected senders to be 'main', 'renderers' or 'any', but found {senders!r}")
+    return senders
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """Name a callable as Python's own errors do."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """None: a compiled callable that does not tell."""
+    try:
+        # What is called is the wrapper: it may well take more or less than the function that it wraps.
+        return list(inspect.signature(fn, follow_wrapped=False).parameters.values())
+    except ValueError:
+        if inspect.ismethod(fn):
+            raise TypeError(
+                f"Expected handler to take (event, *args), but {name_of(fn)}() does not take self"
+            ) from None
+        return None
+
+
+def _positional(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter for parameter in _parameters(fn) or () if parameter.kind in kinds]
+
+
+def _arity(fn: Callable[..., Any]) -> tuple[int, int]:
+    """The fewest and the most arguments after the event."""
+    parameters = _parameters(fn)
+    if parameters is None:
+        return 0, sys.maxsize
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise TypeError(
+                f"Expected handler to take (event, *args), but {name_of(fn)}() requires the keyword {parameter.name!r}"
+            )
+    positional = _positional(fn)
+    required = sum(parameter.default is parameter.empty for parameter in positional)
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return max(required - 1, 0), sys.maxsize
+    if not positional:
+        raise TypeError(f"Expected handler to take (event, *args), but {name_of(fn)}() takes no positional arguments")
+    return max(required - 1, 0), len(positional) - 1
+
+
+def _is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if inspect.iscoroutinefunction(fn):
+        return True
+    # An object with an async __call__. A class is called by its metaclass, whatever its instances do.
+    return inspect.iscoroutinefunction(type(fn).__call__)

@@ -1,0 +1,98 @@
+"""What the packets of a handshake say: their bodies, as frozen dataclasses, to and from CBOR."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Final, TypeVar
+
+import msgspec
+
+from mainbus.errors import BadMessage, LimitExceeded, RemoteProtocolError
+from mainbus.wire import clone
+from mainbus.wire.packets import Kind, build
+
+VERSION: Final = 1
+"""The protocol's version. An end that reads another one refuses the connection."""
+
+FEATURES: Final[tuple[str, ...]] = ("fragments", "lane")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """The renderer's first packet: who it is."""
+
+    version: int = VERSION
+    name: str | None = None
+    token: str | None = None
+    session: bytes | None = None
+    """The secret of the session that this connection continues; None for a first connection."""
+    instance: bytes | None = None
+    """The broker that gave the secret; another one may forget the name's former holder."""
+    features: tuple[str, ...] = FEATURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireLimits:
+    """What the broker accepts, so that a client can refuse earlier and by name. Sizes in bytes."""
+
+    message: int = 64 * 1024 * 1024
+    depth: int = 512
+    pending: int = 4096
+    """Unanswered invokes of one renderer, to all targets together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The broker's answer: who the renderer is from now on."""
+
+    id: int
+    session: bytes
+    instance: bytes
+    lane: bytes
+    """One-time nonce with which a lane can be opened."""
+    version: int = VERSION
+    name: str | None = None
+    credit: int = 256
+    """Unanswered invokes that one target takes from this renderer."""
+    limits: WireLimits = field(default_factory=WireLimits)
+    features: tuple[str, ...] = FEATURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneHello:
+    """The first packet of a lane."""
+
+    id: int
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneWelcome:
+    """The broker's answer to it, with the nonce for the next lane."""
+
+    nonce: bytes
+
+
+Body = TypeVar("Body", Hello, Welcome, LaneHello, LaneWelcome)
+
+_KINDS: Final = {Hello: Kind.HELLO, Welcome: Kind.WELCOME, LaneHello: Kind.LANE, LaneWelcome: Kind.LANE}
+
+
+def pack(message: Hello | Welcome | LaneHello | LaneWelcome) -> bytes:
+    """Return the packet that carries `message`."""
+    return build(_KINDS[type(message)], body=clone.encode(asdict(message)))
+
+
+def unpack(kind: type[Body], body: bytes) -> Body:
+    """Read the body of a handshake packet; keys that this version does not know are ignored.
+
+    Raises:
+        RemoteProtocolError: The body is not what the protocol says, or speaks another version.
+    """
+    try:
+        value = clone.decode(body, max_depth=8)
+        if isinstance(value, dict) and "version" in value and value["version"] != VERSION:
+            raise RemoteProtocolError(f"protocol version {value['version']!r} where {VERSION} is spoken")
+        return msgspec.convert(value, kind)
+    except (BadMessage, LimitExceeded, msgspec.ValidationError) as error:
+        raise RemoteProtocolError(f"{kind.__name__} does not decode: {error}") from error

@@ -1,0 +1,155 @@
+"""The packet: a fixed header, a name, a channel, a body. Built and scanned here, understood elsewhere.
+
+Layout, big-endian (docs/reference/protocol.md is the specification):
+
+    0  u32  length of the packet, this header included
+    4  u8   kind
+    5  u8   flags
+    6  u8   length of the name
+    7  u8   length of the channel
+    8  u32  peer: to the broker the target, from the broker the source; 0 is the main process
+   12  u32  request, which a reply repeats
+   16  u32  frame
+   20  u32  value, whose meaning depends on the kind
+   24  name, channel, body
+
+The name stands before the channel so that forwarding replaces header and name and takes the rest as one slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum, IntFlag
+from struct import Struct
+from typing import Final, TypeAlias
+
+HEADER: Final = Struct(">IBBBBIIII")
+HEADER_SIZE: Final = HEADER.size
+
+MAX_FRAGMENT: Final = 128 * 1024
+"""Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass."""
+
+MAX_PACKET: Final = HEADER_SIZE + 255 + 255 + MAX_FRAGMENT
+
+MAIN: Final = 0
+"""The main process, as a peer."""
+
+MAX_U32: Final = 0xFFFF_FFFF
+
+Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
+"""length, kind, flags, name length, channel length, peer, request, frame, value."""
+
+
+class Kind(IntEnum):
+    """What a packet is. The number is the one on the wire."""
+
+    HELLO = 1
+    WELCOME = 2
+    REFUSED = 3
+    GOODBYE = 4
+    READY = 5
+    LANE = 6
+    REPEAT = 7
+
+    SEND = 16
+    POST = 17
+    SYNC = 18
+    INVOKE = 19
+    BROADCAST = 20
+    QUERY = 21
+
+    RESULT = 24
+    ERROR = 25
+    CANCEL = 26
+
+    PAUSE = 32
+    PAUSED = 33
+    RESUME = 34
+    CREDIT = 35
+
+    UNDELIVERABLE = 48
+    GAP = 49
+    ABORT = 50
+    BAD_MESSAGE = 51
+    WATCH = 52
+    JOINED = 53
+    LEFT = 54
+
+
+class Flag(IntFlag):
+    """Bits of the header's flags."""
+
+    MORE = 1
+    """Another fragment of this body follows."""
+    CONTINUES = 2
+    """Not the first fragment: it carries no channel, and what the first one said still holds."""
+    BY_NAME = 4
+    """The sender addressed its target by name."""
+
+
+MORE: Final = int(Flag.MORE)
+CONTINUES: Final = int(Flag.CONTINUES)
+BY_NAME: Final = int(Flag.BY_NAME)
+KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME
+
+_pack = HEADER.pack
+
+
+def build(
+    kind: int,
+    peer: int = MAIN,
+    request: int = 0,
+    *,
+    flags: int = 0,
+    frame: int = 0,
+    value: int = 0,
+    name: bytes = b"",
+    channel: bytes = b"",
+    body: bytes | memoryview = b"",
+) -> bytes:
+    """Build one packet; the body must fit into it (`MAX_FRAGMENT` bytes)."""
+    head = _pack(
+        HEADER_SIZE + len(name) + len(channel) + len(body),
+        kind,
+        flags,
+        len(name),
+        len(channel),
+        peer,
+        request,
+        frame,
+        value,
+    )
+    return b"".join((head, name, channel, body))
+
+
+def fragments(
+    kind: int,
+    peer: int,
+    request: int,
+    body: bytes,
+    *,
+    flags: int = 0,
+    frame: int = 0,
+    value: int = 0,
+    name: bytes = b"",
+    channel: bytes = b"",
+) -> Iterator[bytes]:
+    """Yield the packets of a body that is too long for one.
+
+    Every fragment repeats the addressing, so that a reader can match it to what it belongs to; only the first
+    carries the channel and the value.
+    """
+    view = memoryview(body)
+    last = len(body) - MAX_FRAGMENT
+    for start in range(0, len(body), MAX_FRAGMENT):
+        yield build(
+            kind,
+            peer,
+            request,
+            flags=flags | (CONTINUES if start else 0) | (MORE if start < last else 0),
+            frame=frame,
+            value=0 if start else value,
+            name=name,
+            channel=b"" if start else channel,
+            body=view[start : start + MAX_FRAGMENT],
+        )

@@ -1,0 +1,84 @@
+"""The states of a connection and its moves, as data. Knows no role's code: docs and tests draw from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from mainbus.wire.packets import Kind
+
+
+class Role(Enum):
+    """Which end of a connection this is."""
+
+    BROKER = "broker"
+    RENDERER = "renderer"
+
+
+class State(Enum):
+    """Where a connection stands. Both ends walk the same states."""
+
+    CONNECTED = "connected"
+    """Nothing was said yet: the renderer speaks first."""
+    GREETED = "greeted"
+    """The renderer has said who it is and waits for the broker's word."""
+    OPEN = "open"
+    LANE = "lane"
+    """A second connection of an open one, for calls that block their thread."""
+    CLOSED = "closed"
+    """One end has said goodbye, or was refused: nothing more is read."""
+
+
+_MESSAGES = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.ERROR, Kind.CANCEL})
+_NOTICES = frozenset(
+    {
+        Kind.READY,
+        Kind.QUERY,
+        Kind.PAUSE,
+        Kind.PAUSED,
+        Kind.RESUME,
+        Kind.UNDELIVERABLE,
+        Kind.BAD_MESSAGE,
+        Kind.WATCH,
+    }
+)
+
+MOVES: Final[Mapping[State, Mapping[Kind, State]]] = {
+    State.CONNECTED: {Kind.HELLO: State.GREETED, Kind.LANE: State.LANE},
+    State.GREETED: {Kind.WELCOME: State.OPEN, Kind.REFUSED: State.CLOSED},
+    State.OPEN: {Kind.GOODBYE: State.CLOSED},
+    State.LANE: {Kind.REFUSED: State.CLOSED, Kind.GOODBYE: State.CLOSED},
+    State.CLOSED: {},
+}
+"""Kinds that move a connection to another state, whoever sends them."""
+
+READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
+    Role.BROKER: {
+        State.CONNECTED: frozenset({Kind.HELLO, Kind.LANE}),
+        State.GREETED: frozenset(),
+        State.OPEN: _MESSAGES
+        | _NOTICES
+        | {Kind.GOODBYE},
+        State.LANE: _MESSAGES
+        | _NOTICES
+        | {Kind.REPEAT, Kind.SYNC, Kind.GOODBYE},
+        State.CLOSED: frozenset(),
+    },
+    Role.RENDERER: {
+        State.CONNECTED: frozenset(),
+        State.GREETED: frozenset({Kind.WELCOME, Kind.REFUSED}),
+        State.OPEN: _MESSAGES
+        | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
+        | {Kind.GOODBYE},
+        State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
+        State.CLOSED: frozenset(),
+    },
+}
+"""What each end may read in each state; anything else is the other end's fault."""
+
+CHANNELED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+"""Kinds that name a channel."""
+
+FRAGMENTED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.ERROR})
+"""Kinds whose body may be longer than one packet."""

@@ -1,0 +1,47 @@
+"""What every test has: the loops it runs on, an address of its own, and the watchers of tests/support."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.skips"]
+
+Backend = tuple[str, dict[str, object]]
+
+LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False}), ("uvloop", {"use_uvloop": True})]
+
+if sys.version_info >= (3, 12):
+
+    def _eager_loop() -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return loop
+
+    LOOPS.append(("eager", {"loop_factory": _eager_loop}))
+
+
+def pytest_configure() -> None:
+    """Keep the developer's own daemon and settings out of the tests."""
+    for name in [name for name in os.environ if name.startswith("MAINBUS_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="module", params=[pytest.param(("asyncio", options), id=name) for name, options in LOOPS])
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run each async test, and the async fixtures it uses, once on every loop."""
+    backend: Backend = request.param
+    return backend
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A unix: address that nobody else uses, in a folder of mode 0700, short enough for the kernel's limit."""
+    folder = Path(tempfile.mkdtemp(prefix="mb"))
+    yield f"unix:{folder}/s"
+    shutil.rmtree(folder)
