@@ -119,6 +119,8 @@ class Broker:
         finally:
             self._end(hub)
             with anyio.CancelScope(shield=True):
+                if hub.main.dispatch.tasks:
+                    await asyncio.wait(hub.main.dispatch.tasks, timeout=self.config.cancel_grace)
                 await self._close_listeners()
             assert self._stopped is not None
             self._stopped.set()
@@ -246,10 +248,12 @@ class Broker:
     def _end(self, hub: Hub) -> None:
         for entrance in list(hub.entering):
             entrance.close()
+        handlers = {running.task for peer in hub.renderers for running in peer.inbox.handlers.values()}
         for peer in hub.renderers:
             hub.main.abandon(peer)
+            # This cancels its handlers; what is left are listeners.
             peer.close("the broker stops")
-        for task in hub.main.dispatch.tasks:
+        for task in hub.main.dispatch.tasks - handlers:
             task.cancel()
         hub.stop()
 

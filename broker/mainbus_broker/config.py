@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mainbus.wire.messages import MAX_MESSAGE
+
 KIB = 1024
 MIB = 1024 * 1024
 
@@ -12,8 +14,8 @@ MIB = 1024 * 1024
 class Limits:
     """What one renderer may make the broker do or remember. Sizes in bytes, times in seconds."""
 
-    message: int = 64 * MIB
-    """The body of one message, all its fragments together."""
+    message: int = MAX_MESSAGE
+    """The body of one message, all its fragments together: 64 MiB of payload, and what CBOR puts around it."""
     depth: int = 512
     """Containers inside containers in one message."""
     pending: int = 4096

@@ -88,7 +88,8 @@ class Entrance(asyncio.Protocol):
         peer = self._hub.welcome(hello, self._process, self._wire, self._transport)
         self._leave()
         self._transport.set_protocol(peer)
-        peer.start()
+        if not peer.closing:
+            peer.start()
 
     def _admit_lane(self, hello: LaneHello) -> None:
         peer = self._hub.renderers.ids.get(hello.id)

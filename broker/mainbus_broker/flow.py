@@ -80,6 +80,9 @@ class Flow:
                 target.route.pause()
             else:
                 target.route.resume()
+                target.outbox.wake()
+        elif source not in target.partners:
+            return
         elif pause:
             self._pause(source, target, INBOX, broadcast=True)
         else:

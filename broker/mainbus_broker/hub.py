@@ -88,13 +88,14 @@ class Hub:
             ConnectRefused: The token is not one that was given out, or was used before.
         """
         name, role = hello.name, None
-        if hello.token is not None:
-            name, role = self.tokens.redeem(hello.token, name)
-        if name is not None and not 1 <= len(name.encode("utf-8", "surrogatepass")) <= 255:
-            raise ConnectRefused("this broker", "a name has 1 to 255 bytes of UTF-8")
         former = self.renderers.by_secret(hello.session) if hello.instance == self.instance else None
         if former is not None:
             role = former.role
+        elif hello.token is not None and hello.session is None:
+            name, role = self.tokens.redeem(hello.token, name)
+        if name is not None and not 1 <= len(name.encode("utf-8", "surrogatepass")) <= 255:
+            raise ConnectRefused("this broker", "a name has 1 to 255 bytes of UTF-8")
+        if former is not None:
             former.close("replaced by a reconnect")
         if name is not None and name in self.renderers.names:
             raise NameTaken(name)

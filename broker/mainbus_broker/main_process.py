@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -168,9 +167,6 @@ class MainProcess:
         contents, inbox = peer.contents, peer.inbox
         deadline = self._hub.loop.time() + value / 1000 if value else None
         event = IpcMainInvokeEvent(channel, contents, contents.main_frame, request, deadline)
-        if inbox.was_cancelled(request):
-            self._raised(event, CancelledError())
-            return True
         target = self._handler(peer, channel)
         if target is None:
             self._refuse(event, NoHandlerError(channel))
@@ -235,7 +231,8 @@ class MainProcess:
         self._reply(event, self._answers.result(value))
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
-        self._reply(event, self._answers.raised(event.channel, error))
+        late = event.deadline is not None and self._hub.loop.time() >= event.deadline
+        self._reply(event, self._answers.raised(event.channel, error, late=late))
 
     def _refuse(self, event: IpcMainInvokeEvent, error: MainbusError) -> None:
         self._reply(event, self._answers.refused(error))

@@ -173,6 +173,8 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Serve what has arrived, as much as one turn allows."""
+        if self.closing:
+            return
         self.wire.feed(data)
         if not self._scheduled:
             self._turn()
@@ -206,7 +208,8 @@ class Peer(asyncio.Protocol):
 
     def _next_turn(self) -> None:
         self._scheduled = False
-        self._turn()
+        if not self.closing:
+            self._turn()
 
     def _turn(self) -> None:
         wire = self.wire
@@ -234,4 +237,6 @@ class Peer(asyncio.Protocol):
             self._hub.flow.main_takes(self)
 
     def _cancel(self, reply: Reply) -> None:
-        self.outbox.put(build(Kind.CANCEL, MAIN, reply.request))
+        packet = build(Kind.CANCEL, MAIN, reply.request)
+        if not self.route.put_behind(reply.request, packet):
+            self.outbox.put(packet)

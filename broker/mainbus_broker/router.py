@@ -63,10 +63,10 @@ class Router:
 
     def forget(self, peer: Peer) -> None:
         """End the large messages that a renderer which is gone was sending or getting."""
-        for target in set((peer.streams or {}).values()):
-            if target is not None:
+        for target in {*(peer.streams or {}).values(), *(peer.broadcast_to or ())}:
+            if target is not None and target is not peer:
                 target.outbox.put(build(Kind.ABORT, peer.id))
-        peer.streams = None
+        peer.streams = peer.broadcast_to = None
         for partner in peer.partners:
             for key, target in (partner.streams or {}).items():
                 if target is peer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import weakref
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -178,9 +177,6 @@ class Arrivals:
         sender_name = text_of(name) if name else ""
         event = IpcRendererInvokeEvent(channel, self._renderer, peer, sender_name, request, deadline)
         event.link = self.session.link
-        if inbox.was_cancelled(request):
-            self._raised(event, CancelledError())
-            return True
         target = self._channels.handler(channel)
         if target is None or not accepts(target, peer):
             self._refuse(event, NoHandlerError(channel))
@@ -231,7 +227,10 @@ class Arrivals:
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         if event.link is self.session.link:
-            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error))
+            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event)))
+
+    def _is_late(self, event: IpcRendererInvokeEvent) -> bool:
+        return event.deadline is not None and self.session.loop.time() >= event.deadline
 
     def _refuse(self, event: IpcRendererInvokeEvent, error: MainbusError) -> None:
         if event.link is self.session.link:

@@ -81,6 +81,9 @@ class Calls:
         reply = self._answered(request)
         if reply is None or reply.done():
             return None
+        if code == InvokeTimeout.wire_code and reply.timeout is not None:
+            reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
+            return None
         try:
             reply.set_exception(error_of(reply.channel, code, body, depth))
         except (BadMessage, LimitExceeded) as error:

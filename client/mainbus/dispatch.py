@@ -101,6 +101,9 @@ class Dispatch:
         if not inbox.may_call(target.is_coroutine):
             inbox.put_back(partial(self.handler, inbox, event, args, target))
             return False
+        if inbox.was_cancelled(event.request_id):
+            self._raised(event, asyncio.CancelledError())
+            return True
         if target.once and not target.consume():
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
             self._refuse(event, NoHandlerError(event.channel))

@@ -122,7 +122,8 @@ class Lane:
         outbox.flush()
         data, count = outbox.in_flight()
         yield build(Kind.REPEAT, request=count, value=outbox.written - count + 1)
-        yield data
+        if data:
+            yield data
         yield from self._session.held_for_main()
         packet = packets_of(
             Kind.SYNC, MAIN, self._request, body, value=milliseconds(timeout), channel=channel

@@ -63,7 +63,7 @@ class Link(asyncio.Protocol):
                 welcome = await self._welcome
         except BaseException as error:
             self.abort()
-            if isinstance(error, TimeoutError) and not isinstance(error, OSError | MainbusError):
+            if isinstance(error, TimeoutError):
                 raise ConnectRefused(str(address), "it accepted the connection but never answered") from None
             raise
         return welcome

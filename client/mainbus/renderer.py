@@ -65,11 +65,15 @@ def connect(
 
     Raises:
         AddressError: The address is none, or too long.
+        ValueError: The name is not of 1 to 255 bytes of UTF-8.
     """
+    if name is not None:
+        check_name(name)
     return IpcRenderer(
         parse(address) if address is not None else default_address(),
         name,
-        token if token is not None else os.environ.get("MAINBUS_TOKEN"),
+        # A token is good for one renderer: the next one of this process, and its children, must not find it.
+        token if token is not None else os.environ.pop("MAINBUS_TOKEN", None),
         connect_timeout,
         reconnect,
     )
@@ -398,11 +402,23 @@ class _Events(Emitter):
         return registration
 
 
+def check_name(name: str) -> str:
+    """Return a renderer's name if it is one.
+
+    Raises:
+        TypeError: It is no str.
+        ValueError: It has not 1 to 255 bytes of UTF-8.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"Expected name to be a str, but found type {type(name).__name__!r}")
+    if not 1 <= len(name.encode("utf-8", "replace")) <= 255 or any("\ud800" <= char <= "\udfff" for char in name):
+        raise ValueError(f"Expected a renderer's name of 1 to 255 bytes of UTF-8, but found {name!r}")
+    return name
+
+
 def _target(target: int | str) -> tuple[int, str | None]:
     if isinstance(target, str):
-        if not 1 <= len(target.encode()) <= 255:
-            raise ValueError(f"Expected a renderer's name of 1 to 255 bytes of UTF-8, but found {target!r}")
-        return MAIN, target
+        return MAIN, check_name(target)
     if isinstance(target, bool) or not isinstance(target, int):
         raise TypeError(f"Expected target to be a renderer's id or name, but found type {type(target).__name__!r}")
     if not 0 <= target <= MAX_U32:

@@ -108,6 +108,15 @@ class Route:
         """Whether nothing waits here and nothing is owed."""
         return not self._queue and not self.unanswered and not self.paused
 
+    def put_behind(self, request: int, packet: bytes) -> bool:
+        """Put a packet right behind an invoke of which a part has left; False if there is no such invoke."""
+        if not self._queue or not self._queue[0].begun or self._queue[0].request != request:
+            return False
+        self._queue.insert(1, _Entry(packet, len(packet), 0))
+        self.size += len(packet)
+        self._outbox.held += len(packet)
+        return True
+
     def next_packet(self) -> bytes | None:
         """Return the next packet that may leave, or None while there is none."""
         while self._queue and not self.paused:

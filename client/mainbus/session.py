@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, Final, Protocol
 
 from mainbus import answers
@@ -95,7 +96,7 @@ class Session:
         self._retry: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._goodbye: str | None = None
-        self._handlers: dict[int, Callable[[Message], None]] = {
+        self._handlers: dict[int, Callable[[Message], object]] = {
             Kind.SEND: receiver.message,
             Kind.POST: receiver.message,
             Kind.BROADCAST: receiver.message,
@@ -154,7 +155,8 @@ class Session:
     def check(self) -> None:
         """Raise what makes every verb impossible: closed, or lost for good."""
         if self._broken is not None:
-            raise self._broken
+            # Each caller gets its own: a shared one would collect their tracebacks.
+            raise copy(self._broken)
         if self.welcome is None:
             raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
 
@@ -248,6 +250,11 @@ class Session:
         for route in self._routes.values():
             route.set_credit(welcome.credit)
         self._restore(same_broker=before is None or before.instance == welcome.instance)
+        if before is not None:
+            # Before anything that has arrived behind the welcome is dispatched.
+            self.reconnects += 1
+            self._receiver.notify("reconnected")
+            self._receiver.notify("gap")
         link.start(welcome)
         if self.dispatching:
             self.notice(Kind.READY, MAIN)
@@ -267,9 +274,6 @@ class Session:
             except (OSError, MainbusError) as error:
                 log.debug("reconnect to %s failed: %s", self.address, error)
                 continue
-            self.reconnects += 1
-            self._receiver.notify("reconnected")
-            self._receiver.notify("gap")
             return
 
     def _lost(self, link: Link, error: Exception | None) -> None:
@@ -431,7 +435,9 @@ class Session:
             self.link.close()
 
     def _send_cancel(self, reply: Reply) -> None:
-        self.notice(Kind.CANCEL, MAIN, reply.request)
+        packet = build(Kind.CANCEL, MAIN, reply.request)
+        if self.link is not None and not reply.route.put_behind(reply.request, packet):
+            self.outbox.put(packet)
 
 
 def _by(name: str | None) -> int:

@@ -34,8 +34,7 @@ CLAMPED: Final = 68
 # endian byte and is Uint8ClampedArray; 76 is nothing; floats of 128 bits (83, 87) have no type in Python.
 KINDS: Final = {"u": 0, "i": 8, "f": 16}
 HALF_FLOATS: Final = (80, 84)
-CODES: Final = {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i1": "b", "i2": "h", "i4": "i", "i8": "q"}
-CODES |= {"f4": "f", "f8": "d"}
+CODES: Final = dict(zip(("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"), "BHIQbhiqfd", strict=True))
 SIGNED: Final = "bhilq"
 NO_NUMBERS: Final = "uw"
 
@@ -98,7 +97,7 @@ def ndarray_parts(value: "np.ndarray[Any, Any]") -> Parts:
 
 def _bytes_of(value: "np.ndarray[Any, Any]") -> bytes | memoryview:
     if value.flags.c_contiguous and value.size and value.ndim:
-        return memoryview(value.reshape(-1).view("u1"))
+        return value.reshape(-1).view("u1").data
     return value.tobytes()
 
 
@@ -138,7 +137,7 @@ def _read_ndarray(cursor: Cursor) -> object:
     if any(length < 0 for length in shape) or math.prod(shape) * size != len(data):
         raise BadMessage("The dimensions of an array do not fit its items")
     try:
-        import numpy  # noqa: PLC0415, ICN001
+        import numpy
     except ImportError:
         return _nested(list(_items(kind, size, little, data)), shape)
     try:

@@ -31,13 +31,13 @@ class TooManyItems(Exception):
 class Frame:
     """A container that is being filled: ``left`` items are missing, each a key if ``wants_key``."""
 
-    __slots__ = ("left", "weight")
+    __slots__ = ("left", "wants_key", "weight")
 
     levels = 1
-    wants_key = False
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, wants_key: bool) -> None:
         self.left = left
+        self.wants_key = wants_key
         self.weight = 1
 
     def add(self, value: Any, weight: int) -> None:
@@ -55,10 +55,10 @@ class ListFrame(Frame):
     __slots__ = ("items",)
 
     def __init__(self, left: int) -> None:
-        super().__init__(left)
+        super().__init__(left, False)
         self.items: list[object] = []
 
-    def add(self, value: object, weight: int) -> None:  # noqa: ARG002
+    def add(self, value: object, weight: int) -> None:
         """Append."""
         self.items.append(value)
 
@@ -72,10 +72,8 @@ class TupleFrame(Frame):
 
     __slots__ = ("items",)
 
-    wants_key = True
-
     def __init__(self, left: int) -> None:
-        super().__init__(left)
+        super().__init__(left, True)
         self.items: list[object] = []
 
     def add(self, value: object, weight: int) -> None:
@@ -91,12 +89,11 @@ class TupleFrame(Frame):
 class DictFrame(Frame):
     """A map."""
 
-    __slots__ = ("_key", "_keys", "items", "wants_key")
+    __slots__ = ("_key", "_keys", "items")
 
     def __init__(self, pairs: int, work: Work) -> None:
-        super().__init__(2 * pairs)
+        super().__init__(2 * pairs, True)
         self.items: dict[Any, object] = {}
-        self.wants_key = True  # type: ignore[misc]
         self._key: Any = None
         self._keys = Keys(work)
 
@@ -110,7 +107,7 @@ class DictFrame(Frame):
             self.items[self._key] = value
             if len(self.items) == before:
                 raise BadMessage("A dict has the same key twice")
-        self.wants_key = not self.wants_key  # type: ignore[misc]
+        self.wants_key = not self.wants_key
 
     def close(self) -> dict[Any, object]:
         """Return the dict."""
@@ -122,10 +119,8 @@ class SetFrame(Frame):
 
     __slots__ = ("_frozen", "_keys", "items")
 
-    wants_key = True
-
     def __init__(self, left: int, work: Work, frozen: bool) -> None:
-        super().__init__(left)
+        super().__init__(left, True)
         self.items: set[Any] = set()
         self._keys = Keys(work)
         self._frozen = frozen
@@ -153,10 +148,10 @@ class ErrorFrame(Frame):
     levels = 0
 
     def __init__(self) -> None:
-        super().__init__(1)
+        super().__init__(1, False)
         self.description: object = None
 
-    def add(self, value: object, weight: int) -> None:  # noqa: ARG002
+    def add(self, value: object, weight: int) -> None:
         """Take the description."""
         self.description = value
 
@@ -298,8 +293,10 @@ class Decoder:
             self._open(cbor.SET, cursor.sized(cbor.ARRAY), False)
         else:
             raise BadMessage("Only lists, dicts and sets can be shared")
+        frame = self._stack[-1]
+        assert isinstance(frame, ListFrame | DictFrame | SetFrame)
         # Before its items are read: they may refer to it.
-        self._shared.append(self._stack[-1].items)  # type: ignore[attr-defined]
+        self._shared.append(frame.items)
 
     def _reference(self) -> object:
         first, index = self._cursor.head()
@@ -313,6 +310,11 @@ class Decoder:
         if cursor.text() != ERROR_NAME:
             raise BadMessage("An object of an unknown type")
         self._stack.append(ErrorFrame())
+        first, pairs = cursor.head()
+        # Nothing but a map, so that errors within errors are as deep as their maps.
+        if first >> 5 != cbor.MAP:
+            raise BadMessage("The content of a tag is of the wrong type")
+        self._open(cbor.MAP, pairs, False)
 
 
 def _simple(first: int, argument: int) -> bool | float | None:

@@ -1,9 +1,10 @@
 """How much a peer may make dicts and sets cost. Only the decoder imports it.
 
-Python finds a key by its hash, and compares it with each one that has the same. The hashes of text and bytes are secret
-to each process; those of numbers, and of what is made of numbers, anybody can compute, and so make all keys of a dict
-equal ones. Hence two bounds. A container has at most `MAX_CHOSEN` keys of the second kind. And the comparisons that equal
-hashes cost are added up for the whole message, weighed by how long one takes: honest messages have next to none.
+Python finds a key by its hash, and compares it with each one that has the same. The hashes of text and bytes are
+secret to each process; those of numbers, and of what is made of numbers, anybody can compute, and so give all keys of a
+dict the same one. Hence two bounds. A container has at most `MAX_CHOSEN` keys of the second kind. And the comparisons
+that equal hashes cost are added up for the whole message, weighed by how long one takes: honest messages have next to
+none.
 """
 
 from datetime import date, datetime

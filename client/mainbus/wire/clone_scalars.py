@@ -81,7 +81,7 @@ def _datetime(value: datetime) -> bytes:
 def _offset(value: datetime) -> timedelta | None:
     try:
         return datetime.utcoffset(value)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # A time zone is the application's own code.
         raise Refused(f"datetime whose time zone raised {type(error).__name__}") from error
 

@@ -14,6 +14,9 @@ from mainbus.wire.packets import Kind, build
 VERSION: Final = 1
 """The protocol's version. An end that reads another one refuses the connection."""
 
+MAX_MESSAGE: Final = 64 * 1024 * 1024 + 64 * 1024
+"""Bytes of one body: 64 MiB of payload, and what CBOR puts around it."""
+
 FEATURES: Final[tuple[str, ...]] = ("fragments", "lane")
 
 
@@ -35,7 +38,7 @@ class Hello:
 class WireLimits:
     """What the broker accepts, so that a client can refuse earlier and by name. Sizes in bytes."""
 
-    message: int = 64 * 1024 * 1024
+    message: int = MAX_MESSAGE
     depth: int = 512
     pending: int = 4096
     """Unanswered invokes of one renderer, to all targets together."""

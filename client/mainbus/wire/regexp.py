@@ -33,7 +33,7 @@ class RegExp:
     flags: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.source, str) or not isinstance(self.flags, str):
+        if not all(isinstance(part, str) for part in (self.source, self.flags)):
             raise TypeError("A RegExp is made of two strings, source and flags")
         flags = "".join(sorted(self.flags))
         if any(flag not in FLAGS for flag in flags) or len(set(flags)) < len(flags):
