@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 import anyio
-
 from mainbus.address import Address, default_address, parse
 from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError
+
 from mainbus_broker.config import Config
 from mainbus_broker.entrance import Entrance
 from mainbus_broker.hub import Hub

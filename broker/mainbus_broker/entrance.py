@@ -13,6 +13,7 @@ from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, pack, unpack
 from mainbus.wire.packets import Kind
 from mainbus.wire.states import Role
+
 from mainbus_broker.lane_end import LaneEnd
 from mainbus_broker.listeners import Process, identify, same_user
 

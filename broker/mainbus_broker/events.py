@@ -91,9 +91,7 @@ class IpcMainEvent(_Event):
 
     __slots__ = ("_sync", "ports")
 
-    def __init__(
-        self, channel: str, sender: WebContents, frame: WebFrameMain, sync: SyncReply | None = None
-    ) -> None:
+    def __init__(self, channel: str, sender: WebContents, frame: WebFrameMain, sync: SyncReply | None = None) -> None:
         super().__init__(channel, sender, frame)
         self.ports: list[Any] = []
         self._sync = sync

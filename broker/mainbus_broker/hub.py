@@ -17,6 +17,7 @@ from mainbus.wire import clone
 from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Hello, Welcome, WireLimits, pack
 from mainbus.wire.packets import MAIN, Kind, build
+
 from mainbus_broker.config import Config
 from mainbus_broker.flow import Flow
 from mainbus_broker.ipc_main import IpcMain
@@ -78,7 +79,8 @@ class Hub:
         BROKER_THREADS.pop(self.instance, None)
         if self._watchdog is not None:
             self._watchdog.cancel()
-        assert not self.renderers and not self.replies, "a registry is not empty at the end"
+        assert not self.renderers, "renderers are left at the end"
+        assert not self.replies, "replies are owed at the end"
 
     def welcome(self, hello: Hello, process: Process, wire: Connection, transport: asyncio.Transport) -> Peer:
         """Admit a renderer, or raise why not.

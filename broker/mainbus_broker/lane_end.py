@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mainbus.answers import message as packets_of
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
+from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Head, Kind
+
 from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS, Peer
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LaneEnd(asyncio.Protocol):
         if timer is not None:
             timer.cancel()
             kind, value, body = outcome
-            self._route.put(packets_of(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+            self._route.put(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
 
     def limit(self, request: int, seconds: float, expire: Callable[[], None]) -> None:
         """Expect an answer to a call within `seconds`."""
@@ -155,5 +156,3 @@ class LaneEnd(asyncio.Protocol):
                 self._hub.main.sync(peer, message, self)
         else:
             self._hub.router.serve(peer, head, data, at)
-
-

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mainbus.answers import Answers
-from mainbus.answers import message as packets_of
 from mainbus.channels import Target
 from mainbus.deadlines import Deadlines
 from mainbus.dispatch import Dispatch
@@ -20,9 +19,10 @@ from mainbus.errors import (
     ReplyNeverSent,
     TooManyRequests,
 )
-from mainbus.wire import clone
+from mainbus.wire import clone, packets
 from mainbus.wire.connection import Message
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.peer import Peer
@@ -152,9 +152,7 @@ class MainProcess:
             lane.answer(request, self._answers.refused(BadMessage(f"the arguments of {channel!r} do not decode")))
             return True
         never = partial(lane.answer, request, self._answers.refused(ReplyNeverSent(channel)))
-        reply = SyncReply(
-            self._hub.loop, lambda value: lane.answer(request, self._answers.result(value)), never
-        )
+        reply = SyncReply(self._hub.loop, lambda value: lane.answer(request, self._answers.result(value)), never)
         event = IpcMainEvent(channel, contents, contents.main_frame, reply)
         # The event must not outlive its listeners because of us, so only the reply is told of the time limit.
         limit = self._hub.config.sync_reply_timeout
@@ -245,9 +243,9 @@ class MainProcess:
 
     def _put(self, peer: Peer, request: int, outcome: tuple[Kind, int, bytes]) -> None:
         kind, value, body = outcome
-        peer.route.reply(packets_of(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+        peer.route.reply(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
 
-    def _report(self, error: Exception, event: IpcMainEvent) -> None:
+    def _report(self, error: BaseException, event: IpcMainEvent) -> None:
         log.error(
             "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
         )

@@ -12,10 +12,12 @@ from mainbus.outbox import Outbox
 from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
+
 from mainbus_broker.listeners import Process
 
 if TYPE_CHECKING:
     from mainbus.reply import Reply
+
     from mainbus_broker.flow import Pause
     from mainbus_broker.hub import Hub
     from mainbus_broker.lane_end import LaneEnd

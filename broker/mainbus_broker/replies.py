@@ -6,6 +6,7 @@ import asyncio
 
 from mainbus.deadlines import Deadlines
 from mainbus.wire.packets import Kind, build
+
 from mainbus_broker.peer import Peer
 
 

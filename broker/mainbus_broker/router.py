@@ -76,7 +76,7 @@ class Router:
     # Private: messages
 
     def _message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        length, kind, flags, name_length, channel_length, target_id, request, frame, value = head
+        length, kind, flags, name_length, _, target_id, _, _, _ = head
         if not target_id and not name_length:
             self._to_main(peer, head, data, at)
             return
@@ -100,45 +100,14 @@ class Router:
             peer.oneway.add(target)
             target.oneway.add(peer)
             self._introduce(peer, target)
-        name = peer.name_raw
-        target.outbox.put(
-            _pack(
-                HEADER_SIZE + len(name) + at + length - rest,
-                kind,
-                flags,
-                len(name),
-                channel_length,
-                peer.id,
-                request,
-                frame,
-                value,
-            )
-            + name
-            + data[rest : at + length]
-        )
+        target.outbox.put(_readdressed(peer, head, data, at))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        length, kind, flags, name_length, channel_length, _, request, frame, value = head
-        name = peer.name_raw
-        rest = at + HEADER_SIZE + name_length
+        length, flags = head[0], head[2]
         # Made once: every queue holds the same bytes object.
-        packet = (
-            _pack(
-                HEADER_SIZE + len(name) + at + length - rest,
-                kind,
-                flags,
-                len(name),
-                channel_length,
-                peer.id,
-                request,
-                frame,
-                value,
-            )
-            + name
-            + data[rest : at + length]
-        )
+        packet = _readdressed(peer, head, data, at)
         high, oneway = self._high, peer.oneway
         targets = self._broadcast_targets(peer, flags)
         for target in targets:
@@ -170,7 +139,7 @@ class Router:
             self._hub.main.accept(peer, message)
 
     def _reply(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        length, kind, flags, name_length, _, caller_id, request, frame, value = head
+        kind, flags, caller_id, request = head[1], head[2], head[5], head[6]
         if not caller_id:
             self._to_main(peer, head, data, at)
             return
@@ -188,13 +157,7 @@ class Router:
             return
         elif flags & CONTINUES and peer.streams:
             peer.streams.pop((caller_id, b"", stream_of(kind)), None)
-        rest = at + HEADER_SIZE + name_length
-        name = peer.name_raw
-        caller.outbox.put(
-            _pack(HEADER_SIZE + len(name) + at + length - rest, kind, flags, len(name), 0, peer.id, request, frame, value)
-            + name
-            + data[rest : at + length]
-        )
+        caller.outbox.put(_readdressed(peer, head, data, at))
 
     # Private: what messages need
 
@@ -318,3 +281,14 @@ class Router:
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])
+
+
+def _readdressed(peer: Peer, head: Head, data: bytes, at: int) -> bytes:
+    """Return a packet as its receiver gets it: from whom in place of to whom, the rest as it came."""
+    length, kind, flags, name_length, channel_length, _, request, frame, value = head
+    name = peer.name_raw
+    return (
+        _pack(length - name_length + len(name), kind, flags, len(name), channel_length, peer.id, request, frame, value)
+        + name
+        + data[at + HEADER_SIZE + name_length : at + length]
+    )

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mainbus import answers
 from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
 from mainbus.errors import MessageTooLarge, ObjectDestroyedError, PortError, SendQueueFull
 from mainbus.reply import Reply
 from mainbus.timeouts import check_timeout, milliseconds
-from mainbus.wire import clone
+from mainbus.wire import clone, packets
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
 
@@ -222,7 +222,7 @@ class WebContents:
         body = self._encode(list(args))
         request = peer.calls.next_request()
         reply = peer.calls.open(channel, request, peer.route, timeout)
-        packet = answers.message(Kind.INVOKE, MAIN, request, body, value=milliseconds(timeout), channel=raw)
+        packet = packets.message(Kind.INVOKE, MAIN, request, body, value=milliseconds(timeout), channel=raw)
         peer.route.put(packet, HEADER_SIZE + len(body), request)
         return reply
 
@@ -288,7 +288,7 @@ class WebContents:
         if packet is not None:
             route.put(packet, len(packet))
         else:
-            route.put(answers.message(Kind.SEND, MAIN, 0, body, channel=channel), HEADER_SIZE + len(body))
+            route.put(packets.message(Kind.SEND, MAIN, 0, body, channel=channel), HEADER_SIZE + len(body))
 
     @property
     def queued(self) -> int:
@@ -328,9 +328,7 @@ class WebContents:
         hard = self._hub.config.limits.hard
         if self.queued >= hard:
             raise SendQueueFull(hard, self.name or self.id)
-        peer.route.put(
-            answers.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body)
-        )
+        peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
 
 
 class WebContentsRegistry:
@@ -372,7 +370,7 @@ class WebContentsRegistry:
         body = clone.encode(list(args), max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
-        whole = answers.message(Kind.SEND, MAIN, 0, body, channel=raw)
+        whole = packets.message(Kind.SEND, MAIN, 0, body, channel=raw)
         packet = whole if isinstance(whole, bytes) else None
         left_out = {item.id if isinstance(item, WebContents) else item for item in exclude}
         for contents in self.get_all_web_contents():

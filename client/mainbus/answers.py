@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
-from mainbus.errors import CloneError, InvokeTimeout, LimitExceeded, MainbusError, MessageTooLarge, RemoteError, ReplyNeverSent
+from mainbus.errors import (
+    CloneError,
+    InvokeTimeout,
+    LimitExceeded,
+    MainbusError,
+    MessageTooLarge,
+    RemoteError,
+    ReplyNeverSent,
+)
 from mainbus.remote import describe
 from mainbus.wire import clone
-from mainbus.wire.packets import MAX_FRAGMENT, Kind, build, fragments
-
-
-def message(
-    kind: int,
-    peer: int,
-    request: int,
-    body: bytes,
-    *,
-    flags: int = 0,
-    frame: int = 0,
-    value: int = 0,
-    name: bytes = b"",
-    channel: bytes = b"",
-) -> bytes | Iterator[bytes]:
-    """Return a message's packet, or an iterator of them if its body is too long for one."""
-    if len(body) <= MAX_FRAGMENT:
-        return build(
-            kind, peer, request, flags=flags, frame=frame, value=value, name=name, channel=channel, body=body
-        )
-    return fragments(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
+from mainbus.wire.packets import Kind
 
 
 class Answers:

@@ -227,7 +227,9 @@ class Arrivals:
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         if event.link is self.session.link:
-            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event)))
+            self.session.answer(
+                event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event))
+            )
 
     def _is_late(self, event: IpcRendererInvokeEvent) -> bool:
         return event.deadline is not None and self.session.loop.time() >= event.deadline
@@ -236,11 +238,12 @@ class Arrivals:
         if event.link is self.session.link:
             self.session.answer(event.sender_id, event.request_id, self._answers.refused(error))
 
-    def _report(self, error: Exception, event: IpcRendererEvent) -> None:
-        log.error("a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error)
+    def _report(self, error: BaseException, event: IpcRendererEvent) -> None:
+        log.error(
+            "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
+        )
 
 
 def accepts(target: Target, peer: int) -> bool:
     """Whether a listener or handler takes what comes from `peer` (0: the main process)."""
     return target.senders == "any" or (target.senders == "main") == (peer == MAIN)
-

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mainbus.channels import Target
 from mainbus.errors import MainbusError, NoHandlerError
@@ -27,23 +27,6 @@ _eager_task: Final[Callable[..., asyncio.Task[Any]]] = asyncio.Task
 _VALUES: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 
 log = logging.getLogger("mainbus")
-
-
-class Event(Protocol):
-    """What this module needs of an event: enough to name its channel and sender in the log."""
-
-    @property
-    def channel(self) -> str: ...
-
-    @property
-    def sender_label(self) -> str: ...
-
-
-class InvokeEvent(Event, Protocol):
-    """The event of an invoke."""
-
-    @property
-    def request_id(self) -> int: ...
 
 
 class Dispatch:
@@ -65,7 +48,7 @@ class Dispatch:
         answer: Callable[[Any, object], None],
         raised: Callable[[Any, BaseException], None],
         refuse: Callable[[Any, MainbusError], None],
-        report: Callable[[Exception, Any], None],
+        report: Callable[[BaseException, Any], None],
         cancel_grace: float,
     ) -> None:
         self._loop = loop
@@ -113,7 +96,7 @@ class Dispatch:
             return True
         try:
             result = self._call(inbox, event, args, target)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it was, the caller gets it
             self._raised(event, error)
         except BaseException as error:
             self._raised(event, error)
@@ -188,7 +171,7 @@ class Dispatch:
     def _listen(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> None:
         try:
             result = self._call(inbox, event, args, target)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is reported; the others still run
             self._report(error, event)
             return
         if not isinstance(result, asyncio.Task):

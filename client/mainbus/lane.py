@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mainbus import transports
-from mainbus.answers import message as packets_of
 from mainbus.calls import error_of
 from mainbus.errors import ConnectionLost, InvokeTimeout, MainbusError, MessageTooLarge, from_wire
 from mainbus.session import Session
 from mainbus.timeouts import milliseconds
-from mainbus.wire import clone, messages
+from mainbus.wire import clone, messages, packets
 from mainbus.wire.connection import Connection, Message
 from mainbus.wire.packets import MAIN, Kind, build
 from mainbus.wire.states import Role
@@ -125,9 +124,7 @@ class Lane:
         if data:
             yield data
         yield from self._session.held_for_main()
-        packet = packets_of(
-            Kind.SYNC, MAIN, self._request, body, value=milliseconds(timeout), channel=channel
-        )
+        packet = packets.message(Kind.SYNC, MAIN, self._request, body, value=milliseconds(timeout), channel=channel)
         if isinstance(packet, bytes):
             yield packet
         else:
@@ -141,7 +138,8 @@ class Lane:
                 return message
 
     def _read(self, deadline: float) -> Message:
-        assert self._endpoint is not None and self._wire is not None
+        assert self._endpoint is not None
+        assert self._wire is not None
         wire = self._wire
         while True:
             for head, data, at in wire.packets():

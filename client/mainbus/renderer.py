@@ -291,7 +291,9 @@ class IpcRenderer(SenderChannels):
 
     # Public: receiving
 
-    def listen(self, channel: str, max_queue: int = 1024, *, senders: Senders = "main") -> AsyncIterator[tuple[Any, ...]]:
+    def listen(
+        self, channel: str, max_queue: int = 1024, *, senders: Senders = "main"
+    ) -> AsyncIterator[tuple[Any, ...]]:
         """Return an async iterator of `(event, *args)`, one for each message on a channel from now on.
 
         Args:
@@ -339,9 +341,7 @@ class IpcRenderer(SenderChannels):
     async def _open(self) -> Self:
         if self._session is not None:
             raise LocalProtocolError("this renderer was opened already; connect() makes another")
-        session = self._session = Session(
-            self._address, self._name, self._token, self._reconnect, self._arrivals
-        )
+        session = self._session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
         self._owner = Owner("this renderer")
         self._arrivals.attach(session)
         try:

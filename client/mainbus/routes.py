@@ -41,12 +41,7 @@ class Route:
             size: Bytes of all of it, about.
             request: The request ID of an invoke, which costs one credit; 0 for all others.
         """
-        if (
-            not self._queue
-            and not self.paused
-            and (not request or self._may_invoke())
-            and isinstance(packet, bytes)
-        ):
+        if not self._queue and not self.paused and (not request or self._may_invoke()) and isinstance(packet, bytes):
             if request:
                 self._charge()
             self._outbox.put(packet)

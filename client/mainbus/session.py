@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any, Final, Protocol
 
-from mainbus import answers
 from mainbus.address import Address
 from mainbus.calls import Calls
 from mainbus.errors import (
@@ -26,8 +25,9 @@ from mainbus.errors import (
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.reply import Reply
-from mainbus.routes import Route
+from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.timeouts import milliseconds
+from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
@@ -40,9 +40,7 @@ RETRY_LAST: Final = 5.0
 """Seconds between attempts to reconnect: from the first to the last, doubled each time and jittered."""
 
 GOODBYE_TIMEOUT: Final = 5.0
-_ROUTES_KEPT: Final = 1024
 _SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
-_BROADCASTS: Final = -1
 
 log = logging.getLogger("mainbus")
 
@@ -50,14 +48,29 @@ log = logging.getLogger("mainbus")
 class Receiver(Protocol):
     """Whom the session hands what has arrived."""
 
-    def message(self, message: Message) -> None: ...
-    def invoke(self, message: Message) -> None: ...
-    def reply(self, message: Message) -> None: ...
-    def cancel(self, peer: int, request: int) -> None: ...
-    def peer_left(self, peer: int) -> None: ...
-    def connection_lost(self) -> None: ...
-    def end(self) -> None: ...
-    def notify(self, event: str, *args: object) -> object: ...
+    def message(self, message: Message) -> None:
+        """Take a one-way message."""
+
+    def invoke(self, message: Message) -> None:
+        """Take an invoke."""
+
+    def reply(self, message: Message) -> None:
+        """Take the answer to an invoke."""
+
+    def cancel(self, peer: int, request: int) -> None:
+        """Cancel an invoke of `peer`."""
+
+    def peer_left(self, peer: int) -> None:
+        """Note that `peer` is gone."""
+
+    def connection_lost(self) -> None:
+        """Note that everybody at the other end is out of reach."""
+
+    def end(self) -> None:
+        """Note that nothing will arrive any more."""
+
+    def notify(self, event: str, *args: object) -> object:
+        """Emit an event of the connection itself."""
 
 
 class Session:
@@ -81,16 +94,15 @@ class Session:
         self.link: Link | None = None
         self.outbox = Outbox(self.loop, WireLimits().pending)
         self.calls = Calls(self.loop, self._send_cancel)
-        self.main = Route(self.outbox, 0)
+        self.routes = RouteTable(self.outbox)
+        self.main = self.routes.main
         self.reconnects = 0
         self.dispatching = False
         """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
         self._watching = False
-        self._broadcast_pauses: set[int] = set()
         self._token = token
         self._reconnect = reconnect
         self._receiver = receiver
-        self._routes: dict[int | str, Route] = {MAIN: self.main}
         self._backlog: list[bytes] = []
         self._broken: MainbusError | None = None
         self._retry: asyncio.Task[None] | None = None
@@ -168,8 +180,11 @@ class Session:
             SendQueueFull: Too much is waiting to leave.
         """
         self._check_room(body)
-        route = self.main if not peer and name is None and kind != Kind.BROADCAST else self._route(kind, peer, name)
-        packet = answers.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
+        if kind == Kind.BROADCAST:
+            route = self.routes.to(BROADCASTS)
+        else:
+            route = self.routes.to(peer if name is None else name)
+        packet = packets.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
         route.put(packet, HEADER_SIZE + len(body))
 
     def invoke(
@@ -177,10 +192,10 @@ class Session:
     ) -> Reply:
         """Send a request, in its place; its result comes to the `Reply`."""
         self._check_room(body)
-        route = self.main if not peer and name is None else self._route(kind, peer, name)
+        route = self.routes.to(peer if name is None else name)
         request = self.calls.next_request()
         reply = self.calls.open(channel, request, route, timeout)
-        packet = answers.message(
+        packet = packets.message(
             kind, peer, request, body, flags=_by(name), value=milliseconds(timeout), name=_raw(name), channel=raw
         )
         route.put(packet, HEADER_SIZE + len(body), request)
@@ -191,8 +206,7 @@ class Session:
         if self.link is None:
             return
         kind, value, body = outcome
-        route = self._routes.get(peer) or self._route(kind, peer, None)
-        route.reply(answers.message(kind, peer, request, body, value=value), HEADER_SIZE + len(body))
+        self.routes.to(peer).reply(packets.message(kind, peer, request, body, value=value), HEADER_SIZE + len(body))
 
     def notice(self, kind: Kind, peer: int, request: int = 0, **fields: Any) -> None:
         """Send a packet that waits for nothing."""
@@ -201,7 +215,7 @@ class Session:
 
     async def drain(self, target: int | str | None) -> None:
         """Wait until what was sent has left and the target keeps up. Safe to cancel."""
-        route = self._routes.get(target) if target is not None else None
+        route = self.routes.get(target) if target is not None else None
 
         def done() -> bool:
             if self._broken is not None:
@@ -210,7 +224,7 @@ class Session:
                 return False
             if target is not None:
                 return route is None or (not route.paused and not route.size)
-            return not self.outbox.held and not any(route.paused for route in self._routes.values())
+            return not self.outbox.held and not self.routes.any_paused
 
         await self.outbox.wait_until(done)
         self.check()
@@ -247,8 +261,7 @@ class Session:
         self.link = link
         self._goodbye = None
         self.outbox.max_calls = welcome.limits.pending
-        for route in self._routes.values():
-            route.set_credit(welcome.credit)
+        self.routes.set_credit(welcome.credit)
         self._restore(same_broker=before is None or before.instance == welcome.instance)
         if before is not None:
             # Before anything that has arrived behind the welcome is dispatched.
@@ -264,7 +277,7 @@ class Session:
     async def _come_back(self) -> None:
         delay = RETRY_FIRST
         while True:
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(RETRY_LAST, delay * 2)
             try:
                 await self._connect()
@@ -280,7 +293,6 @@ class Session:
         if link is not self.link:
             return
         self.link = None
-        self._broadcast_pauses.clear()
         self.outbox.detach()
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._salvage()
@@ -332,8 +344,7 @@ class Session:
             if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
                 self._backlog.append(packet)
                 kept.add(head[6])
-        for route in self._routes.values():
-            kept |= route.reset()
+        kept |= self.routes.reset()
         kept.discard(0)
         return kept
 
@@ -342,15 +353,12 @@ class Session:
         if not same_broker:
             # The ids of the former broker mean other renderers now, or none.
             backlog = [packet for packet in backlog if not self._is_by_id(packet)]
-            for target, route in self._routes.items():
-                if target and target != _BROADCASTS and isinstance(target, int):
-                    for request in route.forget():
-                        self.calls.fail(request, NoSuchRenderer(target))
+            for target, request in self.routes.forget_ids():
+                self.calls.fail(request, NoSuchRenderer(target))
         newer = self.outbox.take()
         for packet in (*backlog, *newer):
             self.outbox.put(packet)
-        for route in self._routes.values():
-            route.resume()
+        self.routes.restart()
 
     def _is_by_id(self, packet: bytes) -> bool:
         head = HEADER.unpack_from(packet)
@@ -359,7 +367,7 @@ class Session:
         self.calls.fail(head[6], NoSuchRenderer(head[5]))
         return True
 
-    # Private: routes
+    # Private: sending
 
     def _check_room(self, body: bytes) -> None:
         assert self.welcome is not None
@@ -368,16 +376,6 @@ class Session:
             raise MessageTooLarge(len(body), limit)
         if self.outbox.held + self.outbox.queued >= MAX_UNSENT:
             raise SendQueueFull(MAX_UNSENT)
-
-    def _route(self, kind: Kind, peer: int, name: str | None) -> Route:
-        """Return the route to a renderer, or that of broadcasts, which keep an order of their own."""
-        key: int | str = _BROADCASTS if kind == Kind.BROADCAST else peer if name is None else name
-        route = self._routes.get(key)
-        if route is None:
-            if len(self._routes) >= _ROUTES_KEPT:
-                self._routes = {k: r for k, r in self._routes.items() if k == MAIN or not r.idle}
-            route = self._routes[key] = Route(self.outbox, self.main.credit)
-        return route
 
     # Private: what arrives
 
@@ -389,32 +387,16 @@ class Session:
             self._handlers[message[0]](message)
 
     def _on_pause(self, message: Message) -> None:
-        _, _, peer, serial, _, _, name, _, _ = message
-        known = text_of(name) if name else None
-        route = self._routes.get(peer) or (self._routes.get(known) if known else None) or self._route(
-            Kind.SEND, peer, None
-        )
-        # One renderer, two ways to address it: both lead to the same route while it is paused.
-        self._routes.setdefault(peer, route).pause()
-        if known:
-            self._routes.setdefault(known, route).pause()
-        if message[5]:
-            # This renderer's broadcasts add to that target's queue too.
-            self._broadcast_pauses.add(peer)
-            self._route(Kind.BROADCAST, MAIN, None).pause()
+        _, _, peer, serial, _, value, name, _, _ = message
+        self.routes.pause(peer, text_of(name) if name else None, broadcasts=bool(value))
         self.notice(Kind.PAUSED, peer, serial)
 
     def _on_resume(self, message: Message) -> None:
-        self._broadcast_pauses.discard(message[2])
-        if not self._broadcast_pauses and (broadcasts := self._routes.get(_BROADCASTS)):
-            broadcasts.resume()
-        for key in (message[2], text_of(message[6]) if message[6] else None):
-            if key is not None and (route := self._routes.get(key)):
-                route.resume()
+        self.routes.resume(message[2], text_of(message[6]) if message[6] else None)
         self.outbox.wake()
 
     def _on_credit(self, message: Message) -> None:
-        self._route(Kind.INVOKE, message[2], None).set_credit(message[5])
+        self.routes.to(message[2]).set_credit(message[5])
 
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message

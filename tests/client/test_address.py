@@ -212,6 +212,7 @@ def test_addresses_elsewhere_are_their_users_choice(temporary: Path) -> None:
     check_folder(parse(f"unix:{temporary}/open/s"))
     (temporary / "open" / fallback(temporary).name).symlink_to("/")
     check_folder(parse(f"unix:{temporary}/open/{fallback(temporary).name}/s"))
+    fallback(temporary).symlink_to("/")
     check_folder(Address("memory", f"{fallback(temporary)}/s"))
 
 

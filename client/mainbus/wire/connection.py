@@ -36,6 +36,7 @@ _STREAMS: Final = {int(Kind.BROADCAST): 1, int(Kind.RESULT): 2, int(Kind.ERROR):
 _CHANNELS_KEPT: Final = 4096
 _NO_PACKETS: Final = 1 << 60
 
+
 def stream_of(kind: int) -> int:
     """Return which of a pair's streams a kind belongs to: fragments of one stream never mix.
 
@@ -213,7 +214,7 @@ class Connection:
 
     def _fault(self, head: Head, data: bytes, at: int) -> str | None:
         """Say what is wrong with a header, or None. Moves the state when the packet does."""
-        length, kind, flags, name_length, channel_length, peer, _, _, _ = head
+        length, kind, flags, name_length, channel_length, _, _, _, _ = head
         if not HEADER_SIZE + name_length + channel_length <= length <= MAX_PACKET:
             return f"packet of {length} bytes, with a name of {name_length} and a channel of {channel_length}"
         if kind not in self._expected:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypedDict, Unpack
 
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
@@ -95,17 +95,27 @@ KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME
 _pack = HEADER.pack
 
 
+class Fields(TypedDict, total=False):
+    """The parts of a packet that most packets leave out."""
+
+    flags: int
+    frame: int
+    value: int
+    name: bytes
+    channel: bytes
+
+
 def build(
     kind: int,
     peer: int = MAIN,
     request: int = 0,
+    body: bytes | memoryview = b"",
     *,
     flags: int = 0,
     frame: int = 0,
     value: int = 0,
     name: bytes = b"",
     channel: bytes = b"",
-    body: bytes | memoryview = b"",
 ) -> bytes:
     """Build one packet; the body must fit into it (`MAX_FRAGMENT` bytes)."""
     head = _pack(
@@ -122,18 +132,14 @@ def build(
     return b"".join((head, name, channel, body))
 
 
-def fragments(
-    kind: int,
-    peer: int,
-    request: int,
-    body: bytes,
-    *,
-    flags: int = 0,
-    frame: int = 0,
-    value: int = 0,
-    name: bytes = b"",
-    channel: bytes = b"",
-) -> Iterator[bytes]:
+def message(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> bytes | Iterator[bytes]:
+    """Return a message's packet, or an iterator of its fragments if the body is too long for one."""
+    if len(body) <= MAX_FRAGMENT:
+        return build(kind, peer, request, body, **fields)
+    return fragments(kind, peer, request, body, **fields)
+
+
+def fragments(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> Iterator[bytes]:
     """Yield the packets of a body that is too long for one.
 
     Every fragment repeats the addressing, so that a reader can match it to what it belongs to; only the first
@@ -141,15 +147,9 @@ def fragments(
     """
     view = memoryview(body)
     last = len(body) - MAX_FRAGMENT
+    flags = fields.get("flags", 0)
     for start in range(0, len(body), MAX_FRAGMENT):
-        yield build(
-            kind,
-            peer,
-            request,
-            flags=flags | (CONTINUES if start else 0) | (MORE if start < last else 0),
-            frame=frame,
-            value=0 if start else value,
-            name=name,
-            channel=b"" if start else channel,
-            body=view[start : start + MAX_FRAGMENT],
-        )
+        fields["flags"] = flags | (CONTINUES if start else 0) | (MORE if start < last else 0)
+        yield build(kind, peer, request, view[start : start + MAX_FRAGMENT], **fields)
+        fields["channel"] = b""
+        fields["value"] = 0

@@ -57,12 +57,8 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
     Role.BROKER: {
         State.CONNECTED: frozenset({Kind.HELLO, Kind.LANE}),
         State.GREETED: frozenset(),
-        State.OPEN: _MESSAGES
-        | _NOTICES
-        | {Kind.GOODBYE},
-        State.LANE: _MESSAGES
-        | _NOTICES
-        | {Kind.REPEAT, Kind.SYNC, Kind.GOODBYE},
+        State.OPEN: _MESSAGES | _NOTICES | {Kind.GOODBYE},
+        State.LANE: _MESSAGES | _NOTICES | {Kind.REPEAT, Kind.SYNC, Kind.GOODBYE},
         State.CLOSED: frozenset(),
     },
     Role.RENDERER: {

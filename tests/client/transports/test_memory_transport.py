@@ -276,6 +276,7 @@ async def test_limits_follow_asyncios_rules() -> None:
     a.write(bytes(30))
     a.set_write_buffer_limits(high=0)
     assert one.events == ["made", "pause"]
+    await turns()
     a.set_write_buffer_limits(high=100, low=50)
     await one.until(lambda: "resume" in one.events)
     a.set_write_buffer_limits()
@@ -362,8 +363,12 @@ async def test_a_half_open_end_goes_on_writing() -> None:
     a.write_eof()
     await other.until(lambda: "eof" in other.events)
     b.write(b"abc")
+    b.pause_reading()
+    b.resume_reading()
     await one.until(lambda: one.received)
+    await turns()
     assert not b.is_closing()
+    assert other.events == ["made", "eof"]
     await finish(ends)
 
 
@@ -395,6 +400,17 @@ async def test_abort_ends_a_close_that_waits_for_its_reader() -> None:
     assert "lost" not in one.events
     a.abort()
     await one.until_lost()
+    await finish(ends)
+
+
+async def test_a_peer_that_aborts_ends_a_close_without_an_error() -> None:
+    ends = a, one, b, _ = make_ends()
+    b.pause_reading()
+    a.write(bytes(CHUNK))
+    a.close()
+    b.abort()
+    await one.until_lost()
+    assert one.errors == [None]
     await finish(ends)
 
 

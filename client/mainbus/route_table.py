@@ -1,0 +1,93 @@
+"""The routes of one renderer: to the main process, to each renderer it talks to, and that of its broadcasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from mainbus.outbox import Outbox
+from mainbus.routes import Route
+from mainbus.wire.packets import MAIN
+
+BROADCASTS: Final = -1
+"""The key of the broadcasts' route: they keep an order of their own."""
+
+_KEPT: Final = 1024
+
+
+class RouteTable:
+    """Routes by what their target is addressed with: its id, or its name.
+
+    Args:
+        outbox: What the routes lead to.
+    """
+
+    __slots__ = ("_broadcasts_held_by", "_credit", "_outbox", "_routes", "main")
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.main = Route(outbox, 0)
+        self._outbox = outbox
+        self._credit = 0
+        self._routes: dict[int | str, Route] = {MAIN: self.main}
+        self._broadcasts_held_by: set[int] = set()
+
+    def get(self, target: int | str) -> Route | None:
+        """Return the route to a target, if there is one."""
+        return self._routes.get(target)
+
+    def to(self, target: int | str) -> Route:
+        """Return the route to a target; a new one, if need be."""
+        route = self._routes.get(target)
+        if route is None:
+            if len(self._routes) >= _KEPT:
+                self._routes = {key: route for key, route in self._routes.items() if key == MAIN or not route.idle}
+            route = self._routes[target] = Route(self._outbox, self._credit)
+        return route
+
+    @property
+    def any_paused(self) -> bool:
+        """Whether any target was asked to be left alone for now."""
+        return any(route.paused for route in self._routes.values())
+
+    def pause(self, peer: int, name: str | None, *, broadcasts: bool) -> None:
+        """Hold what goes to a renderer, and this renderer's broadcasts if they add to its queue too."""
+        route = self._routes.get(peer) or (self._routes.get(name) if name else None) or self.to(peer)
+        # One renderer, two ways to address it: both lead to the same route while it is paused.
+        self._routes.setdefault(peer, route).pause()
+        if name:
+            self._routes.setdefault(name, route).pause()
+        if broadcasts:
+            self._broadcasts_held_by.add(peer)
+            self.to(BROADCASTS).pause()
+
+    def resume(self, peer: int, name: str | None) -> None:
+        """Let go what `pause` has held."""
+        for key in (peer, name):
+            if key is not None and (route := self._routes.get(key)):
+                route.resume()
+        self._broadcasts_held_by.discard(peer)
+        if not self._broadcasts_held_by and (broadcasts := self._routes.get(BROADCASTS)):
+            broadcasts.resume()
+
+    def set_credit(self, credit: int) -> None:
+        """Allow this many unanswered invokes on each route."""
+        self._credit = credit
+        for route in self._routes.values():
+            route.set_credit(credit)
+
+    def reset(self) -> set[int]:
+        """Make ready for another connection; returns the requests of the invokes that have not begun to leave."""
+        self._broadcasts_held_by.clear()
+        return {request for route in self._routes.values() for request in route.reset()}
+
+    def forget_ids(self) -> Iterator[tuple[int, int]]:
+        """Drop what is addressed to ids: another broker gives them to others. Yields id and request of each invoke."""
+        for target, route in self._routes.items():
+            if isinstance(target, int) and target not in (MAIN, BROADCASTS):
+                for request in route.forget():
+                    yield target, request
+
+    def restart(self) -> None:
+        """Let everything leave that may."""
+        for route in self._routes.values():
+            route.resume()
