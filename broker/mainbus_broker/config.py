@@ -1,51 +1,173 @@
-"""What can be set, with its defaults: frozen, validated once."""
+"""What can be set, with its defaults: frozen, validated once. docs/reference/configuration.md explains each key."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from functools import cache
+from os import PathLike, fspath
+from typing import Annotated, Any, Final, NamedTuple, Self, get_origin, get_type_hints
 
+from mainbus.errors import ConfigError
 from mainbus.wire.messages import MAX_MESSAGE
+from mainbus.wire.packets import MAX_U32
 
-KIB = 1024
-MIB = 1024 * 1024
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+_DAY: Final = 86_400.0
+
+
+class Allowed(NamedTuple):
+    """What a number may be, both ends included."""
+
+    least: float
+    most: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.unit} from {self.least:g} to {self.most:.16g}"
+
+
+Bytes = Annotated[int, Allowed(1, GIB, "a whole number of bytes")]
+Count = Annotated[int, Allowed(1, MAX_U32, "a whole number")]
+Seconds = Annotated[float, Allowed(0.001, _DAY, "a number of seconds")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one renderer may make the broker do or remember. Sizes in bytes, times in seconds."""
+    """What one renderer may make the broker do or remember. Sizes in bytes, times in seconds.
 
-    message: int = MAX_MESSAGE
+    Raises:
+        ConfigError: A value is not what its field takes, or two do not fit each other.
+    """
+
+    message: Bytes = MAX_MESSAGE
     """The body of one message, all its fragments together: 64 MiB of payload, and what CBOR puts around it."""
-    depth: int = 512
+    # No more than renderers decode: a deeper message would count as a bad one.
+    depth: Annotated[int, Allowed(1, 512, "a whole number")] = 512
     """Containers inside containers in one message."""
-    pending: int = 4096
+    pending: Count = 4096
     """Invokes of one renderer that have no answer yet, to all targets together."""
-    running: int = 256
+    running: Count = 256
     """Handlers that one renderer may have running at one target; announced to it as its credit."""
-    high: int = 1 * MIB
+    high: Bytes = 1 * MIB
     """Bytes waiting for one renderer above which those who add to them are asked to pause."""
-    low: int = 256 * KIB
+    low: Annotated[int, Allowed(0, GIB, "a whole number of bytes")] = 256 * KIB
     """Bytes below which they are asked to go on."""
-    hard: int = 64 * MIB
+    hard: Bytes = 64 * MIB
     """Bytes waiting for one renderer above which the main process gets SendQueueFull."""
-    overrun: int = 8 * MIB
+    overrun: Annotated[int, Allowed(0, GIB, "a whole number of bytes")] = 8 * MIB
     """Bytes that may still arrive from a renderer after it was asked to pause."""
-    stall_timeout: float = 30.0
+    stall_timeout: Seconds = 30.0
     """Seconds in which a renderer with more than `low` waiting must have read something."""
-    handshake_timeout: float = 10.0
+    handshake_timeout: Seconds = 10.0
     """Seconds from a connection to its hello."""
-    max_bad_messages: int = 1
+    max_bad_messages: Count = 1
     """Bodies that did not decode after which their sender is closed."""
+
+    def __post_init__(self) -> None:
+        _check(self, "limits.")
+        if self.low >= self.high:
+            raise ConfigError(f"limits.low: {self.low} must be less than limits.high, which is {self.high}")
+        if self.high > self.hard:
+            raise ConfigError(f"limits.high: {self.high} must not be more than limits.hard, which is {self.hard}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a broker can be told."""
+    """Everything a broker can be told.
+
+    Raises:
+        ConfigError: A value is not what its field takes.
+    """
 
     limits: Limits = field(default_factory=Limits)
-    sync_reply_timeout: float = 30.0
+    """What one renderer may make the broker do or remember."""
+    sync_reply_timeout: Seconds = 30.0
     """Seconds after which a send_sync that nobody answered is answered with ReplyNeverSent."""
-    cancel_grace: float = 5.0
+    cancel_grace: Annotated[float, Allowed(0, _DAY, "a number of seconds")] = 5.0
     """Seconds after which a cancelled handler that still runs is logged."""
     tracebacks: bool = False
     """Whether the traceback of a handler's exception may cross to the caller."""
+
+    def __post_init__(self) -> None:
+        _check(self, "")
+
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str]) -> Self:
+        """Read a file: the fields of this class as keys, those of `Limits` in the table `[limits]`.
+
+        Args:
+            path: The TOML file; what it leaves out has its default.
+
+        Raises:
+            ConfigError: The file cannot be read, or has an unknown key, or a wrong value; the text names the file,
+                the key and what is allowed.
+        """
+        try:
+            with open(path, "rb") as file:
+                values = _values(cls, tomllib.load(file), "")
+            if "limits" in values:
+                values["limits"] = _limits(values["limits"])
+            return cls(**values)
+        except OSError as error:
+            raise ConfigError(f"{fspath(path)}: cannot be read: {error.strerror}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{fspath(path)}: {error}") from None
+        except ValueError as error:
+            # tomllib's own, which names line and column, and UnicodeDecodeError.
+            raise ConfigError(f"{fspath(path)}: is not TOML: {error}") from error
+
+
+def _check(config: Any, prefix: str) -> None:
+    for name, kind, allowed in _kinds(config.__class__):
+        value = getattr(config, name)
+        if not _is_a(value, kind):
+            expected = "true or false" if kind is bool else str(allowed or f"a {kind.__name__}")
+            raise ConfigError(f"{prefix}{name}: expected {expected}, but found {value!r} ({type(value).__name__})")
+        if allowed and not allowed.least <= value <= allowed.most:
+            raise ConfigError(f"{prefix}{name}: expected {allowed}, but found {value!r}")
+
+
+def _is_a(value: object, kind: type) -> bool:
+    # A bool is an int to Python, to nobody else; a whole number of seconds is a number of seconds.
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+@cache
+def _kinds(cls: type) -> tuple[tuple[str, type, Allowed | None], ...]:
+    """Return name, type and range of each field."""
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple(
+        (name, hint.__origin__, hint.__metadata__[0]) if get_origin(hint) is Annotated else (name, hint, None)
+        for name, hint in hints.items()
+    )
+
+
+def _limits(table: object) -> Limits:
+    if not isinstance(table, dict):
+        raise ConfigError(f"limits: expected a table, [limits], but found {table!r}")
+    return Limits(**_values(Limits, table, "limits."))
+
+
+def _values(cls: type, table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return a table of the file as the arguments of a class."""
+    known = [item.name for item in fields(cls)]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{prefix}{key}: unknown key; {_remedy(key, known, prefix)}")
+    return dict(table)
+
+
+def _remedy(key: str, known: list[str], prefix: str) -> str:
+    elsewhere = {"": Limits, "limits.": Config}[prefix]
+    if key in (item.name for item in fields(elsewhere)):
+        return "it belongs into [limits]" if elsewhere is Limits else "it belongs above the tables, not into [limits]"
+    close = get_close_matches(key, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"

@@ -80,7 +80,7 @@ class Lane:
             raise
         except OSError as error:
             self.close()
-            raise ConnectionLost(f"connection to {self._session.address} lost: {error}") from error
+            raise ConnectionLost(str(error)) from error
         except BaseException:
             self.close()
             raise
@@ -150,7 +150,7 @@ class Lane:
                 raise wire.failure
             chunk = self._endpoint.receive(_left(deadline))
             if not chunk:
-                raise ConnectionLost(f"connection to {self._session.address} lost")
+                raise ConnectionLost("the broker is gone")
             wire.feed(chunk)
 
 

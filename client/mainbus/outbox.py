@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CHUNK: Final = 256 * 1024
 """Bytes handed to the transport at once, at most (but for a single packet that is longer)."""
 
+ROOM: Final = 1024 * 1024
+"""Bytes that may wait here; what is more waits in its route, where a pause can still hold it."""
+
 _WRITES_A_TURN: Final = 4
 
 
@@ -139,6 +142,11 @@ class Outbox:
         if self._transport is None:
             return self.queued
         return self.queued + self._transport.get_write_buffer_size()
+
+    @property
+    def last_number(self) -> int:
+        """The number on its connection of the last packet put here; 0 if there was none."""
+        return self.written + len(self._packets)
 
     @property
     def idle(self) -> bool:

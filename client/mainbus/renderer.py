@@ -109,7 +109,7 @@ class IpcRenderer(SenderChannels):
         self, address: Address, name: str | None, token: str | None, connect_timeout: float, reconnect: bool
     ) -> None:
         super().__init__()
-        self.events = _Events(EVENTS)
+        self.events = ConnectionEvents(EVENTS)
         self.events.on_peers = self._watch
         self._address = address
         self._name = name
@@ -258,7 +258,7 @@ class IpcRenderer(SenderChannels):
         Raises:
             As `send`.
         """
-        peer, name = _target(target)
+        peer, name = check_target(target)
         self._checked().send(Kind.SEND, peer, name, check_channel(channel), self._encode(list(args)))
 
     def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Reply:
@@ -383,12 +383,12 @@ class IpcRenderer(SenderChannels):
     ) -> Reply:
         session = self._checked()
         check_timeout(timeout)
-        peer, name = _target(target)
+        peer, name = check_target(target)
         raw = check_channel(channel)
         return session.invoke(kind, peer, name, channel, raw, self._encode(list(args)), timeout)
 
 
-class _Events(Emitter):
+class ConnectionEvents(Emitter):
     """Tells the renderer when somebody wants to know who joins and leaves: only then the broker says it."""
 
     __slots__ = ("on_peers",)
@@ -416,7 +416,13 @@ def check_name(name: str) -> str:
     return name
 
 
-def _target(target: int | str) -> tuple[int, str | None]:
+def check_target(target: int | str) -> tuple[int, str | None]:
+    """Return a target as its id, or as 0 and its name.
+
+    Raises:
+        TypeError: It is neither an id nor a name.
+        ValueError: No renderer can have that id or name.
+    """
     if isinstance(target, str):
         return MAIN, check_name(target)
     if isinstance(target, bool) or not isinstance(target, int):

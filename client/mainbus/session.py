@@ -26,6 +26,7 @@ from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
+from mainbus.routes import Route
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
@@ -172,27 +173,38 @@ class Session:
         if self.welcome is None:
             raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
 
-    def send(self, kind: Kind, peer: int, name: str | None, channel: bytes, body: bytes) -> None:
-        """Send a one-way message, in its place.
+    def send(
+        self, kind: Kind, peer: int, name: str | None, channel: bytes, body: bytes, *, accepted: bool = False
+    ) -> None:
+        """Send a one-way message, in its place. `accepted`: it was found before that there is room.
 
         Raises:
             MessageTooLarge: The body is longer than the broker takes.
             SendQueueFull: Too much is waiting to leave.
         """
-        self._check_room(body)
         if kind == Kind.BROADCAST:
             route = self.routes.to(BROADCASTS)
         else:
             route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
         packet = packets.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
         route.put(packet, HEADER_SIZE + len(body))
 
     def invoke(
-        self, kind: Kind, peer: int, name: str | None, channel: str, raw: bytes, body: bytes, timeout: float | None
+        self,
+        kind: Kind,
+        peer: int,
+        name: str | None,
+        channel: str,
+        raw: bytes,
+        body: bytes,
+        timeout: float | None,
+        *,
+        accepted: bool = False,
     ) -> Reply:
-        """Send a request, in its place; its result comes to the `Reply`."""
-        self._check_room(body)
+        """Send a request, in its place; its result comes to the `Reply`. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
         request = self.calls.next_request()
         reply = self.calls.open(channel, request, route, timeout)
         packet = packets.message(
@@ -296,8 +308,8 @@ class Session:
         self.outbox.detach()
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._salvage()
-        lost = ConnectionLost(f"connection to {self.address} lost: {reason}")
-        self.calls.fail_all(lambda reply: ConnectionLost(f"{lost} (invoke of {reply.channel!r})"), keep=kept)
+        lost = ConnectionLost(f"{reason} ({self.address})")
+        self.calls.fail_all(lambda reply: ConnectionLost(f"{reason} (invoke of {reply.channel!r})"), keep=kept)
         self._receiver.connection_lost()
         if self._ended is not None:
             self._ended.set_result(None)
@@ -312,7 +324,7 @@ class Session:
     def _end(self, error: MainbusError) -> None:
         if self._broken is None:
             self._broken = error
-        self.calls.fail_all(lambda reply: ConnectionLost(str(error)))
+        self.calls.fail_all(lambda reply: copy(error))
         self.outbox.wake()
         self._receiver.end()
 
@@ -349,14 +361,13 @@ class Session:
         return kept
 
     def _restore(self, *, same_broker: bool) -> None:
-        backlog, self._backlog = self._backlog, []
+        backlog, self._backlog = [*self._backlog, *self.outbox.take()], []
         if not same_broker:
             # The ids of the former broker mean other renderers now, or none.
             backlog = [packet for packet in backlog if not self._is_by_id(packet)]
             for target, request in self.routes.forget_ids():
                 self.calls.fail(request, NoSuchRenderer(target))
-        newer = self.outbox.take()
-        for packet in (*backlog, *newer):
+        for packet in backlog:
             self.outbox.put(packet)
         self.routes.restart()
 
@@ -369,12 +380,12 @@ class Session:
 
     # Private: sending
 
-    def _check_room(self, body: bytes) -> None:
+    def _check_room(self, route: Route, body: bytes, accepted: bool) -> None:
         assert self.welcome is not None
         limit = self.welcome.limits.message
         if len(body) > limit:
             raise MessageTooLarge(len(body), limit)
-        if self.outbox.held + self.outbox.queued >= MAX_UNSENT:
+        if not accepted and route.size + self.outbox.queued >= MAX_UNSENT:
             raise SendQueueFull(MAX_UNSENT)
 
     # Private: what arrives

@@ -5,7 +5,7 @@ Only the other clone modules import it. A value of one of these types can also b
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, MIN_ETINY, Context, Decimal
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv6Address
@@ -27,7 +27,9 @@ EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 MOST_DIGITS: Final = cbor.MAX_RATIO_BITS // 3
 
 DATETIME_FORM: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d(:\d\d(\.\d{6})?)?)", re.ASCII
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?)"
+    r"(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{6}))?)?)",
+    re.ASCII,
 )
 DATE_FORM: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -173,18 +175,22 @@ ENCODERS: Final[Mapping[type, Callable[[Any], bytes]]] = MappingProxyType(
 
 
 def _read_datetime(cursor: Cursor) -> datetime:
-    return datetime.fromisoformat(_shaped(cursor, DATETIME_FORM))
+    local, sign, *parts = _shaped(cursor, DATETIME_FORM).groups(default="0")
+    hours, minutes, seconds, microseconds = map(int, parts)
+    # Not by fromisoformat(): it takes an offset of less than a second for none.
+    offset = timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=microseconds)
+    return datetime.fromisoformat(local).replace(tzinfo=timezone(-offset if sign == "-" else offset))
 
 
 def _read_date(cursor: Cursor) -> date:
-    return date.fromisoformat(_shaped(cursor, DATE_FORM))
+    return date.fromisoformat(_shaped(cursor, DATE_FORM)[0])
 
 
-def _shaped(cursor: Cursor, form: re.Pattern[str]) -> str:
-    text = cursor.text()
-    if form.fullmatch(text) is None:
+def _shaped(cursor: Cursor, form: re.Pattern[str]) -> re.Match[str]:
+    found = form.fullmatch(cursor.text())
+    if found is None:
         raise BadMessage("A date or time is not in the form of RFC 3339")
-    return text
+    return found
 
 
 def _read_decimal(cursor: Cursor) -> Decimal:
