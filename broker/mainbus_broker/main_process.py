@@ -135,18 +135,17 @@ class MainProcess:
     def _start_message(self, peer: Peer, message: Message) -> bool:
         channel = message[7]
         contents = peer.contents
-        targets = self._listeners(peer, channel)
         args = self._decode(peer, message)
         if args is None:
             return True
         event = IpcMainEvent(channel, contents, contents.main_frame)
         contents.emit("ipc-message", event, channel, *args)
-        return self.dispatch.listeners(peer.inbox, event, args, targets)
+        # Looked up behind that: each emitter has its own snapshot.
+        return self.dispatch.listeners(peer.inbox, event, args, self._listeners(peer, channel))
 
     def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd) -> bool:
         _, _, _, request, _, value, _, channel, _ = message
         contents = peer.contents
-        targets = self._listeners(peer, channel)
         args = self._decode(peer, message)
         if args is None:
             lane.answer(request, self._answers.refused(BadMessage(f"the arguments of {channel!r} do not decode")))
@@ -158,7 +157,7 @@ class MainProcess:
         limit = self._hub.config.sync_reply_timeout
         lane.limit(request, min(limit, value / 1000) if value else limit, never)
         contents.emit("ipc-message-sync", event, channel, *args)
-        return self.dispatch.listeners(peer.inbox, event, args, targets)
+        return self.dispatch.listeners(peer.inbox, event, args, self._listeners(peer, channel))
 
     def _start_invoke(self, peer: Peer, message: Message) -> bool:
         _, _, _, request, _, value, _, channel, _ = message

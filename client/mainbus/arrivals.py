@@ -155,7 +155,7 @@ class Arrivals:
             self.session.notice(Kind.RESUME, peer)
 
     def _start_message(self, inbox: Inbox, message: Message) -> bool:
-        kind, _, peer, _, _, _, name, channel, body = message
+        kind, _, peer, _, _, _, name, channel, _ = message
         targets = self._channels.listeners(channel)
         if not all(accepts(target, peer) for target in targets):
             targets = tuple(target for target in targets if accepts(target, peer))

@@ -12,7 +12,8 @@ class Route:
     """What one sender has for one target and may not send yet.
 
     Four things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
-    credit, or the connection has enough to write. Whatever comes after waits behind it, so that the order within a pair never changes; other routes go on.
+    credit, or the connection has enough to write. Whatever comes after waits behind it, so that the order within a
+    pair never changes; other routes go on.
     """
 
     __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "paused", "size", "unanswered")
@@ -41,7 +42,13 @@ class Route:
             size: Bytes of all of it, about.
             request: The request ID of an invoke, which costs one credit; 0 for all others.
         """
-        if not self._queue and not self.paused and self._outbox.queued < ROOM and (not request or self._may_invoke()) and isinstance(packet, bytes):
+        if (
+            not self._queue
+            and not self.paused
+            and self._outbox.queued < ROOM
+            and (not request or self._may_invoke())
+            and isinstance(packet, bytes)
+        ):
             if request:
                 self._charge()
             self._outbox.put(packet)

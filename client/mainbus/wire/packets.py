@@ -50,6 +50,7 @@ class Kind(IntEnum):
     READY = 5
     LANE = 6
     REPEAT = 7
+    ONCE = 8
 
     SEND = 16
     POST = 17

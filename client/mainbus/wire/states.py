@@ -41,11 +41,13 @@ _NOTICES = frozenset(
         Kind.UNDELIVERABLE,
         Kind.BAD_MESSAGE,
         Kind.WATCH,
+        Kind.ONCE,
+        Kind.SYNC,
     }
 )
 
 MOVES: Final[Mapping[State, Mapping[Kind, State]]] = {
-    State.CONNECTED: {Kind.HELLO: State.GREETED, Kind.LANE: State.LANE},
+    State.CONNECTED: {Kind.HELLO: State.GREETED, Kind.LANE: State.LANE, Kind.REFUSED: State.CLOSED},
     State.GREETED: {Kind.WELCOME: State.OPEN, Kind.REFUSED: State.CLOSED},
     State.OPEN: {Kind.GOODBYE: State.CLOSED},
     State.LANE: {Kind.REFUSED: State.CLOSED, Kind.GOODBYE: State.CLOSED},
@@ -58,11 +60,11 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
         State.CONNECTED: frozenset({Kind.HELLO, Kind.LANE}),
         State.GREETED: frozenset(),
         State.OPEN: _MESSAGES | _NOTICES | {Kind.GOODBYE},
-        State.LANE: _MESSAGES | _NOTICES | {Kind.REPEAT, Kind.SYNC, Kind.GOODBYE},
+        State.LANE: _MESSAGES | _NOTICES | {Kind.REPEAT, Kind.GOODBYE},
         State.CLOSED: frozenset(),
     },
     Role.RENDERER: {
-        State.CONNECTED: frozenset(),
+        State.CONNECTED: frozenset({Kind.REFUSED}),
         State.GREETED: frozenset({Kind.WELCOME, Kind.REFUSED}),
         State.OPEN: _MESSAGES
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}

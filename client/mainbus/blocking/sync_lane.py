@@ -1,0 +1,187 @@
+"""The lane of a renderer whose loop never stands still: `send_sync` of any number of threads at once.
+
+A call knows the number of the last packet that was sent before it on the main connection. It says so to the broker,
+which serves the call when that packet has come; nothing has to be repeated, and nothing waits for the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import cast
+
+from mainbus import transports
+from mainbus.blocking.waiter import Waiter
+from mainbus.calls import error_of
+from mainbus.errors import BadMessage, ConnectionLost, InvokeTimeout, LimitExceeded, MainbusError, MessageTooLarge
+from mainbus.errors import from_wire
+from mainbus.link import Link
+from mainbus.session import Session
+from mainbus.timeouts import milliseconds
+from mainbus.wire import clone, messages, packets
+from mainbus.wire.connection import Connection, Message
+from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
+from mainbus.wire.states import Role
+
+log = logging.getLogger("mainbus")
+
+
+class SyncCall:
+    """One `send_sync` that waits for its answer."""
+
+    __slots__ = ("body", "channel", "raw_channel", "timeout", "timer", "waiter")
+
+    def __init__(self, channel: str, raw_channel: bytes, body: bytes, timeout: float) -> None:
+        self.channel = channel
+        self.raw_channel = raw_channel
+        self.body = body
+        self.timeout = timeout
+        self.waiter: Waiter
+        self.timer: asyncio.TimerHandle
+
+
+class SyncLane(asyncio.Protocol):
+    """The second connection, opened by the first call. Belongs to the reader thread.
+
+    Args:
+        session: The session that it belongs to.
+        link: The session's connection, to whose end it lives.
+    """
+
+    def __init__(self, session: Session, link: Link) -> None:
+        assert session.welcome is not None
+        self.link = link
+        self._session = session
+        self._id = session.welcome.id
+        self._nonce = session.welcome.lane
+        self._limits = session.welcome.limits
+        self._wire = Connection(Role.RENDERER, self._limits.message)
+        self._calls: dict[int, SyncCall] = {}
+        self._last = 0
+        self._unsent: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._is_open = False
+        self._opening: asyncio.Task[None] | None = None
+        self._lost = session.loop.create_future()
+
+    # Public
+
+    def call(self, call: SyncCall) -> None:
+        """Start a call, in its place behind all that was sent to the main process before.
+
+        Raises:
+            MessageTooLarge: Its arguments are longer than the broker takes.
+        """
+        if len(call.body) > self._limits.message:
+            raise MessageTooLarge(len(call.body), self._limits.message)
+        self._last = request = self._last % MAX_U32 + 1
+        self._calls[request] = call
+        call.timer = self._session.loop.call_later(call.timeout, self._expire, request)
+        self._session.main.put(self._in_its_turn(request), 0)
+
+    def fail(self, error: MainbusError) -> None:
+        """Fail all calls and end the connection."""
+        for request in list(self._calls):
+            self._settle(request).fail(error)
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until a connection that was ended is gone."""
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        if self._transport is not None:
+            await self._lost
+
+    # Callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say whose lane it is."""
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._wire.sent(Kind.LANE)
+        self._transport.write(messages.pack(messages.LaneHello(id=self._id, nonce=self._nonce)))
+
+    def data_received(self, data: bytes) -> None:
+        """Take answers."""
+        self._wire.feed(data)
+        for head, buffer, at in self._wire.packets():
+            message = self._wire.message(head, buffer, at)
+            if message is not None:
+                self._take(message)
+        if self._wire.failure is not None:
+            log.error("the broker broke the protocol on a lane: %s", self._wire.failure)
+            self.fail(self._wire.failure)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what still waits."""
+        self._lost.set_result(None)
+        self.fail(ConnectionLost(f"connection to {self._session.address} lost"))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it can carry no more calls."""
+        return self._lost.done()
+
+    # Private
+
+    def _in_its_turn(self, request: int) -> Iterator[bytes]:
+        """Yield nothing to the main connection, and send the call: whatever was before it there has a number now."""
+        call = self._calls.get(request)
+        if call is not None:
+            packet = packets.message(
+                Kind.SYNC, MAIN, request, call.body, value=milliseconds(call.timeout), channel=call.raw_channel
+            )
+            self._unsent.append(build(Kind.REPEAT, value=self._session.outbox.last_number + 1))
+            self._unsent += (packet,) if isinstance(packet, bytes) else packet
+            self._flush()
+        yield from ()
+
+    def _flush(self) -> None:
+        if self._is_open and self._transport is not None:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
+        elif self._opening is None:
+            self._opening = self._session.loop.create_task(self._open(), name="mainbus lane")
+
+    async def _open(self) -> None:
+        try:
+            await transports.connect(self._session.address, lambda: self)
+        except (OSError, MainbusError) as error:
+            self._lost.set_result(None)
+            self.fail(ConnectionLost(f"no second connection to {self._session.address}: {error}"))
+        finally:
+            self._opening = None
+
+    def _take(self, message: Message) -> None:
+        kind, _, _, request, _, value, _, _, body = message
+        if kind == Kind.LANE:
+            self._is_open = True
+            self._flush()
+        elif kind not in (Kind.RESULT, Kind.ERROR):
+            self.fail(from_wire(value, None, str(clone.decode(body, max_depth=1)) if body else ""))
+        elif request in self._calls:
+            # Else it gave up: the answer comes too late.
+            call = self._calls[request]
+            self._bring(self._settle(request), call.channel, kind, value, body)
+
+    def _bring(self, waiter: Waiter, channel: str, kind: int, value: int, body: bytes) -> None:
+        try:
+            if kind == Kind.ERROR:
+                waiter.fail(error_of(channel, value, body, self._limits.depth))
+            else:
+                waiter.succeed(clone.decode(body, max_depth=self._limits.depth))
+        except (BadMessage, LimitExceeded) as error:
+            waiter.fail(BadMessage(f"the answer to {channel!r} does not decode: {error}"))
+
+    def _expire(self, request: int) -> None:
+        call = self._calls[request]
+        self._settle(request).fail(InvokeTimeout(call.channel, call.timeout))
+
+    def _settle(self, request: int) -> Waiter:
+        call = self._calls.pop(request)
+        call.timer.cancel()
+        return call.waiter
