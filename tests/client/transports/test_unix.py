@@ -176,7 +176,7 @@ def test_send_times_out_as_a_whole() -> None:
     def trickle(peer: socket.socket) -> None:
         # Each of these makes room for more, so a time-out per step would never come.
         while not stop.wait(0.005):
-            peer.recv(4096)
+            peer.recv(65536)
 
     with endpoint_and_peer() as (endpoint, peer):
         reader = threading.Thread(target=trickle, args=(peer,))

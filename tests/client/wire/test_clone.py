@@ -19,17 +19,20 @@ import cbor2
 import numpy as np
 import pytest
 from hypothesis import given, settings
-
 from mainbus.wire import clone
 from mainbus.wire.clone import BadMessage, CloneError, LimitExceeded, RegExp, decode, encode
+
 from tests.support.clones import CODECS, TREES, Codec, graphs, parse_tables, same
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "structured-clone.md").read_text(encoding="utf-8")
 TABLES = parse_tables(PAGE)
-STANDARD = (array, collections, re, UTC, date, datetime, timedelta, timezone, Decimal, Fraction, UUID)
 NAMES: dict[str, Any] = {
-    **{name: value for name, value in globals().items() if not name.startswith("__")},
     "__name__": "application",
+    **{module.__name__: module for module in (collections, re)},
+    **{thing.__name__: thing for thing in (array, date, datetime, timedelta, timezone, Decimal, Fraction, UUID)},
+    **{thing.__name__: thing for thing in (IPv4Address, IPv4Interface, IPv6Address, RegExp)},
+    "UTC": UTC,
+    "np": np,
 }
 
 
