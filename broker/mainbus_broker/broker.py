@@ -7,12 +7,13 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Self
 
 import anyio
 from mainbus.address import Address, default_address, parse
 from mainbus.emitter import Emitter
-from mainbus.errors import LocalProtocolError
+from mainbus.errors import LocalProtocolError, ObjectDestroyedError
 
 from mainbus_broker.config import Config
 from mainbus_broker.entrance import Entrance
@@ -118,13 +119,16 @@ class Broker:
             await self._drain(hub, drain)
         finally:
             self._end(hub)
-            with anyio.CancelScope(shield=True):
-                if hub.main.dispatch.tasks:
-                    await asyncio.wait(hub.main.dispatch.tasks, timeout=self.config.cancel_grace)
+            try:
+                with anyio.CancelScope(shield=True):
+                    if left := self._others(hub):
+                        await asyncio.wait(left, timeout=self.config.cancel_grace)
+            finally:
+                # Also when it is a handler that stops the broker, and was cancelled just now.
                 await self._close_listeners()
-            assert self._stopped is not None
-            self._stopped.set()
-            self._hub = None
+                assert self._stopped is not None
+                self._stopped.set()
+                self._hub = None
 
     async def serve_forever(self) -> None:
         """Wait until the broker is stopped. Safe to cancel; cancelling does not stop it."""
@@ -212,7 +216,11 @@ class Broker:
         connected: asyncio.Future[WebContents] = hub.loop.create_future()
         hub.tokens.when_redeemed(token, connected)
         env = {**os.environ, "MAINBUS_ADDRESS": self.addresses[0], "MAINBUS_TOKEN": token}
-        process = await asyncio.create_subprocess_exec(*argv, env=env, stdin=subprocess.DEVNULL)
+        try:
+            process = await asyncio.create_subprocess_exec(*argv, env=env, stdin=subprocess.DEVNULL)
+        except BaseException:
+            hub.tokens.revoke(token)
+            raise
         ended = asyncio.ensure_future(process.wait())
         either: set[asyncio.Future[Any]] = {connected, ended}
         try:
@@ -242,19 +250,27 @@ class Broker:
         for peer in hub.renderers:
             peer.put_credit(0)
         with anyio.move_on_after(drain):
-            while hub.main.dispatch.tasks:
-                await asyncio.wait(hub.main.dispatch.tasks)
+            while left := self._others(hub):
+                await asyncio.wait(left)
+            # What they have answered leaves in pieces where it is large, and a connection that closes cuts it off.
+            for contents in hub.web_contents.get_all_web_contents():
+                with suppress(ObjectDestroyedError):
+                    await contents.drain()
+
+    @staticmethod
+    def _others(hub: Hub) -> set[asyncio.Task[Any]]:
+        """Return what runs, but for the handler that stops the broker: it would wait for itself."""
+        current = asyncio.current_task()
+        return {task for task in hub.main.dispatch.tasks if task is not current}
 
     def _end(self, hub: Hub) -> None:
         for entrance in list(hub.entering):
             entrance.close()
-        handlers = {running.task for peer in hub.renderers for running in peer.inbox.handlers.values()}
         for peer in hub.renderers:
             hub.main.abandon(peer)
-            # This cancels its handlers; what is left are listeners.
-            peer.close("the broker stops")
-        for task in hub.main.dispatch.tasks - handlers:
-            task.cancel()
+            # This cancels its handlers.
+            peer.close("the broker stops", stops=True)
+        hub.main.dispatch.cancel_listeners()
         hub.stop()
 
     async def _close_listeners(self) -> None:

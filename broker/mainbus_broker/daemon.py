@@ -20,15 +20,17 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from mainbus.errors import ConfigError
+
 from mainbus_broker.broker import Broker
 from mainbus_broker.config import Config
 from mainbus_broker.ipc_main import IpcMain
+from mainbus_broker.versions import python_version, version_of
 
 Setup = Callable[[Broker], object]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_THREADS_GRACE: Final = 0.5
-"""Seconds that worker threads have to end, at least: idle ones need a moment, too."""
+_MOMENT: Final = 0.2
+"""Seconds that what was cancelled has to end when there is no time; idle worker threads need it, too."""
 
 log = logging.getLogger("mainbus.broker")
 
@@ -81,11 +83,10 @@ def run(
     runner = asyncio.Runner(loop_factory=_loop_factory(loop))
     daemon = _Daemon(broker, setup, drain)
     try:
-        with _Signals(runner.get_loop(), daemon.ask) as signals:
-            with suppress(asyncio.CancelledError):
-                # Cancelled by a second signal only.
-                runner.run(daemon.main())
-        code = 128 + signals.received[1] if len(signals.received) > 1 else 0
+        # Cancelled by a second signal only.
+        with _Signals(runner.get_loop(), daemon.ask), suppress(asyncio.CancelledError):
+            runner.run(daemon.main())
+        code = 128 + daemon.hurried if daemon.hurried else 0
         if daemon.left:
             _leave(code, daemon.left)
     finally:
@@ -100,11 +101,13 @@ class _Daemon:
     def __init__(self, broker: Broker, setup: Setup | None, drain: float) -> None:
         self.left: list[str] = []
         """What could not be ended, by name."""
+        self.hurried: signal.Signals | None = None
+        """The second signal, if it came before the end."""
         self._broker = broker
         self._setup = setup
         self._drain = drain
         self._asked = asyncio.Event()
-        self._hurried = False
+        self._hurry: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
 
     def ask(self, number: signal.Signals) -> None:
@@ -114,8 +117,10 @@ class _Daemon:
             self._asked.set()
         elif self._task is not None:
             log.warning("%s again: stopping at once", number.name)
-            self._hurried = True
+            self.hurried = number
             self._task.cancel()
+            # The first cancel ends the wait for handlers to finish, the other the one for those it has cancelled.
+            self._hurry = self._task.get_loop().call_later(_MOMENT, self._task.cancel)
 
     async def main(self) -> None:
         """Start, serve, stop, and end what the application has left running."""
@@ -123,7 +128,9 @@ class _Daemon:
         try:
             await self._serve()
         finally:
-            self.left = await _end_all(0.0 if self._hurried else self._broker.config.cancel_grace)
+            if self._hurry is not None:
+                self._hurry.cancel()
+            self.left = await _end_all(_MOMENT if self._hurry else self._broker.config.cancel_grace)
 
     async def _serve(self) -> None:
         try:
@@ -148,7 +155,7 @@ class _Signals:
     """Counts the signals that ask this process to end, and passes the first two on to the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ask: Callable[[signal.Signals], None]) -> None:
-        self.received: list[signal.Signals] = []
+        self._received = 0
         self._loop = loop
         self._ask = ask
         self._former: dict[signal.Signals, Any] = {}
@@ -163,8 +170,8 @@ class _Signals:
             signal.signal(number, former)
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        self.received.append(signal.Signals(number))
-        if len(self.received) > 2:
+        self._received += 1
+        if self._received > 2:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._loop.call_soon_threadsafe(self._ask, signal.Signals(number))
@@ -183,23 +190,19 @@ def _loop_factory(loop: Loop) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _log_start(broker: Broker) -> None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        mainbus = version("mainbus")
-    except PackageNotFoundError:
-        mainbus = "from source"
-    kind = type(asyncio.get_running_loop()).__module__.partition(".")[0]
-    loop = f"uvloop {version('uvloop')}" if kind == "uvloop" else "asyncio"
-    python = sys.version.partition(" ")[0]
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    facts = {
+        "addresses": broker.addresses,
+        "pid": os.getpid(),
+        "loop": f"uvloop {version_of('uvloop')}" if loop == "uvloop" else "asyncio",
+        "mainbus": version_of("mainbus"),
+        "python": python_version(),
+    }
     log.info(
         "serving %s (pid %d, %s, mainbus %s, Python %s)",
         " ".join(broker.addresses),
-        os.getpid(),
-        loop,
-        mainbus,
-        python,
-        extra={"addresses": broker.addresses, "pid": os.getpid(), "loop": loop, "mainbus": mainbus, "python": python},
+        *list(facts.values())[1:],
+        extra=facts,
     )
 
 
@@ -211,6 +214,7 @@ async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _end_all(grace: float) -> list[str]:
@@ -223,9 +227,9 @@ async def _end_all(grace: float) -> list[str]:
     if fresh:
         await asyncio.wait(fresh, timeout=grace)
     left = [f"task {task.get_name()!r}" for task in others if not task.done()]
-    # In a task that is never cancelled: cancelling it would join the threads, whatever they do.
+    # In a task of its own that is never cancelled: cancelling this joins the threads, whatever they do.
     ending = asyncio.create_task(asyncio.get_running_loop().shutdown_default_executor())
-    await asyncio.wait({ending}, timeout=max(grace, _THREADS_GRACE))
+    await asyncio.wait({ending}, timeout=max(grace, _MOMENT))
     return left if ending.done() else [*left, "a worker thread"]
 
 

@@ -88,19 +88,19 @@ class Entrance(asyncio.Protocol):
             raise ConnectRefused("this broker", "it is stopping")
         peer = self._hub.welcome(hello, self._process, self._wire, self._transport)
         self._leave()
-        self._transport.set_protocol(peer)
         if not peer.closing:
             peer.start()
 
     def _admit_lane(self, hello: LaneHello) -> None:
         peer = self._hub.renderers.ids.get(hello.id)
         ours = peer is not None and (peer.process.pid, peer.process.uid) == (self._process.pid, self._process.uid)
-        if peer is None or not ours or not hmac.compare_digest(peer.lane_nonce, hello.nonce):
+        if peer is None or not ours or not any(hmac.compare_digest(nonce, hello.nonce) for nonce in peer.lane_nonces):
             raise ConnectRefused("this broker", "no renderer of this process has that lane")
-        peer.lane_nonce = secrets.token_bytes(len(peer.lane_nonce))
+        # The old one holds until the renderer shows that it knows the new one: it may have given up waiting for it.
+        peer.lane_nonces = (hello.nonce, secrets.token_bytes(len(hello.nonce)))
         if peer.lane is not None:
             peer.lane.close()
-        self._transport.write(pack(LaneWelcome(nonce=peer.lane_nonce)))
+        self._transport.write(pack(LaneWelcome(nonce=peer.lane_nonces[-1])))
         peer.lane = LaneEnd(self._hub, peer, self._wire, self._transport)
         self._leave()
         self._transport.set_protocol(peer.lane)

@@ -105,7 +105,7 @@ class Hub:
         peer = Peer(self, self.renderers.next_id(), name, process, wire, transport)
         peer.role = role
         peer.secret = secrets.token_bytes(_SECRET)
-        peer.lane_nonce = secrets.token_bytes(_SECRET)
+        peer.lane_nonces = (secrets.token_bytes(_SECRET),)
         peer.progress = (0, self.loop.time())
         self.renderers.add(peer)
         wire.sent(Kind.WELCOME)
@@ -115,13 +115,16 @@ class Hub:
                     id=peer.id,
                     session=peer.secret,
                     instance=self.instance,
-                    lane=peer.lane_nonce,
+                    lane=peer.lane_nonces[0],
                     name=name,
                     credit=limits.running,
                     limits=WireLimits(message=limits.message, depth=limits.depth, pending=limits.pending),
                 )
             )
         )
+        # From here on the renderer can be sent to, and closed with a reason.
+        transport.set_protocol(peer)
+        peer.attach()
         peer.contents = WebContents(self, peer)
         self.web_contents.add(peer.contents)
         self.counters["connections"] += 1
@@ -144,13 +147,14 @@ class Hub:
         if peer.has_calls:
             peer.calls.fail_all(lambda reply: ReplyNeverSent(reply.channel))
         for partner in peer.partners:
-            partner.partners.discard(peer)
-        for partner in peer.oneway:
-            partner.oneway.discard(peer)
-            if not clean:
+            if not clean and (peer in partner.oneway or partner in peer.oneway):
                 partner.outbox.put(build(Kind.GAP, peer.id))
+            partner.partners.discard(peer)
+            partner.oneway.discard(peer)
+            partner.heard.discard(peer)
         peer.partners.clear()
         peer.oneway.clear()
+        peer.heard.clear()
         if peer.lane is not None:
             peer.lane.close()
         for watcher in self.renderers.watchers:

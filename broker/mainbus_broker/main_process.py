@@ -30,7 +30,7 @@ from mainbus_broker.queries import answer_query
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
-    from mainbus_broker.lane_end import LaneEnd
+    from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
 
@@ -83,7 +83,7 @@ class MainProcess:
             return
         self._wait(peer, partial(start, peer, message), message)
 
-    def sync(self, peer: Peer, message: Message, lane: LaneEnd) -> None:
+    def sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> None:
         """Start a `send_sync`, in its place, when its turn has come."""
         if peer.inbox.clear:
             self._start_sync(peer, message, lane)
@@ -102,6 +102,9 @@ class MainProcess:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""
         for request, running in list(peer.inbox.handlers.items()):
             self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
+        if peer.lane is not None:
+            for request, channel in peer.lane.unanswered():
+                peer.lane.answer(request, self._answers.refused(ReplyNeverSent(channel)))
 
     def bad_message(self, peer: Peer, channel: str) -> None:
         """Count a body that did not decode against its sender, and close it at the limit."""
@@ -115,7 +118,7 @@ class MainProcess:
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
         peer.inbox.add(start, len(message[8]) + _OVERHEAD)
-        if message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
+        if not peer.by_lane and message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
     def _listeners(self, peer: Peer, channel: str) -> tuple[Target, ...]:
@@ -143,7 +146,7 @@ class MainProcess:
         # Looked up behind that: each emitter has its own snapshot.
         return self.dispatch.listeners(peer.inbox, event, args, self._listeners(peer, channel))
 
-    def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd) -> bool:
+    def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> bool:
         _, _, _, request, _, value, _, channel, _ = message
         contents = peer.contents
         args = self._decode(peer, message)
@@ -155,7 +158,11 @@ class MainProcess:
         event = IpcMainEvent(channel, contents, contents.main_frame, reply)
         # The event must not outlive its listeners because of us, so only the reply is told of the time limit.
         limit = self._hub.config.sync_reply_timeout
-        lane.limit(request, min(limit, value / 1000) if value else limit, never)
+        if value and value / 1000 <= limit:
+            # The caller gives up by itself then, and says why.
+            lane.limit(request, value / 1000, partial(lane.forget, request))
+        else:
+            lane.limit(request, limit, never)
         contents.emit("ipc-message-sync", event, channel, *args)
         return self.dispatch.listeners(peer.inbox, event, args, self._listeners(peer, channel))
 
@@ -243,6 +250,9 @@ class MainProcess:
     def _put(self, peer: Peer, request: int, outcome: tuple[Kind, int, bytes]) -> None:
         kind, value, body = outcome
         peer.route.reply(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+        if peer.lane is not None:
+            # It may wait for this handler to end.
+            peer.lane.look_again()
 
     def _report(self, error: BaseException, event: IpcMainEvent) -> None:
         log.error(

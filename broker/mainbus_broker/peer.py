@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from mainbus.calls import Calls
+from mainbus.errors import ReplyNeverSent
 from mainbus.inbox import Inbox
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mainbus.reply import Reply
 
     from mainbus_broker.flow import Pause
+    from mainbus_broker.forwards import Forward, Key
     from mainbus_broker.hub import Hub
     from mainbus_broker.lane_end import LaneEnd
     from mainbus_broker.web_contents import WebContents
@@ -43,16 +45,18 @@ class Peer(asyncio.Protocol):
         "_reading",
         "_scheduled",
         "bad_messages",
-        "broadcast_to",
+        "by_lane",
         "closing",
         "contents",
+        "heard",
         "id",
         "inbox",
         "joined",
         "lane",
-        "lane_nonce",
+        "lane_nonces",
         "name",
         "name_raw",
+        "once",
         "oneway",
         "outbox",
         "partners",
@@ -81,8 +85,13 @@ class Peer(asyncio.Protocol):
         self.transport = transport
         self.secret = b""
         """With it a new connection can continue this one's session."""
-        self.lane_nonce = b""
+        self.lane_nonces: tuple[bytes, ...] = ()
+        """What opens its next lane: two, as long as the latest lane has not shown that it knows the newer one."""
         self.lane: LaneEnd | None = None
+        self.by_lane = False
+        """Whether what is served at this moment came on the lane, which is read only where there is room."""
+        self.once = 0
+        """The last of the numbers that are taken once, whether they come on the lane or not."""
         self.contents: WebContents
         self.joined = hub.loop.time()
         self.outbox = Outbox(hub.loop, limits.pending)
@@ -93,11 +102,11 @@ class Peer(asyncio.Protocol):
         self.partners: set[Peer] = set()
         """Renderers that it has exchanged anything with."""
         self.oneway: set[Peer] = set()
-        """Those of them that could miss a message if it dies."""
-        self.streams: dict[tuple[int, bytes, int], Peer | None] | None = None
-        """Where the rest of a large message goes, by what its fragments are addressed to; None: nowhere."""
-        self.broadcast_to: list[Peer] | None = None
-        """Who gets the rest of a large broadcast."""
+        """Those of them that have sent it one-way messages: when either dies, one may be lost."""
+        self.heard: set[Peer] = set()
+        """Those of them that have invoked it, or answered it."""
+        self.streams: dict[Key, Forward] | None = None
+        """The large messages that it is sending to others, by what leads to them."""
         self.pausing: dict[int, Pause] | None = None
         """Those who were asked to send it nothing for now, by id."""
         self.watching = False
@@ -112,11 +121,14 @@ class Peer(asyncio.Protocol):
 
     # Public
 
-    def start(self) -> None:
-        """Let what is queued leave; whatever has arrived behind the hello is served in the next turn."""
+    def attach(self) -> None:
+        """Let what is queued leave."""
         self.outbox.attach(self.transport)
         # The welcome was the first.
         self.outbox.written = 1
+
+    def start(self) -> None:
+        """Serve what has arrived behind the hello, in the next turn."""
         self._schedule()
 
     @property
@@ -137,22 +149,31 @@ class Peer(asyncio.Protocol):
         """Whether `calls` was ever needed."""
         return self._calls is not None
 
+    def take_once(self, number: int) -> bool:
+        """Take a number; False if it was taken before."""
+        if number <= self.once:
+            return False
+        self.once = number
+        return True
+
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
         self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
 
-    def close(self, reason: str, *, blame: bool = False) -> None:
+    def close(self, reason: str, *, blame: bool = False, stops: bool = False) -> None:
         """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it.
 
         Args:
             reason: For the renderer's "disconnected" event, and for the log.
             blame: Whether the renderer is at fault; logged as a warning then.
+            stops: Whether the broker stops, so that nothing will be answered any more.
         """
         if self.closing:
             return
         self.closing = True
         log.log(logging.WARNING if blame else logging.INFO, "closing %s: %s", self.label, reason)
-        self.outbox.put(build(Kind.GOODBYE, MAIN, body=reason.encode()))
+        value = ReplyNeverSent.wire_code if stops else 0
+        self.outbox.put(build(Kind.GOODBYE, MAIN, value=value, body=reason.encode()))
         self.outbox.flush()
         self._hub.gone(self, clean=False)
         if blame or not self.outbox.idle:
@@ -224,7 +245,7 @@ class Peer(asyncio.Protocol):
             self.close(str(wire.failure), blame=True)
             return
         if self.lane is not None:
-            self.lane.main_has_received()
+            self.lane.look_again()
         if wire.backlog:
             if self._reading:
                 self._reading = False
@@ -237,6 +258,8 @@ class Peer(asyncio.Protocol):
     def _on_low(self) -> None:
         if self.inbox.size < self._hub.config.limits.low:
             self._hub.flow.main_takes(self)
+        if self.lane is not None:
+            self.lane.look_again()
 
     def _cancel(self, reply: Reply) -> None:
         packet = build(Kind.CANCEL, MAIN, reply.request)

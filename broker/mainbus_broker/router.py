@@ -5,13 +5,16 @@ A body that is only forwarded is never looked into; the header and the name are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone
-from mainbus.wire.connection import stream_of, text_of
+from mainbus.wire.connection import text_of
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MORE, Head, Kind, build
+
+from mainbus_broker import forwards
+from mainbus_broker.lane_end import NO_LANE
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 Serve = Callable[["Peer", Head, bytes, int], None]
 
 _INVOKE: Final = int(Kind.INVOKE)
-_FRAGMENT: Final = MORE | CONTINUES
 _pack: Final = HEADER.pack
 
 
@@ -45,6 +47,8 @@ class Router:
             Kind.ERROR: self._reply,
             Kind.CANCEL: self._cancel,
             Kind.QUERY: self._to_main,
+            Kind.SYNC: self._sync,
+            Kind.ONCE: self._once,
             Kind.PAUSE: self._pause,
             Kind.RESUME: self._pause,
             Kind.PAUSED: self._paused,
@@ -63,15 +67,13 @@ class Router:
 
     def forget(self, peer: Peer) -> None:
         """End the large messages that a renderer which is gone was sending or getting."""
-        for target in {*(peer.streams or {}).values(), *(peer.broadcast_to or ())}:
-            if target is not None and target is not peer:
+        streams, peer.streams = peer.streams or {}, None
+        for target in {target for forward in streams.values() for target in forward.targets}:
+            if target is not peer:
                 target.outbox.put(build(Kind.ABORT, peer.id))
-        peer.streams = peer.broadcast_to = None
         for partner in peer.partners:
-            for key, target in (partner.streams or {}).items():
-                if target is peer:
-                    assert partner.streams is not None
-                    partner.streams[key] = None
+            for forward in (partner.streams or {}).values():
+                forward.targets = [target for target in forward.targets if target is not peer]
 
     # Private: messages
 
@@ -80,57 +82,54 @@ class Router:
         if not target_id and not name_length:
             self._to_main(peer, head, data, at)
             return
-        rest = at + HEADER_SIZE + name_length
-        if flags & _FRAGMENT:
-            target = self._stream(peer, head, data[at + HEADER_SIZE : rest])
-        elif name_length:
-            target = self._names.get(data[at + HEADER_SIZE : rest])
-        else:
-            target = self._ids.get(target_id)
+        name = data[at + HEADER_SIZE : at + HEADER_SIZE + name_length]
         if flags & CONTINUES:
+            target = next(iter(forwards.rest(peer, head, name)), None)
             if target is None:
                 return
-        elif target is None:
-            self._refuse(peer, head, data, at, "no such renderer")
-            return
-        elif kind == _INVOKE:
-            if not self._note_invoke(peer, target, head, data, at):
+        else:
+            target = self._names.get(name) if name else self._ids.get(target_id)
+            if flags & MORE:
+                if not forwards.begin(peer, head, name, () if target is None else (target,)):
+                    return
+            elif peer.streams and forwards.is_inside(peer, head, target):
                 return
-        elif target not in peer.oneway:
-            peer.oneway.add(target)
-            target.oneway.add(peer)
-            self._introduce(peer, target)
+            if target is None:
+                self._refuse(peer, head, data, at, "no such renderer")
+                return
+            if kind == _INVOKE:
+                if not self._note_invoke(peer, target, head, name):
+                    return
+            elif peer not in target.oneway:
+                target.oneway.add(peer)
+                self._introduce(peer, target)
         target.outbox.put(_readdressed(peer, head, data, at))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        length, flags = head[0], head[2]
+        length = head[0]
         # Made once: every queue holds the same bytes object.
         packet = _readdressed(peer, head, data, at)
-        high, oneway = self._high, peer.oneway
-        targets = self._broadcast_targets(peer, flags)
-        for target in targets:
-            if target is peer or (flags & CONTINUES and target.closing):
-                continue
-            if target not in oneway:
-                oneway.add(target)
+        high = self._high
+        for target in self._broadcast_targets(peer, head):
+            if peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
             target.outbox.put(packet)
             if target.outbox.queued > high or target.pausing:
                 self._hub.flow.added(peer, target, length, broadcast=True)
 
-    def _broadcast_targets(self, peer: Peer, flags: int) -> list[Peer]:
+    def _broadcast_targets(self, peer: Peer, head: Head) -> Sequence[Peer]:
         """Whoever got the first fragment gets the rest, and nobody else does."""
-        if not flags & _FRAGMENT:
-            return list(self._ids.values())
-        if flags & CONTINUES:
-            targets = peer.broadcast_to or []
-        else:
-            targets = peer.broadcast_to = list(self._ids.values())
-        if not flags & MORE:
-            peer.broadcast_to = None
+        if head[2] & CONTINUES:
+            return forwards.rest(peer, head, b"")
+        targets = [target for target in self._ids.values() if target is not peer]
+        if head[2] & MORE:
+            if not forwards.begin(peer, head, b"", targets):
+                return ()
+        elif peer.streams and forwards.is_inside(peer, head, None):
+            return ()
         return targets
 
     def _to_main(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -139,62 +138,44 @@ class Router:
             self._hub.main.accept(peer, message)
 
     def _reply(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        kind, flags, caller_id, request = head[1], head[2], head[5], head[6]
+        flags, caller_id, request = head[2], head[5], head[6]
         if not caller_id:
             self._to_main(peer, head, data, at)
             return
-        caller = self._ids.get(caller_id)
-        if caller is None:
-            return
-        replies = self._hub.replies
-        if flags & MORE:
-            if replies.callee(caller, request) is not peer:
-                return
-            if not flags & CONTINUES:
-                self._note_stream(peer, (caller_id, b"", stream_of(kind)), caller)
-        elif not replies.claim(caller, request, peer):
+        if flags & CONTINUES:
+            callers = forwards.rest(peer, head, b"")
+        else:
+            caller = self._ids.get(caller_id)
             # Nobody waits: the answer comes too late, or was never asked for.
-            return
-        elif flags & CONTINUES and peer.streams:
-            peer.streams.pop((caller_id, b"", stream_of(kind)), None)
-        caller.outbox.put(_readdressed(peer, head, data, at))
+            waits = caller is not None and self._hub.replies.callee(caller, request) is peer
+            callers = (caller,) if caller is not None and waits else ()
+            if flags & MORE:
+                if not forwards.begin(peer, head, b"", callers):
+                    return
+            elif peer.streams and forwards.is_inside(peer, head, caller):
+                return
+        for caller in callers:
+            if not flags & MORE:
+                self._hub.replies.claim(caller, request, peer)
+            if peer not in caller.heard:
+                caller.heard.add(peer)
+            caller.outbox.put(_readdressed(peer, head, data, at))
 
     # Private: what messages need
 
-    def _stream(self, peer: Peer, head: Head, name: bytes) -> Peer | None:
-        """Return where a fragment goes: the first decides for all of them."""
-        kind, flags, target_id = head[1], head[2], head[5]
-        key = (target_id, name, stream_of(kind))
-        if flags & CONTINUES:
-            streams = peer.streams or {}
-            if key not in streams:
-                peer.wire.fail("a fragment without its first")
-                return None
-            target = streams[key] if flags & MORE else streams.pop(key)
-        else:
-            target = self._names.get(name) if name else self._ids.get(target_id)
-            self._note_stream(peer, key, target)
-        return target
-
-    def _note_stream(self, peer: Peer, key: tuple[int, bytes, int], target: Peer | None) -> None:
-        if peer.streams is None:
-            peer.streams = {}
-        peer.streams[key] = target
-        if target is not None:
-            self._introduce(peer, target)
-
-    def _note_invoke(self, peer: Peer, target: Peer, head: Head, data: bytes, at: int) -> bool:
+    def _note_invoke(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
         limit = self._hub.config.limits.pending
         if self._hub.replies.pending(peer) >= limit:
             self._answer(peer, head, TooManyRequests(limit))
         elif self._hub.replies.add(peer, head[6], target, head[8]):
-            if target not in peer.partners:
+            if peer not in target.heard:
+                target.heard.add(peer)
                 self._introduce(peer, target)
             return True
         else:
             peer.wire.fail(f"request {head[6]} is pending already")
-        if peer.streams:
-            self._swallow(peer, head, data, at)
+        if head[2] & MORE:
+            forwards.refuse(peer, head, name)
         return False
 
     def _introduce(self, peer: Peer, target: Peer) -> None:
@@ -224,13 +205,6 @@ class Router:
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
         peer.outbox.put(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
-
-    def _swallow(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        """Let the rest of a refused message go nowhere."""
-        name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
-        key = (head[5], name, stream_of(head[1]))
-        if peer.streams and key in peer.streams:
-            peer.streams[key] = None
 
     # Private: the other kinds
 
@@ -269,9 +243,22 @@ class Router:
     def _bad_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
         # Only somebody whom it has sent to can blame it.
-        if source is not None and source in peer.partners:
+        if source is not None and (source in peer.oneway or source in peer.heard):
             name_end = at + HEADER_SIZE + head[3]
             self._hub.main.bad_message(source, text_of(data[name_end : name_end + head[4]]))
+
+    def _sync(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        message = peer.wire.message(head, data, at)
+        if message is not None:
+            lane = peer.lane or NO_LANE
+            lane.expect(message[3], message[7])
+            self._hub.main.sync(peer, message, lane)
+
+    def _once(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        if peer.take_once(head[8]):
+            return
+        # A lane has brought it.
+        peer.wire.skip = peer.wire.received + 1
 
     def _watch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.renderers.watchers.add(peer)

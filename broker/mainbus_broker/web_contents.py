@@ -202,6 +202,7 @@ class WebContents:
         Raises:
             PortError: `transfer` has something that is no MessagePort.
         """
+        self._alive()
         check_transfer(transfer)
         self._send(Kind.POST, channel, [message])
 

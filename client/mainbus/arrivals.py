@@ -85,6 +85,11 @@ class Arrivals:
         """Emit an event of the connection itself."""
         return self._notify(event, *args)
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing that has arrived waits for its turn."""
+        return all(inbox.clear for inbox in self._inboxes.values())
+
     def end(self) -> None:
         """End what waits for messages: none will come any more."""
         for incoming in list(self.incoming):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
+from inspect import isawaitable
 from time import perf_counter
 from typing import Any, Final
 
@@ -59,6 +60,7 @@ class Dispatch:
         self._cancel_grace = cancel_grace
         self.tasks: set[asyncio.Task[Any]] = set()
         """Everything under way, listeners and handlers."""
+        self._listening: set[asyncio.Task[Any]] = set()
 
     # Public
 
@@ -96,11 +98,11 @@ class Dispatch:
             return True
         try:
             result = self._call(inbox, event, args, target)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it was, the caller gets it
-            self._raised(event, error)
-        except BaseException as error:
+        except (KeyboardInterrupt, SystemExit) as error:
             self._raised(event, error)
             raise
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the caller gets it
+            self._raised(event, error)
         else:
             if isinstance(result, asyncio.Task):
                 self._handle(inbox, event, result)
@@ -125,6 +127,11 @@ class Dispatch:
         for request in list(inbox.handlers):
             self.cancel(inbox, request)
 
+    def cancel_listeners(self) -> None:
+        """Cancel the listeners under way; handlers are cancelled by their sender's end, once."""
+        for task in self._listening:
+            task.cancel()
+
     # Private
 
     def _call(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> object:
@@ -134,17 +141,19 @@ class Dispatch:
         if target.is_coroutine:
             return self._task(inbox, target.fn(event, *args), event)
         began = perf_counter()
-        result = target.fn(event, *args)
-        if perf_counter() - began > SLOW:
-            log.warning(
-                "%r took %.0f ms on the loop for channel %r; thread=True runs it in a thread",
-                target.fn,
-                (perf_counter() - began) * 1000,
-                event.channel,
-            )
+        try:
+            result = target.fn(event, *args)
+        finally:
+            if perf_counter() - began > SLOW:
+                log.warning(
+                    "%r took %.0f ms on the loop for channel %r; thread=True runs it in a thread",
+                    target.fn,
+                    (perf_counter() - began) * 1000,
+                    event.channel,
+                )
         if type(result) in _VALUES:
             return result
-        if isinstance(result, Awaitable):
+        if isawaitable(result):
             return self._task(inbox, result, event)
         return result
 
@@ -160,18 +169,30 @@ class Dispatch:
     def _in_thread(
         self, inbox: Inbox, fn: Callable[..., Any], event: Any, args: Sequence[object]
     ) -> Coroutine[Any, Any, Any]:
-        inbox.hold()
+        waits = True
+
+        def begun(_: object = None) -> None:
+            nonlocal waits
+            if waits:
+                waits = False
+                inbox.release()
 
         def run() -> Any:
-            self._loop.call_soon_threadsafe(inbox.release)
+            self._loop.call_soon_threadsafe(begun)
             return fn(event, *args)
 
-        return _await(self._loop.run_in_executor(None, copy_context().run, run))
+        future = self._loop.run_in_executor(None, copy_context().run, run)
+        inbox.hold()
+        # Cancelled while all workers were busy, it never begins.
+        future.add_done_callback(begun)
+        return _from_thread(future)
 
     def _listen(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> None:
         try:
             result = self._call(inbox, event, args, target)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is reported; the others still run
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is reported; the others still run
             self._report(error, event)
             return
         if not isinstance(result, asyncio.Task):
@@ -181,15 +202,18 @@ class Dispatch:
             return
         inbox.task_started()
         self.tasks.add(result)
+        self._listening.add(result)
         result.add_done_callback(partial(self._listened, inbox, event))
 
     def _listened(self, inbox: Inbox | None, event: Any, task: asyncio.Task[Any]) -> None:
         if inbox is not None:
             inbox.task_ended()
             self.tasks.discard(task)
+            self._listening.discard(task)
         if not task.cancelled():
             error = task.exception()
-            if isinstance(error, Exception):
+            # The loop itself raises those two.
+            if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
                 self._report(error, event)
 
     def _handle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
@@ -224,3 +248,8 @@ class Dispatch:
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
+
+
+async def _from_thread(future: Awaitable[Any]) -> Any:
+    result = await future
+    return await result if isawaitable(result) else result

@@ -89,6 +89,11 @@ class Inbox:
         return bool(self._waiting) and not self.full
 
     @property
+    def count(self) -> int:
+        """How many arrivals wait."""
+        return len(self._waiting)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return self.clear and not self.running and not self.handlers

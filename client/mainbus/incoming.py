@@ -25,7 +25,7 @@ class Incoming:
         self.registration: Registration | None = None
         self._max = max_queue
         self._messages: deque[tuple[Any, ...]] = deque()
-        self._putters: deque[asyncio.Future[None]] = deque()
+        self._putters: deque[tuple[asyncio.Future[None], tuple[Any, ...]]] = deque()
         self._getter: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -44,11 +44,8 @@ class Incoming:
             finally:
                 self._getter = None
         message = self._messages.popleft()
-        while self._putters and len(self._messages) < self._max:
-            putter = self._putters.popleft()
-            if not putter.done():
-                putter.set_result(None)
-                break
+        if self._putters:
+            self._take_in()
         return message
 
     def put(self, *message: Any) -> Any:
@@ -56,7 +53,9 @@ class Incoming:
         if len(self._messages) < self._max and not self._putters:
             self._append(message)
             return None
-        return self._put_later(message)
+        putter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._putters.append((putter, message))
+        return putter
 
     async def aclose(self) -> None:
         """End the iteration and listen no longer."""
@@ -69,18 +68,17 @@ class Incoming:
             self.registration.cancel()
         if self._getter is not None and not self._getter.done():
             self._getter.set_result(None)
-        for putter in self._putters:
-            if not putter.done():
-                putter.set_result(None)
+        while self._putters:
+            self._take_in()
 
     def _append(self, message: tuple[Any, ...]) -> None:
         self._messages.append(message)
         if self._getter is not None and not self._getter.done():
             self._getter.set_result(None)
 
-    async def _put_later(self, message: tuple[Any, ...]) -> None:
-        putter = asyncio.get_running_loop().create_future()
-        self._putters.append(putter)
-        await putter
-        if not self._closed:
-            self._append(message)
+    def _take_in(self) -> None:
+        """Let in the first that waits; here and not in its own task, so that nothing comes in between."""
+        putter, message = self._putters.popleft()
+        self._append(message)
+        if not putter.done():
+            putter.set_result(None)

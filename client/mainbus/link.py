@@ -44,6 +44,7 @@ class Link(asyncio.Protocol):
         self._lost = lost
         self._welcome: asyncio.Future[messages.Welcome] = asyncio.get_running_loop().create_future()
         self._is_open = False
+        self._is_lost = False
 
     # Public
 
@@ -77,6 +78,9 @@ class Link(asyncio.Protocol):
         # The hello is the first packet of the connection; a lane counts it too.
         self._outbox.written = 1
         self._scan()
+        if self._is_lost:
+            # Before it was anybody's; whoever gets it now must not hear of its end while it is being made.
+            asyncio.get_running_loop().call_soon(self.connection_lost, None)
 
     def close(self) -> None:
         """Close once what was written has left."""
@@ -102,19 +106,20 @@ class Link(asyncio.Protocol):
 
     def _scan(self) -> None:
         wire = self.wire
-        receive = self._receive
-        for head, data, at in wire.packets():
-            if self._is_open:
+        if self._is_open:
+            receive = self._receive
+            for head, data, at in wire.packets():
                 receive(head, data, at)
-            else:
+        elif not self._welcome.done():
+            # The rest is scanned by `start`, when the session knows who it is.
+            for head, data, at in wire.packets(1):
                 self._handshake(head, data, at)
-                # The rest is scanned by `start`, when the session knows who it is.
-                break
         if wire.failure is not None:
             self._fail(wire.failure)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for this connection that it has ended."""
+        self._is_lost = True
         if self._is_open:
             self._is_open = False
             self._lost(self, self.wire.failure or exc)
@@ -135,8 +140,7 @@ class Link(asyncio.Protocol):
 
     def _handshake(self, head: Head, data: bytes, at: int) -> None:
         message = self.wire.message(head, data, at)
-        if message is None or self._welcome.done():
-            return
+        assert message is not None, "no packet of a handshake comes in fragments"
         kind, value, body = message[0], message[5], message[8]
         try:
             if kind == Kind.WELCOME:

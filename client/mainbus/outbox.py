@@ -2,7 +2,7 @@
 
 The transport's high-water mark must be zero: `pause_writing` then means that bytes sit in the transport, and
 `resume_writing` that the kernel has taken them all. While they sit there everything else waits here, where it can
-still be counted, reordered between targets, or sent another way (a lane).
+still be counted, and reordered between targets.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Outbox:
         self._transport: asyncio.Transport | None = None
         self._packets: deque[bytes] = deque()
         self._ready: deque[Route] = deque()
-        self._starved: deque[Route] = deque()
+        self._starved: dict[Route, None] = {}
         self._scheduled = False
         self._blocked = True
         self._in_flight: tuple[bytes, int] = (b"", 0)
@@ -106,13 +106,14 @@ class Outbox:
 
     def starve(self, route: Route) -> None:
         """Ask `route` again when one of the `max_calls` has been answered."""
-        self._starved.append(route)
+        self._starved[route] = None
 
     def answered(self) -> None:
         """Count one invoke out."""
         self.calls -= 1
         if self._starved:
-            self.pull(self._starved.popleft())
+            self._feed_starved()
+            self._schedule()
 
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""
@@ -120,7 +121,7 @@ class Outbox:
         for _ in range(_WRITES_A_TURN):
             if self._blocked:
                 return
-            if self._ready:
+            if self._ready or self._starved:
                 self._refill()
             if not self._packets:
                 break
@@ -152,6 +153,17 @@ class Outbox:
     def idle(self) -> bool:
         """Whether everything that was put here has reached the kernel."""
         return not self._packets and not self._ready and not self._blocked
+
+    def hand_over(self) -> None:
+        """Hand over what waits, although bytes sit in the transport: a lane is about to repeat it all."""
+        self.flush()
+        if self._packets and self._transport is not None:
+            data, count = self.in_flight()
+            rest, more = b"".join(self._packets), len(self._packets)
+            self._packets.clear()
+            self.queued = 0
+            self._hand_over(rest, more)
+            self._in_flight = (data + rest, count + more)
 
     def in_flight(self) -> tuple[bytes, int]:
         """Return the bytes that may not have left the transport yet, as whole packets, and how many those are."""
@@ -201,7 +213,9 @@ class Outbox:
 
     def _refill(self) -> None:
         ready = self._ready
-        while ready and self.queued < CHUNK:
+        while self.queued < CHUNK:
+            if not ready and not self._feed_starved():
+                break
             route = ready.popleft()
             packet = route.next_packet()
             if packet is None:
@@ -210,6 +224,17 @@ class Outbox:
                 self._packets.append(packet)
                 self.queued += len(packet)
                 ready.append(route)
+
+    def _feed_starved(self) -> bool:
+        """List a route that waits for one of the `max_calls`, if there is one to have."""
+        while self._starved and self.calls < self.max_calls:
+            route = next(iter(self._starved))
+            del self._starved[route]
+            if not route.listed:
+                route.listed = True
+                self._ready.append(route)
+                return True
+        return False
 
     def _write(self) -> None:
         packets = self._packets
@@ -228,8 +253,11 @@ class Outbox:
             count = len(chunk)
             data = b"".join(chunk)
         self.queued -= len(data)
+        self._in_flight = (data, count)
+        self._hand_over(data, count)
+
+    def _hand_over(self, data: bytes, count: int) -> None:
         self.handed += len(data)
         self.written += count
-        self._in_flight = (data, count)
         assert self._transport is not None
         self._transport.write(data)

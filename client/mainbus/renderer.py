@@ -241,7 +241,10 @@ class IpcRenderer(SenderChannels):
             raise ConnectionLost("send_sync needs a connection, and there is none at this moment")
         if BROKER_THREADS.get(session.welcome.instance) == threading.get_ident():
             raise RuntimeError("send_sync on the thread of the broker's own loop would wait for itself; use invoke")
-        if self._lane is None or not self._lane.usable:
+        if self._lane is not None and not self._lane.usable:
+            self._lane.close()
+            self._lane = None
+        if self._lane is None:
             self._lane = Lane(session)
         return self._lane.call(channel, raw, body, timeout)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mainbus.routes import Route
@@ -18,7 +18,7 @@ class Reply(asyncio.Future[Any]):
     is logged, as asyncio does for futures.
     """
 
-    __slots__ = ("_driver", "_on_cancel", "channel", "request", "route", "timeout")
+    __slots__ = ("_on_cancel", "channel", "request", "route", "timeout")
 
     def __init__(
         self,
@@ -36,7 +36,6 @@ class Reply(asyncio.Future[Any]):
         self.timeout = timeout
         """Seconds, or None."""
         self._on_cancel = on_cancel
-        self._driver: Generator[Any, None, Any] | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the invoke; False if it has its outcome already. The handler is cancelled too."""
@@ -45,24 +44,27 @@ class Reply(asyncio.Future[Any]):
         self._on_cancel(self)
         return True
 
-    # What makes it a coroutine: a task drives the future's own iterator.
+    # What makes it a coroutine: to each task that drives it, it is the one future that the task waits for.
 
     def send(self, value: Any, /) -> Any:
         """Advance to the next suspension, as a task does with a coroutine."""
-        if self._driver is None:
-            self._driver = self.__await__()
-        return self._driver.send(value)
+        if self.done():
+            raise StopIteration(self.result())
+        self._asyncio_future_blocking = True
+        return self
 
     def throw(self, *args: Any) -> Any:
-        """Raise an exception where a task waits for this reply."""
-        if self._driver is None:
-            self._driver = self.__await__()
-        return self._driver.throw(*args)
+        """Raise an exception where a task waits for this reply; a cancellation cancels the invoke too."""
+        error = args[1] if len(args) > 1 and args[1] is not None else args[0]
+        if isinstance(error, type):
+            error = error()
+        if isinstance(error, asyncio.CancelledError):
+            # A task that was cancelled before its first step has not waited for this future yet.
+            self.cancel()
+        raise error
 
     def close(self) -> None:
-        """End the iteration; the invoke itself goes on."""
-        if self._driver is not None:
-            self._driver.close()
+        """Do nothing: the invoke goes on, whoever has given up waiting for it."""
 
 
 Coroutine.register(Reply)

@@ -28,9 +28,10 @@ class Route:
         self.listed = False
         """Whether the outbox will ask for packets by itself."""
         self._outbox = outbox
-        self._queue: deque[_Entry] = deque()
-        self._unsent: set[int] | None = None
-        self._replies: Route | None = None
+        self._queue: deque[Entry] = deque()
+        self._unsent: dict[int, Entry] | None = None
+        self._replies: deque[Entry] | None = None
+        """The replies among what waits, in order; None before the first."""
 
     # Public
 
@@ -53,26 +54,27 @@ class Route:
                 self._charge()
             self._outbox.put(packet)
             return
+        entry = Entry(packet, size, request)
         if request:
             if self._unsent is None:
-                self._unsent = set()
-            self._unsent.add(request)
-        self._queue.append(_Entry(packet, size, request))
-        self.size += size
-        self._outbox.held += size
-        self._outbox.pull(self)
+                self._unsent = {}
+            self._unsent[request] = entry
+        self._append(entry)
 
     def reply(self, packet: bytes | Iterator[bytes], size: int) -> None:
-        """Send a reply: in its place, but while the target is paused it overtakes what is held.
+        """Send a reply: in its place, but while what is in front of it may not leave, it overtakes that.
 
-        Who pauses may be waiting for this very reply.
+        Whoever pauses, or owes the credit that an invoke in front waits for, may be waiting for this very reply.
         """
-        if self.paused or (self._replies is not None and not self._replies.idle):
-            if self._replies is None:
-                self._replies = Route(self._outbox, 0)
-            self._replies.put(packet, size)
-        else:
-            self.put(packet, size)
+        if not self._queue and self._outbox.queued < ROOM and isinstance(packet, bytes):
+            self._outbox.put(packet)
+            return
+        entry = Entry(packet, size, 0)
+        entry.is_reply = True
+        if self._replies is None:
+            self._replies = deque()
+        self._replies.append(entry)
+        self._append(entry)
 
     def answered(self) -> None:
         """Give back the credit of one invoke."""
@@ -101,7 +103,7 @@ class Route:
         """Take an invoke back; False if it has left, at least in part, and must be cancelled at the other end."""
         if not self._unsent or request not in self._unsent:
             return False
-        self._unsent.discard(request)
+        self._release(self._unsent.pop(request))
         self._outbox.pull(self)
         return True
 
@@ -112,16 +114,21 @@ class Route:
 
     def put_behind(self, request: int, packet: bytes) -> bool:
         """Put a packet right behind an invoke of which a part has left; False if there is no such invoke."""
-        if not self._queue or not self._queue[0].begun or self._queue[0].request != request:
-            return False
-        self._queue.insert(1, _Entry(packet, len(packet), 0))
-        self.size += len(packet)
-        self._outbox.held += len(packet)
-        return True
+        for index, entry in enumerate(self._queue):
+            if not entry.begun and not entry.given_back:
+                break
+            if entry.request == request:
+                behind = Entry(packet, len(packet), 0)
+                behind.given_back = True
+                self._insert(index + 1, behind)
+                return True
+        return False
 
     def next_packet(self) -> bytes | None:
         """Return the next packet that may leave, or None while there is none."""
-        while self._queue and not self.paused:
+        while self._queue:
+            if self.paused:
+                return self._next_reply()
             entry = self._queue[0]
             if self._is_withdrawn(entry):
                 self._drop_first()
@@ -130,7 +137,7 @@ class Route:
                 if entry.request and not self._may_invoke():
                     if self.unanswered < self.credit:
                         self._outbox.starve(self)
-                    return None
+                    return self._next_reply()
                 self._begin(entry)
             packet = next(entry.packets, None)
             if packet is not None:
@@ -138,31 +145,49 @@ class Route:
             self._drop_first()
         return None
 
-    def take(self) -> Iterator[bytes]:
-        """Yield all that waits, in order, whatever holds it up: it leaves another way."""
+    def take(self) -> list[Entry]:
+        """Return all that waits, in order, whatever holds it up: it leaves another way."""
+        entries = []
         while self._queue:
             entry = self._queue[0]
             if not self._is_withdrawn(entry):
                 if not entry.begun:
                     self._begin(entry)
-                yield from entry.packets
+                    entry.taken = True
+                entries.append(entry)
             self._drop_first()
+        return entries
+
+    def give_back(self, entries: list[Entry]) -> None:
+        """Put back in front what was taken, some of which may have arrived: none of it can be withdrawn any more."""
+        for entry in reversed(entries):
+            if entry.taken:
+                entry.taken = entry.begun = False
+                self._charge(-1 if entry.request else 0)
+            entry.given_back = True
+            self._insert(0, entry)
+            if entry.is_reply and self._replies is not None:
+                self._replies.appendleft(entry)
+        self._outbox.pull(self)
 
     def reset(self) -> set[int]:
         """Drop what has left in part, lift the pause, and return the invokes that have not begun to leave.
 
         For a connection that is gone: the rest waits for the next one.
         """
-        if self._queue and self._queue[0].begun:
+        self._drop_replies()
+        while self._queue and (self._queue[0].begun or self._queue[0].given_back):
+            if not self._queue[0].begun:
+                # Its answer, or its failure, gives back what was never charged again.
+                self._begin(self._queue[0])
             self._drop_first()
         self.paused = False
         self.listed = False
-        self._replies = None
         return set(self._unsent or ())
 
     def forget(self) -> set[int]:
         """Drop all that waits and return the requests of the invokes among it that had not begun to leave."""
-        requests, self._unsent = self._unsent or set(), None
+        requests, self._unsent = set(self._unsent or ()), None
         while self._queue:
             self._drop_first()
         return requests
@@ -172,33 +197,81 @@ class Route:
     def _may_invoke(self) -> bool:
         return self.unanswered < self.credit and self._outbox.calls < self._outbox.max_calls
 
-    def _charge(self) -> None:
-        self.unanswered += 1
-        self._outbox.calls += 1
+    def _charge(self, invokes: int = 1) -> None:
+        self.unanswered += invokes
+        self._outbox.calls += invokes
 
-    def _is_withdrawn(self, entry: _Entry) -> bool:
-        return bool(entry.request) and not entry.begun and entry.request not in (self._unsent or ())
+    def _is_withdrawn(self, entry: Entry) -> bool:
+        is_final = entry.begun or entry.given_back or not entry.request
+        return not is_final and entry.request not in (self._unsent or ())
 
-    def _begin(self, entry: _Entry) -> None:
+    def _begin(self, entry: Entry) -> None:
         entry.begun = True
         if entry.request:
             self._charge()
-            assert self._unsent is not None
-            self._unsent.discard(entry.request)
+            if self._unsent:
+                self._unsent.pop(entry.request, None)
+
+    def _next_reply(self) -> bytes | None:
+        """Return the next packet of a reply that overtakes what is held."""
+        while self._replies:
+            entry = self._replies[0]
+            packet = next(entry.packets, None)
+            if packet is not None:
+                return packet
+            # It keeps its place in the queue, with nothing left to send.
+            self._replies.popleft()
+            self._release(entry)
+        return None
+
+    def _drop_replies(self) -> None:
+        """Drop the replies: who asked on the connection that is gone waits no more."""
+        if self._replies:
+            self._replies.clear()
+            replies = [entry for entry in self._queue if entry.is_reply]
+            self._queue = deque(entry for entry in self._queue if not entry.is_reply)
+            for entry in replies:
+                self._release(entry)
+
+    def _append(self, entry: Entry) -> None:
+        self._queue.append(entry)
+        self.size += entry.size
+        self._outbox.held += entry.size
+        self._outbox.pull(self)
+
+    def _insert(self, index: int, entry: Entry) -> None:
+        self._queue.insert(index, entry)
+        self.size += entry.size
+        self._outbox.held += entry.size
 
     def _drop_first(self) -> None:
         entry = self._queue.popleft()
+        if self._replies and self._replies[0] is entry:
+            self._replies.popleft()
         self.size -= entry.size
         self._outbox.held -= entry.size
 
+    def _release(self, entry: Entry) -> None:
+        """Free what an entry holds; an empty one is left."""
+        self.size -= entry.size
+        self._outbox.held -= entry.size
+        entry.size = 0
+        entry.packets = iter(())
 
-class _Entry:
+
+class Entry:
     """One message that waits in a route."""
 
-    __slots__ = ("begun", "packets", "request", "size")
+    __slots__ = ("begun", "given_back", "is_reply", "packets", "request", "size", "taken")
 
     def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int) -> None:
-        self.packets = iter((packet,)) if isinstance(packet, bytes) else packet
+        self.packets: Iterator[bytes] = iter((packet,)) if isinstance(packet, bytes) else packet
         self.size = size
         self.request = request
+        self.is_reply = False
         self.begun = False
+        """Whether a part of it has left."""
+        self.taken = False
+        """Whether that part left by `take` only."""
+        self.given_back = False
+        """Whether it was taken, and may have arrived: of no use on another connection."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any, Final, Protocol
 
 from mainbus.address import Address
@@ -20,6 +21,7 @@ from mainbus.errors import (
     NoSuchRenderer,
     ObjectDestroyedError,
     RemoteProtocolError,
+    ReplyNeverSent,
     SendQueueFull,
 )
 from mainbus.link import Link
@@ -109,6 +111,8 @@ class Session:
         self._retry: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._goodbye: str | None = None
+        self._stopped = False
+        """Whether that was the end of the broker: what it has not answered it never will."""
         self._handlers: dict[int, Callable[[Message], object]] = {
             Kind.SEND: receiver.message,
             Kind.POST: receiver.message,
@@ -251,11 +255,6 @@ class Session:
         self._watching = True
         self.notice(Kind.WATCH, MAIN)
 
-    def held_for_main(self) -> Iterator[bytes]:
-        """Take all that waits to leave and all that waits for main, for a lane."""
-        yield from self.outbox.take()
-        yield from self.main.take()
-
     # Private: connecting
 
     async def _connect(self) -> None:
@@ -272,6 +271,7 @@ class Session:
         self.name = welcome.name
         self.link = link
         self._goodbye = None
+        self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
         self._restore(same_broker=before is None or before.instance == welcome.instance)
@@ -309,7 +309,7 @@ class Session:
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._salvage()
         lost = ConnectionLost(f"{reason} ({self.address})")
-        self.calls.fail_all(lambda reply: ConnectionLost(f"{reason} (invoke of {reply.channel!r})"), keep=kept)
+        self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
         self._receiver.connection_lost()
         if self._ended is not None:
             self._ended.set_result(None)
@@ -320,6 +320,11 @@ class Session:
             self._retry = self.loop.create_task(self._come_back(), name="mainbus reconnect")
         else:
             self._end(lost)
+
+    def _unanswered(self, reason: str, reply: Reply) -> MainbusError:
+        if self._stopped:
+            return ReplyNeverSent(reply.channel)
+        return ConnectionLost(f"{reason} (invoke of {reply.channel!r})")
 
     def _end(self, error: MainbusError) -> None:
         if self._broken is None:
@@ -424,6 +429,7 @@ class Session:
 
     def _on_goodbye(self, message: Message) -> None:
         self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"
+        self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
             self.link.close()
 

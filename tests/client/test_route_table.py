@@ -1,9 +1,8 @@
-"""The routes of one renderer: one per target, aliases while paused, broadcasts apart, and what outlives a connection."""
+"""The routes of one renderer: one per target, aliases while paused, broadcasts apart, what outlives a connection."""
 
 import asyncio
 
 import pytest
-
 from mainbus.outbox import Outbox
 from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.wire.packets import HEADER, MAIN, Kind, build
@@ -50,7 +49,7 @@ async def test_a_pause_holds_a_target_however_it_is_addressed() -> None:
     assert _bodies(outbox.take()) == [b"other"]
     table.resume(5, "five")
     route = table.to(5)
-    assert _bodies([packet for packet in iter(route.next_packet, None)]) == [b"1", b"2"]
+    assert _bodies(list(iter(route.next_packet, None))) == [b"1", b"2"]
 
 
 async def test_a_pause_finds_the_route_that_the_name_has_already() -> None:

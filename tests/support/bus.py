@@ -122,7 +122,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         held |= {
             f"{peer.label}: partners": peer.partners,
             f"{peer.label}: oneway": peer.oneway,
-            f"{peer.label}: streams": peer.streams,
+            f"{peer.label}: streams": getattr(peer, "streams", None),
             f"{peer.label}: pausing": peer.pausing,
             f"{peer.label}: calls": peer._calls,
             f"{peer.label}: handlers": peer.inbox.handlers,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from mainbus.answers import Answers
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
-from mainbus.blocking.work import Work
+from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
 from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
@@ -33,7 +33,6 @@ EVENTS_KEPT: Final = 4096
 """Events of the connection that may wait; further ones are dropped."""
 
 _OVERHEAD: Final = 64
-_NO_PEER: Final = -1
 
 log = logging.getLogger("mainbus")
 
@@ -46,7 +45,7 @@ class Arrivals:
         channels: What is listened to and handled.
         events: Where events of the connection itself are emitted.
         loop: The reader thread.
-        on_end: Called when nothing will arrive any more, and after a lost connection.
+        work: Where listeners run.
         on_lost: Called when the connection is lost.
     """
 
@@ -57,8 +56,6 @@ class Arrivals:
         events: Emitter,
         loop: LoopThread,
         work: Work,
-        *,
-        on_end: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
         self.session: Session
@@ -68,7 +65,6 @@ class Arrivals:
         self._events = events
         self._loop = loop
         self._work = work
-        self._on_end = on_end
         self._on_lost = on_lost
         self._invokes: dict[tuple[int, int], _Invoke] = {}
         self._events_waiting = 0
@@ -119,7 +115,7 @@ class Arrivals:
 
     def end(self) -> None:
         """Wake what waits for messages: none will come any more."""
-        self._on_end()
+        self._work.end()
 
     def notify(self, event: str, *args: object) -> None:
         """Queue an event of the connection itself, in its place among the messages."""
@@ -127,17 +123,14 @@ class Arrivals:
             log.warning("dropped the event %r%r: %d others wait for a listener to end", event, args, EVENTS_KEPT)
             return
         self._events_waiting += 1
-        self._work.put(partial(self._run_event, event, args), _NO_PEER, 0)
-
-    def resume(self, peer: int) -> None:
-        """Let a sender go on; any thread may say so."""
-        self._loop.post(partial(self.session.notice, Kind.RESUME, peer))
+        self._work.put(Job(partial(self._run_event, event, args)))
 
     # Private: the reader thread
 
     def _put(self, run: Callable[[], None], message: Message) -> None:
-        if self._work.put(run, message[2], len(message[8]) + _OVERHEAD):
-            self.session.notice(Kind.PAUSE, message[2])
+        peer = message[2]
+        if self._work.put(Job(run, peer, len(message[8]) + _OVERHEAD, self._go_on)):
+            self.session.notice(Kind.PAUSE, peer)
 
     def _answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
         # Once only, and not on another connection than it came on.
@@ -152,6 +145,9 @@ class Arrivals:
             self.session.notice(Kind.BAD_MESSAGE, peer, channel=channel.encode())
 
     # Private: where listeners run
+
+    def _go_on(self, peer: int) -> None:
+        self._loop.post(partial(self.session.notice, Kind.RESUME, peer))
 
     def _run_event(self, event: str, args: tuple[object, ...]) -> None:
         self._loop.post(self._event_taken)
@@ -182,9 +178,12 @@ class Arrivals:
             if not target.takes(len(args)):
                 raise target.arity_error(len(args))
             _call(target, event, args)
-        except Exception as error:  # noqa: BLE001 - the others still run
+        except Exception as error:
             log.error(
-                "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
+                "a listener of channel %r failed on a message from %s",
+                event.channel,
+                event.sender_label,
+                exc_info=error,
             )
 
     def _run_invoke(self, invoke: _Invoke) -> None:

@@ -41,7 +41,7 @@ class LoopThread:
         """Bytes of what was posted and not yet called."""
         self._opening = opening
         self._closing = closing
-        self._pid = os.getpid()
+        self._pid: int | None = None
         # Reentrant: a signal handler or a finaliser may post while its own thread does.
         self._lock = threading.RLock()
         self._calls: deque[tuple[Callable[[], None], int]] = deque()
@@ -49,7 +49,7 @@ class LoopThread:
         self._released = False
         self._ended = False
         self._waiters: set[Waiter] = set()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None]
         self._stop: asyncio.Future[None]
         self._thread: threading.Thread | None = None
@@ -58,12 +58,14 @@ class LoopThread:
 
     def open(self) -> None:
         """Start the thread and wait until `opening` is done; raise what it raises. Safe to interrupt."""
+        if self._thread is not None:
+            raise LocalProtocolError("this renderer was opened already; connect() makes another")
         opened = Waiter()
         started = threading.Event()
+        self._pid = os.getpid()
+        self._ended = False
         # A daemon: a program that forgot to close must be able to end.
-        self._thread = threading.Thread(
-            target=self._run, args=(opened, started), name="mainbus reader", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(opened, started), name="mainbus reader", daemon=True)
         self._thread.start()
         try:
             started.wait()
@@ -72,6 +74,8 @@ class LoopThread:
             started.wait()
             self._abort()
             self._thread.join()
+            self._thread = self._loop = None
+            self._scheduled = False
             raise
 
     def check(self) -> None:
@@ -82,7 +86,7 @@ class LoopThread:
             LocalProtocolError: It was not opened.
             ObjectDestroyedError: It was closed.
         """
-        if self._pid != os.getpid():
+        if self.is_fork:
             raise RuntimeError(
                 "this renderer belongs to the process that opened it, and a fork has none of its threads: open another "
                 "one there, with mainbus.blocking, or with mainbus.connect and loop.call_soon_threadsafe"
@@ -94,8 +98,8 @@ class LoopThread:
 
     @property
     def is_fork(self) -> bool:
-        """Whether this process is a fork of the one that made this object."""
-        return self._pid != os.getpid()
+        """Whether this process is a fork of the one that opened it."""
+        return self._pid is not None and self._pid != os.getpid()
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make a call, after all that was posted before. Dropped once the loop has ended."""
@@ -141,15 +145,17 @@ class LoopThread:
         finally:
             self._waiters.discard(waiter)
 
+    def release(self) -> None:
+        """Let no verb begin any more; those that were posted are called."""
+        with self._lock:
+            self._released = True
+
     def close(self) -> None:
         """Make all calls that were posted, then `closing`, and end the thread. A second call only waits.
 
         An interrupt cancels `closing`.
         """
-        with self._lock:
-            if not self._released:
-                self._released = True
-                self._add(self._finish, 0)
+        self.post(self._finish)
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return  # from a finaliser that the reader thread ran: it ends by itself
@@ -165,14 +171,14 @@ class LoopThread:
     def _add(self, call: Callable[[], None], size: int) -> None:
         self._calls.append((call, size))
         self.waiting_bytes += size
-        if not self._scheduled:
+        if not self._scheduled and self._loop is not None:
             self._loop.call_soon_threadsafe(self._pump)
             # Afterwards: interrupted in between, the next call wakes the loop once too often, never once too little.
             self._scheduled = True
 
     def _abort(self) -> None:
         with self._lock:
-            if not self._ended:
+            if not self._ended and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._main.cancel)
 
     # Private: the reader thread
@@ -199,11 +205,13 @@ class LoopThread:
             opened.fail(ObjectDestroyedError(CLOSED))
 
     async def _serve(self, opened: Waiter, started: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         self._main = task
-        self._stop = self._loop.create_future()
+        self._stop = loop.create_future()
+        self._loop = loop
+        self._pump()
         started.set()
         await self._opening()
         opened.succeed(None)
@@ -222,7 +230,7 @@ class LoopThread:
             calls = [self._calls.popleft() for _ in range(min(_TURN, len(self._calls)))]
             if self._calls:
                 self._scheduled = True
-                self._loop.call_soon(self._pump)
+                asyncio.get_running_loop().call_soon(self._pump)
         for call, _ in calls:
             try:
                 call()

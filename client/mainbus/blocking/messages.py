@@ -93,9 +93,9 @@ class Messages:
             message = mailbox.take()
             if message is not None:
                 return message
-            if mailbox.closed:
+            if mailbox.closed or self._work.is_over:
                 raise StopIteration
-            self._work.run_until(lambda: mailbox.messages or mailbox.closed)
+            self._work.run_until(lambda: mailbox.messages or mailbox.closed or self._work.is_over)
 
     def __enter__(self) -> Self:
         return self

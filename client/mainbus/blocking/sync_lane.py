@@ -14,8 +14,15 @@ from typing import cast
 from mainbus import transports
 from mainbus.blocking.waiter import Waiter
 from mainbus.calls import error_of
-from mainbus.errors import BadMessage, ConnectionLost, InvokeTimeout, LimitExceeded, MainbusError, MessageTooLarge
-from mainbus.errors import from_wire
+from mainbus.errors import (
+    BadMessage,
+    ConnectionLost,
+    InvokeTimeout,
+    LimitExceeded,
+    MainbusError,
+    MessageTooLarge,
+    from_wire,
+)
 from mainbus.link import Link
 from mainbus.session import Session
 from mainbus.timeouts import milliseconds
@@ -47,14 +54,15 @@ class SyncLane(asyncio.Protocol):
     Args:
         session: The session that it belongs to.
         link: The session's connection, to whose end it lives.
+        former: A lane of that connection that was lost.
     """
 
-    def __init__(self, session: Session, link: Link) -> None:
+    def __init__(self, session: Session, link: Link, former: SyncLane | None) -> None:
         assert session.welcome is not None
         self.link = link
         self._session = session
         self._id = session.welcome.id
-        self._nonce = session.welcome.lane
+        self._nonce: bytes = former._nonce if former is not None else session.welcome.lane
         self._limits = session.welcome.limits
         self._wire = Connection(Role.RENDERER, self._limits.message)
         self._calls: dict[int, SyncCall] = {}
@@ -96,6 +104,11 @@ class SyncLane(asyncio.Protocol):
         if self._transport is not None:
             await self._lost
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it can carry no more calls."""
+        return self._lost.done()
+
     # Callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,11 +133,6 @@ class SyncLane(asyncio.Protocol):
         """Fail what still waits."""
         self._lost.set_result(None)
         self.fail(ConnectionLost(f"connection to {self._session.address} lost"))
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether it can carry no more calls."""
-        return self._lost.done()
 
     # Private
 
@@ -159,6 +167,7 @@ class SyncLane(asyncio.Protocol):
     def _take(self, message: Message) -> None:
         kind, _, _, request, _, value, _, _, body = message
         if kind == Kind.LANE:
+            self._nonce = messages.unpack(messages.LaneWelcome, body).nonce
             self._is_open = True
             self._flush()
         elif kind not in (Kind.RESULT, Kind.ERROR):

@@ -32,8 +32,10 @@ class Job(NamedTuple):
     """One arrival that waits."""
 
     run: Callable[[], object]
-    peer: int
-    size: int
+    peer: int = -1
+    size: int = 0
+    on_low: Callable[[int], None] | None = None
+    """Called with the peer when it was to pause, and little of it waits any more."""
 
 
 class Work:
@@ -41,16 +43,16 @@ class Work:
 
     Args:
         polled: Whether the thread that calls `start` runs it, in `poll`; else a thread of its own does.
-        on_low: Called with the id of a sender that was to pause and may go on.
     """
 
-    def __init__(self, polled: bool, on_low: Callable[[int], None]) -> None:
+    def __init__(self, polled: bool) -> None:
         self.changed = threading.Condition()
         """Notified when there is work, or what somebody waits for may have come."""
         self.polled = polled
         self.paused: set[int] = set()
         """Senders that were asked to pause."""
-        self._on_low = on_low
+        self.running = 0
+        """Arrivals under way; more than one when a listener waits for messages."""
         self._jobs: deque[Job] = deque()
         self._sizes: dict[int, int] = {}
         self._holds = 0
@@ -62,23 +64,28 @@ class Work:
 
     # Public: the reader thread
 
-    def put(self, run: Callable[[], object], peer: int, size: int) -> bool:
-        """Add an arrival of `size` bytes; returns whether its sender must pause now."""
+    def put(self, job: Job) -> bool:
+        """Add an arrival; returns whether its sender must pause now."""
         with self.changed:
             if self._closed:
                 return False
-            self._jobs.append(Job(run, peer, size))
-            total = self._sizes[peer] = self._sizes.get(peer, 0) + size
+            self._jobs.append(job)
+            total = self._sizes[job.peer] = self._sizes.get(job.peer, 0) + job.size
             self._look()
-            if total <= HIGH or peer in self.paused:
+            if total <= HIGH or job.peer in self.paused:
                 return False
-            self.paused.add(peer)
+            self.paused.add(job.peer)
             return True
 
     # Public: any thread
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no listener will be called any more but by a listener that waits in this very thread."""
+        return self._ended and not self._jobs and (not self.running or threading.get_ident() == self._runner)
 
     def start(self) -> None:
         """Begin to run what arrives, or let this thread poll for it."""
@@ -100,9 +107,8 @@ class Work:
             # What arrives meanwhile is for the next time: an endless stream must not hold up the caller.
             count = len(self._jobs)
         done = 0
-        while done < count and (job := self._take()) is not None:
+        while done < count and self._run_next():
             done += 1
-            job.run()
         return done
 
     def fileno(self) -> int:
@@ -129,8 +135,7 @@ class Work:
                 self._check_open()
                 if not (runs and self._ready):
                     return False
-            if (job := self._take()) is not None:
-                job.run()
+            self._run_next()
 
     def hold(self) -> None:
         """Run nothing until `release`: somebody has as much as it can keep."""
@@ -183,20 +188,34 @@ class Work:
         if self._ready:
             self.changed.notify_all()
 
+    def _run_next(self) -> bool:
+        job = self._take()
+        if job is None:
+            return False
+        try:
+            job.run()
+        finally:
+            with self.changed:
+                self.running -= 1
+                if self._ended:
+                    self.changed.notify_all()
+        return True
+
     def _take(self) -> Job | None:
         with self.changed:
             if not self._ready or self._closed:
                 return None
             job = self._jobs.popleft()
-            left = self._sizes[job.peer] = self._sizes[job.peer] - job.size
-            if not left:
-                del self._sizes[job.peer]
+            self.running += 1
+            left = self._sizes.pop(job.peer, 0) - job.size
+            if left:
+                self._sizes[job.peer] = left
             resume = left < LOW and job.peer in self.paused
             if resume:
                 self.paused.discard(job.peer)
             self._look()
-        if resume:
-            self._on_low(job.peer)
+        if resume and job.on_low is not None:
+            job.on_low(job.peer)
         return job
 
     def _serve(self) -> None:

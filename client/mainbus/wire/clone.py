@@ -99,9 +99,8 @@ def decode(data: bytes | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
         LimitExceeded: nested too deeply, or over another bound.
     """
     if len(data) > LARGE:
-        view = data if type(data) is bytes else memoryview(data).cast("B")
         try:
-            return Decoder(view, max_depth, max_items=FEW_ITEMS).decode()
+            return Decoder(data, max_depth, max_items=FEW_ITEMS).decode()
         except TooManyItems:
             pass
     if type(data) is not bytes:

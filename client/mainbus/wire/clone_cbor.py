@@ -92,19 +92,23 @@ class Cursor:
     """Reads one item after the other; every method raises BadMessage where the bytes are not what it reads.
 
     Args:
-        data: what to read; nothing else is ever allocated before its length was compared with what is there.
+        data: what to read. A length that it declares allocates nothing: there must be as many bytes.
     """
 
     __slots__ = ("_data", "at", "end")
 
     def __init__(self, data: bytes | memoryview) -> None:
-        self._data = data
+        self._data = data if type(data) is bytes else memoryview(data).cast("B")
         self.at = 0
         self.end = len(data)
 
     def head(self) -> tuple[int, int]:
         """Read a head: its initial byte and its argument."""
-        (first,) = self.take(1)
+        at = self.at
+        if at >= self.end:
+            raise BadMessage("The message ends in the middle of an item")
+        first = self._data[at]
+        self.at = at + 1
         low = first & 31
         if low < 24:
             return first, low
@@ -127,12 +131,6 @@ class Cursor:
         first, count = self.head()
         if first >> 5 != major:
             raise BadMessage("The content of a tag is of the wrong type")
-        return self.room(count)
-
-    def room(self, count: int) -> int:
-        """Check that this many items, of a byte or more each, can follow."""
-        if count > self.end - self.at:
-            raise BadMessage("The message ends in the middle of an item")
         return count
 
     def array(self, count: int) -> None:

@@ -272,7 +272,6 @@ class Decoder:
             raise BadMessage("A key is of a type that has no hash")
         if self._depth >= self._max_depth:
             raise LimitExceeded("The nesting depth", self._max_depth)
-        self._cursor.room(2 * count if kind == cbor.MAP else count)
         self._depth += 1
         frame: Frame
         if kind == cbor.MAP:

@@ -353,7 +353,6 @@ WRITERS: Final[dict[type, Writer]] = {
     bytearray: Encoder.write_bytearray,
     memoryview: Encoder.write_memoryview,
     array: Encoder.write_array,
-    Enum: Encoder.write_enum,
     BaseException: Encoder.write_error,
 }
 
@@ -362,10 +361,9 @@ WRITERS: Final[dict[type, Writer]] = {
 def _writer_of(cls: Any) -> Writer:
     """Choose how to write the instances of a type that is no scalar."""
     bases = cls.__mro__
-    # Before their other bases: an IntEnum is an int, too.
-    for first in (Enum, BaseException):
-        if first in bases:
-            return WRITERS[first]
+    # Before its other bases: an IntEnum is an int, too, and need not have itself as its value.
+    if Enum in bases:
+        return Encoder.write_enum
     if clone_arrays.is_ndarray(cls):
         return Encoder.write_ndarray
     for base in bases:

@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from mainbus.errors import MessageTooLarge, RemoteProtocolError
+from mainbus.wire.fragments import STREAMS, Progress, name_of, not_finished, stream_of, without_first
 from mainbus.wire.packets import (
+    BY_NAME,
     CONTINUES,
     HEADER,
     HEADER_SIZE,
     KNOWN_FLAGS,
+    MAX_FRAGMENT,
     MAX_PACKET,
     MORE,
     Head,
@@ -29,20 +32,20 @@ from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, St
 Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
 """kind, flags, peer, request, frame, value, name, channel, body: a packet, or its fragments put together."""
 
+_SEND: Final = int(Kind.SEND)
+_ONCE: Final = int(Kind.ONCE)
 _CHANNELED: Final = frozenset(int(kind) for kind in CHANNELED)
 _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _FRAGMENT: Final = MORE | CONTINUES
-_STREAMS: Final = {int(Kind.BROADCAST): 1, int(Kind.RESULT): 2, int(Kind.ERROR): 2}
 _CHANNELS_KEPT: Final = 4096
 _NO_PACKETS: Final = 1 << 60
 
-
-def stream_of(kind: int) -> int:
-    """Return which of a pair's streams a kind belongs to: fragments of one stream never mix.
-
-    Messages are one, broadcasts another, replies the third, since replies go on where messages are paused.
-    """
-    return _STREAMS.get(kind, 0)
+_COMMON: Final = {
+    (role, state): {int(kind): int(kind in CHANNELED) for kind in kinds if kind >= Kind.SEND}
+    for role, states in READABLE.items()
+    for state, kinds in states.items()
+}
+"""Kinds that need no second look where they may be read at all, with the length that their channel must have."""
 
 
 _unpack = HEADER.unpack_from
@@ -74,14 +77,15 @@ class Connection:
 
     __slots__ = (
         "_at",
+        "_common",
         "_data",
-        "_expected",
         "_have",
+        "_max_body",
+        "_max_message",
         "_need",
         "_partials",
         "_pieces",
         "failure",
-        "max_message",
         "received",
         "role",
         "skip",
@@ -90,15 +94,15 @@ class Connection:
 
     def __init__(self, role: Role, max_message: int) -> None:
         self.role = role
-        self.max_message = max_message
         self.state = State.CONNECTED
+        self.max_message = max_message
         self.received = 0
-        """Packets scanned so far, dropped ones included."""
+        """The number of the last packet scanned, dropped ones included."""
         self.skip = 0
         """Packets up to this number have come another way and are dropped."""
         self.failure: RemoteProtocolError | None = None
         """The other end's fault, once there was one; nothing is scanned after it."""
-        self._expected: frozenset[int] = READABLE[role][self.state]
+        self._common = _COMMON[role, self.state]
         self._data = b""
         self._at = 0
         self._pieces: list[bytes] = []
@@ -112,8 +116,20 @@ class Connection:
         """Note that a packet which may move the state was sent."""
         self._move(kind)
 
+    @property
+    def max_message(self) -> int:
+        """Bytes that the body of one message may have, all fragments together."""
+        return self._max_message
+
+    @max_message.setter
+    def max_message(self, limit: int) -> None:
+        self._max_message = limit
+        self._max_body = min(limit, MAX_FRAGMENT)
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they arrive, in pieces of any size."""
+        if self.failure is not None:
+            return
         if self._pieces:
             # Joined once a whole packet is there, so that a packet in tiny pieces costs no quadratic copying.
             self._pieces.append(data)
@@ -139,26 +155,39 @@ class Connection:
         """
         data = self._data
         end = len(data)
-        last = min(end, self._at + size)
-        while self._at < last and count and self.failure is None:
-            at = self._at
+        at = self._at
+        last = min(end, at + size)
+        while at < last and count and self.failure is None:
             if end - at < HEADER_SIZE:
                 self._keep(HEADER_SIZE)
                 return
             head = _unpack(data, at)
-            length = head[0]
-            if length > end - at and length <= MAX_PACKET:
+            length, kind, flags, name_length, channel_length, _, _, _, _ = head
+            after = at + length
+            if after > end and length <= MAX_PACKET:
                 self._keep(length)
                 return
-            self.received += 1
-            fault = self._fault(head, data, at)
-            if fault is not None:
-                self.fail(fault)
-                return
-            self._at = at + length
+            text = at + HEADER_SIZE
+            body = text + name_length + channel_length
+            self.received = number = self.received + 1
+            # Most packets pass this; whatever does not is looked at once more, to say what is wrong, if anything.
+            if (
+                (flags and flags != BY_NAME)
+                or not body <= after <= body + self._max_body
+                or channel_length < self._common.get(kind, _NO_PACKETS)
+                or (body != text and not data[text:body].isascii())
+            ):
+                fault = self._fault(head, data, at)
+                if fault is not None:
+                    self.fail(fault)
+                    return
+                if kind == _ONCE:
+                    # It has no number of its own, and is dropped with the packet that it speaks of.
+                    self.received -= 1
+            self._at = at = after
             count -= 1
-            if self.received > self.skip:
-                yield head, data, at
+            if number > self.skip:
+                yield head, data, at - length
         if self._at == end:
             self._data = b""
             self._at = 0
@@ -178,21 +207,21 @@ class Connection:
         body_start = name_end + channel_length
         body = data[body_start : at + length]
         if flags & CONTINUES:
-            return self._continue(kind, flags, peer, body)
+            return self._continue(kind, flags, peer, request, body)
         name = data[at + HEADER_SIZE : name_end] if name_length else b""
         channel = text_of(data[name_end:body_start]) if channel_length else ""
         if flags & MORE:
-            if self._partials is None:
-                self._partials = {}
-            first: Message = (kind, flags & ~MORE, peer, request, frame, value, name, channel, b"")
-            self._partials[peer, stream_of(kind)] = _Partial(first, body)
+            self._begin((kind, flags & ~MORE, peer, request, frame, value, name, channel, b""), body)
+            return None
+        if self._partials and (peer, stream_of(kind, flags)) in self._partials:
+            self.fail(not_finished(kind))
             return None
         return (kind, flags, peer, request, frame, value, name, channel, body)
 
     def abort(self, peer: int) -> None:
         """Forget the unfinished messages of `peer`: their rest will never come."""
         if self._partials:
-            for stream in range(3):
+            for stream in range(STREAMS):
                 self._partials.pop((peer, stream), None)
 
     # Private
@@ -201,7 +230,7 @@ class Connection:
         state = MOVES[self.state].get(Kind(kind))
         if state is not None:
             self.state = state
-            self._expected = READABLE[self.role][state]
+            self._common = _COMMON[self.role, state]
 
     def _keep(self, need: int) -> None:
         """Put the bytes of an incomplete packet aside until `need` of them are there."""
@@ -213,43 +242,52 @@ class Connection:
         self._at = 0
 
     def _fault(self, head: Head, data: bytes, at: int) -> str | None:
-        """Say what is wrong with a header, or None. Moves the state when the packet does."""
+        """Say what is wrong with a packet, or None. Moves the state when the packet does."""
         length, kind, flags, name_length, channel_length, _, _, _, _ = head
-        if not HEADER_SIZE + name_length + channel_length <= length <= MAX_PACKET:
+        body = length - HEADER_SIZE - name_length - channel_length
+        if not 0 <= body <= MAX_FRAGMENT:
             return f"packet of {length} bytes, with a name of {name_length} and a channel of {channel_length}"
-        if kind not in self._expected:
-            return f"unexpected packet of kind {_named(kind)} while {self.state.value}"
-        if flags:
-            if flags & ~KNOWN_FLAGS:
-                return f"unknown flags {flags & ~KNOWN_FLAGS:#x}"
-            if flags & _FRAGMENT and kind not in _FRAGMENTED:
-                return f"packet of kind {_named(kind)} in fragments"
-        if channel_length or name_length:
-            start = at + HEADER_SIZE
-            try:
-                if name_length:
-                    text_of(data[start : start + name_length])
-                if channel_length:
-                    text_of(data[start + name_length : start + name_length + channel_length])
-            except UnicodeDecodeError:
-                return "name or channel is not UTF-8"
+        if kind not in READABLE[self.role][self.state]:
+            return f"unexpected packet of kind {name_of(kind)} while {self.state.value}"
+        if flags & ~KNOWN_FLAGS:
+            return f"unknown flags {flags & ~KNOWN_FLAGS:#x}"
+        if flags & _FRAGMENT and kind not in _FRAGMENTED:
+            return f"packet of kind {name_of(kind)} in fragments"
+        if body > self._max_message and kind >= _SEND:
+            return str(MessageTooLarge(body, self._max_message))
+        name_end = at + HEADER_SIZE + name_length
+        try:
+            text_of(data[at + HEADER_SIZE : name_end])
+            text_of(data[name_end : name_end + channel_length])
+        except UnicodeDecodeError:
+            return "name or channel is not UTF-8"
         if kind in _CHANNELED and not channel_length and not flags & CONTINUES:
-            return f"packet of kind {_named(kind)} without a channel"
-        if kind < Kind.SEND:
+            return f"packet of kind {name_of(kind)} without a channel"
+        if kind < _SEND:
             self._move(kind)
         return None
 
-    def _continue(self, kind: int, flags: int, peer: int, body: bytes) -> Message | None:
-        key = (peer, stream_of(kind))
+    def _begin(self, first: Message, body: bytes) -> None:
+        kind, flags, peer, _, _, _, _, _, _ = first
+        if self._partials is None:
+            self._partials = {}
+        key = (peer, stream_of(kind, flags))
+        if key in self._partials:
+            self.fail(not_finished(kind))
+        else:
+            self._partials[key] = _Partial(first, body)
+
+    def _continue(self, kind: int, flags: int, peer: int, request: int, body: bytes) -> Message | None:
+        key = (peer, stream_of(kind, flags))
         partial = self._partials.get(key) if self._partials else None
-        if partial is None or partial.first[0] != kind:
-            self.fail(f"fragment of kind {_named(kind)} without its first")
+        if partial is None:
+            self.fail(without_first(kind))
+            return None
+        fault = partial.fault(kind, request, len(body), self._max_message)
+        if fault is not None:
+            self.fail(fault)
             return None
         partial.bodies.append(body)
-        partial.size += len(body)
-        if partial.size > self.max_message:
-            self.fail(str(MessageTooLarge(partial.size, self.max_message)))
-            return None
         if flags & MORE:
             return None
         assert self._partials is not None
@@ -257,19 +295,12 @@ class Connection:
         return (*partial.first[:8], b"".join(partial.bodies))
 
 
-class _Partial:
-    """A message of which fragments are missing."""
+class _Partial(Progress):
+    """The fragments of a message that has come in part."""
 
-    __slots__ = ("bodies", "first", "size")
+    __slots__ = ("bodies", "first")
 
     def __init__(self, first: Message, body: bytes) -> None:
+        super().__init__(first[0], first[3], len(body))
         self.first = first
         self.bodies = [body]
-        self.size = len(body)
-
-
-def _named(kind: int) -> str:
-    try:
-        return Kind(kind).name
-    except ValueError:
-        return str(kind)

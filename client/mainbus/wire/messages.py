@@ -94,8 +94,10 @@ def unpack(kind: type[Body], body: bytes) -> Body:
     """
     try:
         value = clone.decode(body, max_depth=8)
-        if isinstance(value, dict) and "version" in value and value["version"] != VERSION:
-            raise RemoteProtocolError(f"protocol version {value['version']!r} where {VERSION} is spoken")
+        # First, since another version may mean anything by the rest.
+        version = value.get("version", VERSION) if isinstance(value, dict) else VERSION
+        if type(version) is int and version != VERSION:
+            raise RemoteProtocolError(f"protocol version {version} where {VERSION} is spoken")
         return msgspec.convert(value, kind)
     except (BadMessage, LimitExceeded, msgspec.ValidationError) as error:
         raise RemoteProtocolError(f"{kind.__name__} does not decode: {error}") from error

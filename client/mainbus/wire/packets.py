@@ -26,6 +26,9 @@ from typing import Final, TypeAlias, TypedDict, Unpack
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
 
+KIND_AT: Final = 4
+"""Where in a packet its kind is."""
+
 MAX_FRAGMENT: Final = 128 * 1024
 """Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass."""
 

@@ -183,7 +183,7 @@ def test_views_can_be_decoded(codec: Codec, value: object) -> None:
     data = codec.encode(value)
     assert codec.decode(memoryview(data)) == value
     assert codec.decode(memoryview(b"head" + data)[4:]) == value
-    assert codec.decode(memoryview(data).cast("b").cast("B")) == value
+    assert codec.decode(memoryview(data).cast("c")) == value
 
 
 @pytest.mark.parametrize("size", [clone.LARGE - 1, clone.LARGE, clone.LARGE + 1, 1 << 20])

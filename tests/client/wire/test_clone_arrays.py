@@ -174,6 +174,13 @@ def test_bytes_that_are_refused(codec: Codec, wire: str) -> None:
 
 
 @pytest.mark.contract("4.6")
+def test_negative_dimensions(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(BadMessage, match="The dimensions of an array do not fit its items"):
+        codec.decode(bytes.fromhex("d82882822020d8404101"))
+
+
+@pytest.mark.contract("4.6")
 def test_dimensions_that_numpy_cannot_have(codec: Codec) -> None:
     huge = bytes.fromhex("d82882831b7fffffffffffffff1b7fffffffffffffff00d85640")
     with pytest.raises(BadMessage, match="NumPy cannot make an array of these dimensions"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from mainbus.wire import clone_decode
 from mainbus.wire.clone import BadMessage, LimitExceeded, encode
 
 from tests.support.clones import CODECS, TREES, Codec, graphs, head, same, wire_dict, wire_set
@@ -159,6 +160,7 @@ def test_declared_lengths_allocate_nothing(codec: Codec, major: int, length: int
         "d81b82654f74686572a0",  # exceptions
         "d81b82654572726f7280",
         "d81b82654572726f72a0",
+        "d81b82654572726f7282646e616d6560676d65737361676560",
         "d81b81654572726f72",
         "d81b82654572726f72a2646e616d6501676d65737361676501",
     ],
@@ -219,18 +221,54 @@ def test_references_to_what_is_not_complete(codec: Codec) -> None:
     assert arrived["a"][1] is arrived["a"]
 
 
+def multiples(first: int, last: int) -> list[bytes]:
+    """Ints that all have the hash 0."""
+    return [head(6, 2) + head(2, 16) + (number * P).to_bytes(16, "big") for number in range(first, last)]
+
+
 @pytest.mark.contract("4.6")
-def test_a_set_of_colliding_sets(codec: Codec) -> None:
-    # Comparing two of them costs what building one does; there are 500,000 pairs.
-    members = [
-        wire_set([head(0, (1 + i) * P) if i < 7 else head(1, (i + n % 2) * 5) for i in range(300)]) for n in range(900)
-    ]
-    with pytest.raises((LimitExceeded, BadMessage)):
-        codec.decode(wire_set(members))
-    inner = [head(6, 2) + head(2, 16) + (number * P).to_bytes(16, "big") for number in range(1, 1_025)]
-    assert len(codec.decode(wire_set(inner))) == 1_024
+def test_sets_of_colliding_members(codec: Codec) -> None:
+    assert len(codec.decode(wire_set(multiples(1, 1_025)))) == 1_024
+    inner = multiples(1, 900)
     with pytest.raises(LimitExceeded, match="telling apart keys with equal hashes"):
-        codec.decode(wire_set([wire_set([*inner[:900], head(0, n)]) for n in range(200)]))
+        codec.decode(wire_set([wire_set([*inner, head(0, number)]) for number in range(200)]))
+
+
+@pytest.mark.contract("4.6")
+def test_colliding_sets_of_colliding_members(codec: Codec) -> None:
+    # To build them takes little; to compare two of them takes as much as to build one, and there are 20,000 pairs.
+    inner = multiples(1, 100)
+    with pytest.raises(LimitExceeded, match="telling apart keys with equal hashes"):
+        codec.decode(wire_set([wire_set([*inner, last]) for last in multiples(100, 300)]))
+
+
+@pytest.mark.contract("4.6")
+def test_work_is_bounded_for_the_message(codec: Codec) -> None:
+    containers = [{("x" * 3_200, number * P) for number in range(400)} for _ in range(3)]
+    assert codec.clone(containers[:2]) == containers[:2]
+    with pytest.raises(LimitExceeded, match="telling apart keys with equal hashes"):
+        codec.encode(containers)
+    data = b"\x83" + codec.encode(containers[0]) * 3
+    with pytest.raises(LimitExceeded, match="telling apart keys with equal hashes"):
+        codec.decode(data)
+
+
+@pytest.mark.contract("4.6")
+def test_keys_without_a_hash_are_not_read(codec: Codec) -> None:
+    for key in ("a0", "a101f6", "d81c80", "d81d00", "d84040", "82a001"):
+        with pytest.raises(BadMessage, match="A key is of a type that has no hash"):
+            codec.decode(b"\xa1" + bytes.fromhex(key))
+
+
+@pytest.mark.contract("4.3", "4.6")
+def test_an_exception_that_cannot_be_made(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> BaseException:
+        raise ZeroDivisionError
+
+    data = codec.encode([ValueError("x")])
+    monkeypatch.setattr(clone_decode, "rebuild", fail)
+    with pytest.raises(BadMessage, match="No exception can be made of its description: ZeroDivisionError"):
+        codec.decode(data)
 
 
 @pytest.mark.contract("4.6")

@@ -38,6 +38,15 @@ class Bits(Flag):
     A = 4
 
 
+class Coded(int, Enum):
+    A = (1, "text")
+
+    def __new__(cls, number: int, text: str) -> "Coded":
+        self = int.__new__(cls, number)
+        self._value_ = text
+        return self
+
+
 class Level(IntEnum):
     LOW = 1
 
@@ -74,6 +83,8 @@ class Gc(msgspec.Struct, frozen=True, gc=False):
         (Mode.READ | Mode.WRITE, 3),
         (Bits.A, 4),
         (Level.LOW, 1),
+        (Coded.A, "text"),
+        ({Coded.A}, {"text"}),
         (Frozen(1), {"x": 1}),
         (Struct("a"), {"name": "a", "more": None}),
         (Gc(1), {"x": 1}),
@@ -81,7 +92,7 @@ class Gc(msgspec.Struct, frozen=True, gc=False):
         ({Level.LOW: 1}, {1: 1}),
         ({Color.BOX.value[0]: Color.RED}, {1: "red"}),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_arrive_as_what_they_hold(codec: Codec, value: object, arrives: object) -> None:
     assert same(codec.clone([value]), [arrives])

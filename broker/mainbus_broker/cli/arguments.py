@@ -1,0 +1,116 @@
+"""What the commands read from their command line: the arguments of a message, a channel, a name, another renderer."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from mainbus.channels import check_channel
+from typer.core import TyperCommand
+
+from mainbus_broker.cli.failures import ExitCode, Failure
+
+_NEGATIVE: Final = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+class MessageCommand(TyperCommand):
+    """A command that takes negative numbers as arguments, where others see options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        # A blank in front changes no number, and keeps it from being read as an option.
+        return super().parse_args(ctx, [f" {text}" if _NEGATIVE.fullmatch(text) else text for text in args])
+
+
+def values(texts: list[str]) -> list[object]:
+    """Return the arguments of a message; see `value`."""
+    if texts.count("@-") > 1:
+        raise Failure("@-: standard input can be read only once", ExitCode.USAGE)
+    return [value(text) for text in texts]
+
+
+def value(text: str) -> object:
+    """Return one argument of a message.
+
+    Args:
+        text: `@file`, the JSON value in a file; `@-`, that in standard input; else a JSON value; else a plain string.
+
+    Raises:
+        Failure: The file cannot be read or holds no JSON, or the value is nested too deeply.
+    """
+    if text.startswith("@"):
+        return _from_file(text)
+    try:
+        return _parse(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"{_short(text)}: {_reason(error)}", ExitCode.USAGE) from None
+
+
+def channel(text: str) -> str:
+    """Return a channel, if it is one."""
+    try:
+        check_channel(text)
+    except TypeError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def target(text: str) -> int | str:
+    """Return the id of a renderer if the text is a number, else its name."""
+    return int(text) if text.isdecimal() and text.isascii() else text
+
+
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ARGS]...", help="JSON values; what is no JSON is a string; @FILE is a file's JSON."),
+]
+Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.", callback=channel)]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", "-a", metavar="ADDRESS", help="Where the broker is, such as unix:/run/app.sock."),
+]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="The name to connect with.")]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="ID|NAME", help="Another renderer, not the main process."),
+]
+ConnectTimeout = Annotated[
+    float,
+    typer.Option("--connect-timeout", metavar="SECONDS", min=0, help="How long to wait for a broker."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON for programs.")]
+
+
+def _from_file(text: str) -> object:
+    try:
+        if text == "@-":
+            return _parse(sys.stdin.buffer.read().decode())
+        return _parse(Path(text[1:]).read_text(encoding="utf-8"))
+    except OSError as error:
+        remedy = "a string that begins with @ is written as JSON: '\"@...\"'"
+        raise Failure(f"{text}: cannot be read: {error.strerror}; {remedy}", ExitCode.USAGE) from None
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"{text}: is not JSON: {_reason(error)}", ExitCode.USAGE) from None
+
+
+def _parse(text: str) -> object:
+    # NaN and Infinity are Python's idea of JSON, nobody else's.
+    return json.loads(text, parse_constant=lambda name: _refuse(name, text))
+
+
+def _refuse(name: str, text: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is not JSON", text, text.find(name))
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 20 else f"{text[:20]}..."

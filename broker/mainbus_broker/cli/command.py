@@ -1,0 +1,81 @@
+"""The `mainbus` command itself: gathers its subcommands, and ends with a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from mainbus_broker.cli.arguments import MessageCommand
+from mainbus_broker.cli.failures import ExitCode, Failure
+from mainbus_broker.cli.invoke import invoke
+from mainbus_broker.cli.list import list_
+from mainbus_broker.cli.listen import listen
+from mainbus_broker.cli.output import say, show
+from mainbus_broker.cli.send import send
+from mainbus_broker.cli.serve import serve
+from mainbus_broker.versions import python_version, version_of
+
+# typer exports only the subclass.
+_UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+
+app: Final = typer.Typer(
+    name="mainbus",
+    pretty_exceptions_enable=False,
+    # Plain text, whatever else is installed.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+app.command(cls=MessageCommand)(invoke)
+app.command(cls=MessageCommand)(send)
+app.command()(listen)
+app.command(name="list")(list_)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        show(f"mainbus {version_of('mainbus')}, Python {python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def mainbus(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show versions.")
+    ] = False,
+) -> None:
+    """Electron's IPC for Python: run a broker, or speak to one."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The command line without the program; None is that of this process.
+
+    Returns:
+        The exit code; docs/reference/command-line.md lists them.
+    """
+    command = typer.main.get_command(app)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = command.main(given, prog_name="mainbus", standalone_mode=False)
+    except Failure as failure:
+        say(str(failure))
+        return failure.code
+    except _UsageError as error:
+        say(_usage(error))
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _usage(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "mainbus"
+    text = getattr(error, "format_message", error.__str__)()
+    return f"{' '.join(text.split())} (`{command} --help` explains)"

@@ -1,0 +1,74 @@
+"""`mainbus send`: send a one-way message."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Final
+
+import typer
+from mainbus import InvokeTimeout, IpcRenderer, MainbusError, NoHandlerError, PermissionDenied, ReplyNeverSent
+
+from mainbus_broker.cli import arguments
+from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Name, To
+from mainbus_broker.cli.failures import ExitCode, Failure
+from mainbus_broker.cli.renderer import run
+
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="How long the message may take."),
+]
+_DEFAULT: Final = 10.0
+
+
+def send(
+    channel: Channel,
+    args: Arguments = None,
+    to: To = None,
+    timeout: Timeout = _DEFAULT,
+    address: Address = None,
+    name: Name = None,
+    connect_timeout: ConnectTimeout = 0.0,
+) -> None:
+    """Send a message to the main process, or with --to to another renderer. Prints nothing."""
+    values = arguments.values(args or [])
+
+    async def work(ipc_renderer: IpcRenderer) -> None:
+        if to is None:
+            ipc_renderer.send(channel, *values)
+            await _confirm(ipc_renderer, 0, channel, timeout)
+        else:
+            await _send_to(ipc_renderer, arguments.target(to), channel, values, timeout)
+
+    run(work, address=address, name=name, connect_timeout=connect_timeout)
+
+
+async def _send_to(
+    ipc_renderer: IpcRenderer, target: int | str, channel: str, values: list[object], timeout: float
+) -> None:
+    refused: list[str] = []
+    ipc_renderer.events.on("undeliverable", lambda target, channel, reason: refused.append(reason))
+    ipc_renderer.send_to(target, channel, *values)
+    try:
+        await _confirm(ipc_renderer, target, channel, timeout)
+    except MainbusError:
+        if not refused:
+            raise
+    if refused:
+        text = f"{channel!r} could not be delivered to {target!r}: {refused[0]}; `mainbus list` shows who is there"
+        raise Failure(text, ExitCode.FAILED)
+
+
+async def _confirm(ipc_renderer: IpcRenderer, target: int | str, channel: str, timeout: float) -> None:
+    """ConnectTimeout until the target has taken the message.
+
+    Messages of one pair arrive in order: whatever the target answers to an invoke that follows the message, it comes
+    after the message has arrived, and after the news that nobody listens.
+    """
+    try:
+        await ipc_renderer.invoke_to(target, f"mainbus:nobody-handles-this:{secrets.token_hex(8)}", timeout=timeout)
+    except (NoHandlerError, PermissionDenied):
+        return
+    except ReplyNeverSent:
+        raise ReplyNeverSent(channel) from None
+    except InvokeTimeout:
+        raise InvokeTimeout(channel, timeout) from None

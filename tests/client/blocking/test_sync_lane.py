@@ -1,0 +1,160 @@
+"""send_sync of threads: in its place, any number at once, one outcome each."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import mainbus
+import mainbus.blocking
+import pytest
+from mainbus.blocking import BlockingRenderer
+from mainbus_broker import Config
+from mainbus_broker.config import Limits
+
+from tests.support.threads import PATIENCE, Box, BrokerThread, in_thread
+
+
+@pytest.fixture
+def renderer(broker: BrokerThread) -> Iterator[BlockingRenderer]:
+    with mainbus.blocking.connect(broker.address, name="a") as opened:
+        yield opened
+
+
+@pytest.mark.contract("3.14", "5.6")
+def test_outcomes_are_those_of_send_sync(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+    @broker.ipc_main.on("value")
+    def value(event: Any, sent: object) -> None:
+        event.return_value = sent
+        event.return_value = "second"
+
+    @broker.ipc_main.on("odd")
+    def odd(event: Any) -> None:
+        event.return_value = threading.Lock()
+
+    broker.ipc_main.on("silent", lambda event: None)
+    assert renderer.send_sync("value", {"a": [1]}) == {"a": [1]}
+    large = bytes(3_000_000)
+    assert renderer.send_sync("value", large) == large
+    with pytest.raises(mainbus.ReplyNeverSent):
+        renderer.send_sync("nobody")
+    with pytest.raises(mainbus.ReplyNeverSent):
+        renderer.send_sync("silent")
+    with pytest.raises(mainbus.RemoteError, match="An object could not be cloned"):
+        renderer.send_sync("odd")
+
+
+@pytest.mark.contract("3.14")
+def test_timeout_has_its_name_and_the_late_answer_is_dropped(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+    events = Box()
+    broker.ipc_main.on("later", events)
+    with pytest.raises(mainbus.InvokeTimeout):
+        renderer.send_sync("later", timeout=0.05)
+    (event,) = events.get()
+
+    @broker.ipc_main.on("now")
+    def now(event: Any) -> None:
+        event.return_value = "now"
+
+    broker.call(setattr, event, "return_value", "late")
+    assert renderer.send_sync("now") == "now"
+
+
+@pytest.mark.contract("3.14", "2.19")
+def test_it_keeps_its_place_behind_what_the_target_holds_up(address: str) -> None:
+    seen: list[object] = []
+    with BrokerThread(address, config=Config(limits=Limits(running=2))) as broker:
+        go_on = asyncio.Event()
+
+        @broker.ipc_main.handle("invoke")
+        async def invoke(event: Any, number: int) -> None:
+            seen.append(number)
+            await go_on.wait()
+
+        @broker.ipc_main.on("sync")
+        def sync(event: Any, number: int) -> None:
+            seen.append(number)
+            event.return_value = number
+
+        with mainbus.blocking.connect(address) as renderer:
+
+            def started(number: int) -> Any:
+                waiting = in_thread(lambda: renderer.invoke("invoke", number))
+                while renderer.stats()["pending"] <= number:
+                    pass
+                return waiting
+
+            invoked = [started(number) for number in range(4)]
+            synced = in_thread(lambda: renderer.send_sync("sync", 4))
+            # Two of four run, the others have no credit, and the call waits behind them.
+            while len(seen) < 2:
+                renderer.peers
+            broker.call(go_on.set)
+            assert synced() == 4
+            for wait in invoked:
+                wait()
+    assert seen == list(range(5))
+
+
+@pytest.mark.contract("3.14", "3.5")
+def test_it_works_again_after_a_loss(address: str) -> None:
+    def answer(event: Any, number: int) -> None:
+        event.return_value = number
+
+    back = threading.Event()
+    with BrokerThread(address) as broker:
+        broker.ipc_main.on("sync", answer)
+        renderer = mainbus.blocking.connect(address)
+        renderer.events.on("reconnected", back.set)
+        renderer.open()
+        assert renderer.send_sync("sync", 1) == 1
+    with BrokerThread(address) as broker:
+        broker.ipc_main.on("sync", answer)
+        assert back.wait(PATIENCE)
+        assert renderer.send_sync("sync", 2) == 2
+        renderer.close()
+
+
+@pytest.mark.contract("3.14", "9.5")
+def test_loss_fails_the_calls_that_wait(address: str) -> None:
+    called = threading.Event()
+    with BrokerThread(address) as broker:
+        kept = []
+        broker.ipc_main.on("wait", lambda event: (kept.append(event), called.set()))
+        renderer = mainbus.blocking.connect(address, name="a").open()
+        waiting = [in_thread(lambda: renderer.send_sync("wait")) for _ in range(3)]
+        while len(kept) < 3:
+            assert called.wait(PATIENCE)
+        contents = broker.contents("a")
+        broker.call(contents._peer.transport.abort)
+        for wait in waiting:
+            with pytest.raises(mainbus.ConnectionLost):
+                wait()
+        renderer.close()
+
+
+def test_lost_lane_is_opened_again(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+    @broker.ipc_main.on("sync")
+    def sync(event: Any, number: int) -> None:
+        event.return_value = number
+
+    assert renderer.send_sync("sync", 1) == 1
+    first = renderer._lane
+    assert first is not None
+    assert renderer.send_sync("sync", 2) == 2
+    assert renderer._lane is first
+    contents = broker.contents("a")
+    broker.call(lambda: contents._peer.lane._transport.abort())  # type: ignore[union-attr]
+    while not first.is_lost:
+        renderer.invoke("echo")
+    assert renderer.send_sync("sync", 3) == 3
+
+
+def test_memory_has_lanes_too() -> None:
+    with BrokerThread("memory:sync-lane") as broker, mainbus.blocking.connect("memory:sync-lane") as renderer:
+
+        @broker.ipc_main.on("sync")
+        def sync(event: Any, number: int) -> None:
+            event.return_value = number
+
+        assert renderer.send_sync("sync", 1) == 1
