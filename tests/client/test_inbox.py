@@ -1,0 +1,178 @@
+"""What has arrived and may not be started yet: order around first steps, awaiters, and too many tasks."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from mainbus.inbox import Inbox
+
+
+class Arrivals:
+    """An inbox and what was started."""
+
+    def __init__(self, limit: int = 2, on_low: Callable[[], None] | None = None) -> None:
+        self.inbox = Inbox(asyncio.get_running_loop(), limit, on_low)
+        self.started: list[object] = []
+
+    def add(self, name: object, size: int = 1) -> None:
+        self.inbox.add(partial(self._start, name), size)
+
+    def _start(self, name: object) -> bool:
+        self.started.append(name)
+        return True
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_fresh_one_is_clear() -> None:
+    inbox = Arrivals().inbox
+    assert inbox.clear
+    assert inbox.idle
+    assert not inbox.waiting
+    assert inbox.may_call(is_coroutine=False)
+
+
+@pytest.mark.contract("2.20")
+async def test_a_plain_function_waits_for_the_first_step_of_a_task_and_a_coroutine_does_not() -> None:
+    arrivals = Arrivals()
+    arrivals.inbox.hold_for_first_step()
+    assert not arrivals.inbox.clear
+    assert not arrivals.inbox.may_call(is_coroutine=False)
+    assert arrivals.inbox.may_call(is_coroutine=True)
+    await _turns(2)
+    assert arrivals.inbox.clear
+
+
+@pytest.mark.contract("3.4")
+async def test_nothing_starts_until_the_code_that_awaits_a_reply_has_run() -> None:
+    arrivals = Arrivals()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def through_two_tasks() -> None:
+        await asyncio.gather(asyncio.wait_for(future, 10))
+        arrivals.started.append("awaiter")
+
+    task = asyncio.create_task(through_two_tasks())
+    await _turns(3)
+    future.set_result(None)
+    arrivals.inbox.hold_for_awaiter()
+    arrivals.add("listener")
+    await task
+    await _turns(8)
+    assert arrivals.started == ["awaiter", "listener"]
+
+
+async def test_the_replies_of_one_turn_share_a_hold() -> None:
+    arrivals = Arrivals()
+    for _ in range(100):
+        arrivals.inbox.hold_for_awaiter()
+    arrivals.add("listener")
+    await _turns(10)
+    assert arrivals.started == ["listener"]
+
+
+async def test_what_waits_starts_in_order_and_behind_what_was_put_back() -> None:
+    arrivals = Arrivals()
+    arrivals.inbox.hold()
+    arrivals.add("second")
+    arrivals.add("third")
+    arrivals.inbox.put_back(partial(arrivals._start, "first"))
+    await _turns(3)
+    assert not arrivals.started
+    arrivals.inbox.release()
+    await _turns(2)
+    assert arrivals.started == ["first", "second", "third"]
+    assert arrivals.inbox.idle
+
+
+async def test_what_cannot_go_on_lets_nothing_pass() -> None:
+    arrivals = Arrivals()
+    inbox = arrivals.inbox
+    attempts: list[int] = []
+
+    def stuck() -> bool:
+        attempts.append(1)
+        if len(attempts) < 3:
+            inbox.hold_for_first_step()
+            inbox.put_back(stuck)
+            return False
+        arrivals.started.append("stuck")
+        return True
+
+    inbox.add(stuck, 1)
+    arrivals.add("behind")
+    await _turns(10)
+    assert arrivals.started == ["stuck", "behind"]
+
+
+@pytest.mark.contract("9.4")
+async def test_one_turn_starts_a_limited_number() -> None:
+    arrivals = Arrivals()
+    for number in range(300):
+        arrivals.add(number)
+    await _turns(1)
+    assert len(arrivals.started) == 128
+    await _turns(2)
+    assert arrivals.started == list(range(300))
+
+
+async def test_too_many_tasks_make_arrivals_wait_and_let_replies_pass() -> None:
+    arrivals = Arrivals(limit=1)
+    inbox = arrivals.inbox
+    inbox.task_started()
+    assert inbox.full
+    arrivals.add("waits")
+    await _turns(3)
+    assert not arrivals.started
+    # A task that waits for a reply must get it, or nothing would ever go on.
+    assert not inbox.waiting
+    inbox.task_ended()
+    await _turns(2)
+    assert arrivals.started == ["waits"]
+
+
+async def test_size_counts_what_waits_and_the_owner_is_told_when_it_shrinks() -> None:
+    told: list[int] = []
+    arrivals = Arrivals(on_low=lambda: told.append(arrivals.inbox.size))
+    arrivals.add("one", size=10)
+    arrivals.add("two", size=20)
+    assert (arrivals.inbox.size, arrivals.inbox.count) == (30, 2)
+    await _turns(2)
+    assert told == [0]
+
+
+@pytest.mark.contract("5.7")
+async def test_an_invoke_cancelled_while_it_waits_is_known_once() -> None:
+    arrivals = Arrivals()
+    arrivals.inbox.hold()
+    arrivals.add("invoke 7")
+    arrivals.inbox.cancel(7)
+    assert arrivals.inbox.was_cancelled(7)
+    assert not arrivals.inbox.was_cancelled(7)
+    arrivals.inbox.release()
+
+
+async def test_cancelling_what_does_not_wait_is_not_remembered() -> None:
+    arrivals = Arrivals()
+    arrivals.inbox.cancel(7)
+    assert not arrivals.inbox.was_cancelled(7)
+    arrivals.inbox.hold()
+    arrivals.add("invoke 8")
+    arrivals.inbox.cancel(9)
+    arrivals.inbox.release()
+    await _turns(3)
+    assert not arrivals.inbox.was_cancelled(9)
+
+
+@pytest.mark.contract("9.5")
+async def test_what_a_sender_that_is_gone_has_sent_never_starts() -> None:
+    arrivals = Arrivals()
+    arrivals.add("late")
+    arrivals.inbox.forget()
+    await _turns(3)
+    assert not arrivals.started
+    assert not arrivals.inbox.size

@@ -1,0 +1,203 @@
+"""The way to one target: what is held, why, in which order it goes on, and what can be taken back."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from mainbus.outbox import ROOM, Outbox
+from mainbus.routes import Route
+
+
+class Way:
+    """A route with credit for two invokes, and what has left through its outbox."""
+
+    def __init__(self, credit: int = 2) -> None:
+        self.outbox = Outbox(asyncio.get_running_loop(), 100)
+        self.route = Route(self.outbox, credit)
+
+    def put(self, *packets: bytes, request: int = 0) -> None:
+        packet = packets[0] if len(packets) == 1 else iter(packets)
+        self.route.put(packet, sum(map(len, packets)), request)
+
+    def left(self) -> list[bytes]:
+        """What went straight to the outbox, and then all that the route lets go."""
+        return [*self.outbox.take(), *iter(self.route.next_packet, None)]
+
+
+async def test_what_nothing_holds_up_goes_straight_on() -> None:
+    way = Way()
+    way.put(b"send")
+    way.put(b"invoke", request=1)
+    assert way.outbox.take() == [b"send", b"invoke"]
+    assert (way.route.unanswered, way.route.size, way.outbox.held) == (1, 0, 0)
+
+
+@pytest.mark.contract("9.2")
+async def test_while_paused_everything_waits_in_order() -> None:
+    way = Way()
+    way.route.pause()
+    way.put(b"1")
+    way.put(b"2", request=1)
+    way.put(b"3a", b"3b")
+    way.put(b"4")
+    assert not way.left()
+    assert way.route.size == way.outbox.held == 7
+    way.route.resume()
+    assert way.left() == [b"1", b"2", b"3a", b"3b", b"4"]
+    assert way.route.size == way.outbox.held == 0
+
+
+@pytest.mark.contract("9.3")
+async def test_an_invoke_without_credit_waits_and_so_does_what_comes_after_it() -> None:
+    way = Way(credit=1)
+    way.put(b"1", request=1)
+    way.put(b"2", request=2)
+    way.put(b"3")
+    assert way.left() == [b"1"]
+    way.route.answered()
+    assert way.left() == [b"2", b"3"]
+    way.put(b"4", request=3)
+    way.route.set_credit(2)
+    assert way.left() == [b"4"]
+
+
+@pytest.mark.contract("2.19")
+async def test_what_comes_after_a_large_message_waits_for_its_last_packet() -> None:
+    way = Way()
+    way.put(b"1a", b"1b")
+    way.put(b"2")
+    assert way.route.next_packet() == b"1a"
+    way.put(b"3")
+    assert way.left() == [b"1b", b"2", b"3"]
+
+
+async def test_a_large_message_stops_between_its_packets_when_paused() -> None:
+    way = Way()
+    way.put(b"1a", b"1b")
+    assert way.route.next_packet() == b"1a"
+    way.route.pause()
+    assert way.route.next_packet() is None
+    way.route.resume()
+    assert way.left() == [b"1b"]
+
+
+@pytest.mark.contract("9.2")
+async def test_a_connection_with_enough_to_write_is_given_no_more() -> None:
+    way = Way()
+    way.put(bytes(ROOM))
+    way.put(b"held")
+    assert way.route.size == 4
+    assert len(way.outbox.take()) == 1
+
+
+@pytest.mark.contract("9.2")
+async def test_a_reply_overtakes_what_is_held_by_a_pause_and_nothing_else() -> None:
+    way = Way()
+    way.put(b"1a", b"1b")
+    way.route.reply(b"reply in its place", 18)
+    assert way.left() == [b"1a", b"1b", b"reply in its place"]
+    way.route.pause()
+    way.put(b"held")
+    way.route.reply(b"urgent", 6)
+    assert way.left() == [b"urgent"]
+
+
+async def test_replies_keep_their_order_when_one_of_them_is_large() -> None:
+    way = Way()
+    way.route.pause()
+    way.route.reply(iter((b"1a", b"1b")), 4)
+    way.route.resume()
+    way.route.reply(b"2", 1)
+    assert not way.outbox.take()
+    assert way.left() == [b"1a", b"1b", b"2"]
+
+
+@pytest.mark.contract("9.3")
+async def test_an_invoke_that_has_not_left_can_be_withdrawn_and_costs_nothing() -> None:
+    way = Way(credit=1)
+    way.put(b"1", request=1)
+    way.put(b"2", request=2)
+    way.put(b"3", request=3)
+    assert way.route.withdraw(2)
+    assert not way.route.withdraw(2)
+    assert not way.route.withdraw(1)
+    way.route.answered()
+    assert way.left() == [b"1", b"3"]
+    assert way.route.unanswered == 1
+
+
+@pytest.mark.contract("5.7")
+async def test_the_cancel_of_a_large_invoke_that_is_leaving_follows_it() -> None:
+    way = Way()
+    way.put(b"1a", b"1b", request=1)
+    way.put(b"2")
+    assert not way.route.put_behind(1, b"cancel 1")
+    assert way.route.next_packet() == b"1a"
+    assert not way.route.withdraw(1)
+    assert not way.route.put_behind(9, b"cancel 9")
+    assert way.route.put_behind(1, b"cancel 1")
+    assert way.left() == [b"1b", b"cancel 1", b"2"]
+
+
+@pytest.mark.contract("9.6")
+async def test_reset_drops_what_has_left_in_part_and_keeps_the_rest() -> None:
+    way = Way(credit=5)
+    way.put(b"1a", b"1b", request=1)
+    way.put(b"2", request=2)
+    way.put(b"3")
+    assert way.route.next_packet() == b"1a"
+    way.route.pause()
+    assert way.route.reset() == {2}
+    assert not way.route.paused
+    assert way.left() == [b"2", b"3"]
+
+
+async def test_forget_drops_all_and_names_the_invokes() -> None:
+    way = Way()
+    way.route.pause()
+    way.put(b"1", request=1)
+    way.put(b"2")
+    assert way.route.forget() == {1}
+    assert way.route.size == way.outbox.held == 0
+    way.route.resume()
+    assert not way.left()
+    assert way.route.idle
+
+
+async def test_idle_is_when_nothing_waits_and_nothing_is_owed() -> None:
+    way = Way()
+    assert way.route.idle
+    way.put(b"1", request=1)
+    assert not way.route.idle
+    way.route.answered()
+    assert way.route.idle
+    way.route.pause()
+    assert not way.route.idle
+
+
+async def test_what_is_taken_leaves_another_way_and_can_be_given_back_in_front() -> None:
+    way = Way(credit=1)
+    way.route.pause()
+    way.put(b"1")
+    way.put(b"2", request=1)
+    way.put(b"gone", request=2)
+    way.put(b"3", request=3)
+    assert way.route.withdraw(2)
+    entries = way.route.take()
+    assert way.route.size == 0
+    assert way.route.unanswered == 2
+
+    def again(packet: bytes) -> Iterator[bytes]:
+        yield packet
+
+    for entry, packet in zip(entries, (b"1", b"2", b"3"), strict=True):
+        assert list(entry.packets) == [packet]
+        entry.packets = again(packet)
+    way.put(b"4")
+    way.route.give_back(entries[1:])
+    assert way.route.unanswered == 0
+    assert not way.route.withdraw(1)
+    way.route.resume()
+    assert way.left() == [b"2"]
+    way.route.answered()
+    assert way.left() == [b"3", b"4"]
