@@ -118,9 +118,7 @@ class _Daemon:
         elif self._task is not None:
             log.warning("%s again: stopping at once", number.name)
             self.hurried = number
-            self._task.cancel()
-            # The first cancel ends the wait for handlers to finish, the other the one for those it has cancelled.
-            self._hurry = self._task.get_loop().call_later(_MOMENT, self._task.cancel)
+            self._hurry_up(self._task)
 
     async def main(self) -> None:
         """Start, serve, stop, and end what the application has left running."""
@@ -131,6 +129,11 @@ class _Daemon:
             if self._hurry is not None:
                 self._hurry.cancel()
             self.left = await _end_all(_MOMENT if self._hurry else self._broker.config.cancel_grace)
+
+    def _hurry_up(self, task: asyncio.Task[Any]) -> None:
+        """End what the end waits for, one thing after the other: handlers to finish, those cancelled to clean up."""
+        task.cancel()
+        self._hurry = task.get_loop().call_later(_MOMENT, self._hurry_up, task)
 
     async def _serve(self) -> None:
         try:
@@ -147,7 +150,7 @@ class _Daemon:
             # The application may stop its broker, too.
             await _first(self._broker.serve_forever(), self._asked.wait())
         finally:
-            await self._broker.stop(self._drain)
+            await self._broker.stop(0.0 if self.hurried else self._drain)
         log.info("stopped")
 
 

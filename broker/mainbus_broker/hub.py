@@ -131,10 +131,10 @@ class Hub:
         log.info("%s connected", peer.label)
         if hello.token is not None:
             self.tokens.connected(hello.token, peer.contents)
-        self.emit("web-contents-created", peer.contents)
+        # Before the application hears of it, which may close it at once.
         for watcher in self.renderers.watchers:
-            if watcher is not peer:
-                watcher.outbox.put(build(Kind.JOINED, peer.id, name=peer.name_raw))
+            watcher.outbox.put(build(Kind.JOINED, peer.id, name=peer.name_raw))
+        self.emit("web-contents-created", peer.contents)
         return peer
 
     def gone(self, peer: Peer, *, clean: bool) -> None:

@@ -27,6 +27,7 @@ from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.peer import Peer
 from mainbus_broker.queries import answer_query
+from mainbus_broker.web_contents import Level
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -121,12 +122,18 @@ class MainProcess:
         if not peer.by_lane and message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
-    def _listeners(self, peer: Peer, channel: str) -> tuple[Target, ...]:
-        targets = self.ipc_main.listeners(channel)
-        scoped = peer.contents.registries()
-        if scoped:
-            return (*(target for ipc in scoped for target in ipc.listeners(channel)), *targets)
-        return targets
+    def _listen(self, peer: Peer, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
+        """Call who listens to a message, after the contents' own event; False if some have to wait."""
+        levels = peer.contents.levels(what, event.channel, args)
+        if not levels:
+            return self.dispatch.listeners(peer.inbox, event, args, self.ipc_main.listeners(event.channel))
+        return self._level(peer, event, (*levels, (self.ipc_main, event.channel, args)))
+
+    def _level(self, peer: Peer, event: IpcMainEvent, levels: Sequence[Level]) -> bool:
+        # Each is looked at when its turn has come: every one of Node's emitters has a snapshot of its own.
+        (ipc, channel, args), rest = levels[0], levels[1:]
+        then = partial(self._level, peer, event, rest) if rest else None
+        return self.dispatch.listeners(peer.inbox, event, args, ipc.listeners(channel), then=then)
 
     def _handler(self, peer: Peer, channel: str) -> Target | None:
         for ipc in peer.contents.registries():
@@ -136,15 +143,12 @@ class MainProcess:
         return self.ipc_main.handler(channel)
 
     def _start_message(self, peer: Peer, message: Message) -> bool:
-        channel = message[7]
         contents = peer.contents
         args = self._decode(peer, message)
         if args is None:
             return True
-        event = IpcMainEvent(channel, contents, contents.main_frame)
-        contents.emit("ipc-message", event, channel, *args)
-        # Looked up behind that: each emitter has its own snapshot.
-        return self.dispatch.listeners(peer.inbox, event, args, self._listeners(peer, channel))
+        event = IpcMainEvent(message[7], contents, contents.main_frame)
+        return self._listen(peer, event, args, "ipc-message")
 
     def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> bool:
         _, _, _, request, _, value, _, channel, _ = message
@@ -163,8 +167,7 @@ class MainProcess:
             lane.limit(request, value / 1000, partial(lane.forget, request))
         else:
             lane.limit(request, limit, never)
-        contents.emit("ipc-message-sync", event, channel, *args)
-        return self.dispatch.listeners(peer.inbox, event, args, self._listeners(peer, channel))
+        return self._listen(peer, event, args, "ipc-message-sync")
 
     def _start_invoke(self, peer: Peer, message: Message) -> bool:
         _, _, _, request, _, value, _, channel, _ = message
@@ -184,7 +187,7 @@ class MainProcess:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
         else:
             started = self.dispatch.handler(inbox, event, args, target)
-            if value and request in inbox.handlers:
+            if value and (not started or request in inbox.handlers):
                 self._deadlines.add(value / 1000, (peer, request))
             return started
         return True

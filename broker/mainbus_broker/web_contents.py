@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
 
 EVENTS: Final = frozenset({"destroyed", "ipc-message", "ipc-message-sync"})
+MESSAGES: Final = frozenset({"ipc-message", "ipc-message-sync"})
+"""Those of them whose listeners are run as a channel's are: in order, reported when they raise."""
+
+Level: TypeAlias = tuple[IpcMain, str, Sequence[object]]
+"""One of those who are asked in turn for their listeners: registry, channel, arguments."""
 
 
 class WebFrameMain:
@@ -95,6 +100,7 @@ class WebContents:
         "_hub",
         "_ipc",
         "_main_frame",
+        "_messages",
         "_peer",
         "_ready",
         "host_web_contents",
@@ -116,6 +122,7 @@ class WebContents:
         self._main_frame: WebFrameMain | None = None
         self._ipc: IpcMain | None = None
         self._emitter: Emitter | None = None
+        self._messages: IpcMain | None = None
         self._data: dict[Any, Any] | None = None
         self._ready: asyncio.Future[None] | bool = False
 
@@ -157,15 +164,17 @@ class WebContents:
     def on(self, event: str, fn: Callable[..., object] | None = None) -> Any:
         """Call a function with every "destroyed" (no arguments), "ipc-message" or "ipc-message-sync" (event, channel,
         args). Without a function it is a decorator; with one it returns a `Registration`."""
-        return self._events.on(event, fn) if fn is not None else self._events.on(event)
+        registry = self._registry(event)
+        return registry.on(event, fn) if fn is not None else registry.on(event)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
         """Call a function with the next such event only. Else as `on`."""
-        return self._events.once(event, fn) if fn is not None else self._events.once(event)
+        registry = self._registry(event)
+        return registry.once(event, fn) if fn is not None else registry.once(event)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
         """Take out the latest registration of a function."""
-        self._events.off(event, fn)
+        self._registry(event).off(event, fn)
 
     add_listener = on
     remove_listener = off
@@ -278,11 +287,6 @@ class WebContents:
         if self._emitter is not None:
             self._emitter.emit("destroyed")
 
-    def emit(self, event: str, *args: object) -> None:
-        """Emit one of `EVENTS`, if anybody ever listened."""
-        if self._emitter is not None:
-            self._emitter.emit(event, *args)
-
     def send_encoded(self, channel: bytes, body: bytes, packet: bytes | None) -> None:
         """Send a message that was encoded for several renderers; `packet` if it fits into one."""
         route = self._peer.route
@@ -301,10 +305,20 @@ class WebContents:
         frame = self._main_frame.own_ipc() if self._main_frame is not None else None
         return tuple(ipc for ipc in (frame, self._ipc) if ipc is not None)
 
+    def levels(self, event: str, channel: str, args: Sequence[object]) -> tuple[Level, ...]:
+        """Return who is to be asked for listeners of a message before everybody's; nobody, for most renderers."""
+        scoped = self.registries()
+        if self._messages is None:
+            return tuple((ipc, channel, args) for ipc in scoped) if scoped else ()
+        return (self._messages, event, (channel, *args)), *((ipc, channel, args) for ipc in scoped)
+
     # Private
 
-    @property
-    def _events(self) -> Emitter:
+    def _registry(self, event: str) -> Emitter | IpcMain:
+        if event in MESSAGES:
+            if self._messages is None:
+                self._messages = IpcMain()
+            return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)
         return self._emitter

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mainbus.answers import Answers
 from mainbus.channels import Channels, Target
@@ -58,6 +59,8 @@ class Arrivals:
         self._waits_for_opener = True
         self.incoming: weakref.WeakSet[Incoming] = weakref.WeakSet()
         """Iterators of `listen`, which end with the renderer."""
+        self.waiting: set[asyncio.Future[tuple[Any, ...]]] = set()
+        """Those who wait for one message; they get an empty one when the renderer ends."""
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
 
     # Public
@@ -94,6 +97,9 @@ class Arrivals:
         """End what waits for messages: none will come any more."""
         for incoming in list(self.incoming):
             incoming.close()
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(())
 
     # What the session hands over
 
@@ -125,6 +131,10 @@ class Arrivals:
         if inbox is not None:
             self.dispatch.cancel_all(inbox)
         self._paused.discard(peer)
+
+    def connected(self, limits: WireLimits) -> None:
+        """Answer within what the broker takes."""
+        self._answers = Answers(limits.message, limits.depth, tracebacks=False)
 
     def connection_lost(self) -> None:
         """Cancel everything that was asked for on the connection that is gone."""
@@ -186,8 +196,10 @@ class Arrivals:
         if target is None or not accepts(target, peer):
             self._refuse(event, NoHandlerError(channel))
             return True
-        if len(inbox.handlers) >= RUNNING:
-            self._refuse(event, TooManyRequests(RUNNING))
+        assert self.session.welcome is not None
+        credit = self.session.welcome.credit
+        if len(inbox.handlers) >= credit:
+            self._refuse(event, TooManyRequests(credit))
             return True
         args = self._decode(message)
         if args is None:

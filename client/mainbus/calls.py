@@ -91,17 +91,16 @@ class Calls:
             return error
         return None
 
-    def fail(self, request: int, error: BaseException) -> None:
-        """Answer a request with an error of our own."""
-        reply = self._pending.pop(request, None)
+    def fail(self, request: int, error: BaseException, *, left: bool = False) -> None:
+        """Answer a request with an error of our own. `left`: it has cost a credit, which is given back."""
+        reply = self._answered(request) if left else self._pending.pop(request, None)
         if reply is not None and not reply.done():
             reply.set_exception(error)
 
     def fail_all(self, make: Callable[[Reply], BaseException], keep: set[int] | frozenset[int] = frozenset()) -> None:
         """Answer all requests but those in `keep` with an error."""
         for reply in [reply for request, reply in self._pending.items() if request not in keep]:
-            reply.route.answered()
-            self.fail(reply.request, make(reply))
+            self.fail(reply.request, make(reply), left=True)
         if not self._pending and self._deadlines is not None:
             self._deadlines.clear()
 

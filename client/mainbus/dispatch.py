@@ -65,13 +65,19 @@ class Dispatch:
     # Public
 
     def listeners(
-        self, inbox: Inbox, event: Any, args: Sequence[object], targets: Sequence[Target], first: int = 0
+        self,
+        inbox: Inbox,
+        event: Any,
+        args: Sequence[object],
+        targets: Sequence[Target],
+        first: int = 0,
+        then: Callable[[], bool] | None = None,
     ) -> bool:
-        """Call the listeners of a one-way message from the `first` on; False if the rest has to wait."""
+        """Call the listeners of a one-way message from the `first` on, `then` others; False if the rest has to wait."""
         for index in range(first, len(targets)):
             target = targets[index]
             if not inbox.may_call(target.is_coroutine):
-                inbox.put_back(partial(self.listeners, inbox, event, args, targets, index))
+                inbox.put_back(partial(self.listeners, inbox, event, args, targets, index, then))
                 return False
             if target.once and not target.consume():
                 continue
@@ -79,7 +85,7 @@ class Dispatch:
                 self._listen(inbox, event, args, target)
             else:
                 self._report(target.arity_error(len(args)), event)
-        return True
+        return then() if then is not None else True
 
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of an invoke; False if it has to wait."""

@@ -9,7 +9,7 @@ from typing import cast
 
 from mainbus import transports
 from mainbus.address import Address
-from mainbus.errors import ConnectionLost, ConnectRefused, MainbusError, RemoteProtocolError, from_wire
+from mainbus.errors import BadMessage, ConnectionLost, ConnectRefused, LimitExceeded, RemoteProtocolError, from_wire
 from mainbus.outbox import Outbox
 from mainbus.wire import clone, messages
 from mainbus.wire.connection import Connection
@@ -74,13 +74,14 @@ class Link(asyncio.Protocol):
         assert self.transport is not None
         self.wire.max_message = welcome.limits.message
         self._is_open = True
-        self._outbox.attach(self.transport)
-        # The hello is the first packet of the connection; a lane counts it too.
-        self._outbox.written = 1
-        self._scan()
         if self._is_lost:
             # Before it was anybody's; whoever gets it now must not hear of its end while it is being made.
             asyncio.get_running_loop().call_soon(self.connection_lost, None)
+        else:
+            self._outbox.attach(self.transport)
+            # The hello is the first packet of the connection; a lane counts it too.
+            self._outbox.written = 1
+        self._scan()
 
     def close(self) -> None:
         """Close once what was written has left."""
@@ -148,7 +149,9 @@ class Link(asyncio.Protocol):
             else:
                 text = clone.decode(body, max_depth=1) if body else ""
                 self._welcome.set_exception(from_wire(value, None, str(text)))
-        except MainbusError as error:
+        except (BadMessage, LimitExceeded) as error:
+            self._welcome.set_exception(RemoteProtocolError(f"the reason of a refusal does not decode: {error}"))
+        except RemoteProtocolError as error:
             self._welcome.set_exception(error)
 
     def _fail(self, error: RemoteProtocolError) -> None:

@@ -19,11 +19,10 @@ from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.reply import Reply
 from mainbus.sender_channels import SenderChannels
-from mainbus.session import Session
+from mainbus.session import Session, released
 from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
-from mainbus.wire.messages import WireLimits
 from mainbus.wire.packets import MAIN, MAX_U32, Kind
 
 EVENTS: Final = frozenset(
@@ -99,6 +98,7 @@ class IpcRenderer(SenderChannels):
         "_name",
         "_owner",
         "_reconnect",
+        "_released",
         "_session",
         "_token",
         "_watching",
@@ -121,6 +121,7 @@ class IpcRenderer(SenderChannels):
         self._owner: Owner | None = None
         self._lane: Lane | None = None
         self._watching = False
+        self._released = False
 
     # Public: life
 
@@ -138,9 +139,10 @@ class IpcRenderer(SenderChannels):
 
         After it every verb raises `ObjectDestroyedError`. Cancelling it ends the connection at once.
         """
+        self._check_thread()
+        self._released = True
         if self._session is None:
             return
-        self._check_thread()
         if self._lane is not None:
             self._lane.close()
         await self._session.aclose()
@@ -318,22 +320,31 @@ class IpcRenderer(SenderChannels):
             channel: The channel.
             timeout: Seconds until `InvokeTimeout`, or None.
             senders: Whose messages: "main", "renderers" or "any".
+
+        Raises:
+            InvokeTimeout: None came in time.
+            ObjectDestroyedError: The renderer was closed meanwhile; `ConnectionLost` if it was lost for good.
         """
         check_timeout(timeout)
-        future = self._checked().loop.create_future()
+        future: asyncio.Future[tuple[Any, ...]] = self._checked().loop.create_future()
 
         def take(*message: Any) -> None:
             if not future.done():
                 future.set_result(message)
 
-        with self.once(channel, take, senders=senders):
-            try:
+        self._arrivals.waiting.add(future)
+        try:
+            with self.once(channel, take, senders=senders):
                 async with asyncio.timeout(timeout):
-                    result: tuple[Any, ...] = await future
-                    return result
-            except TimeoutError:
-                assert timeout is not None
-                raise InvokeTimeout(channel, timeout) from None
+                    message = await future
+        except TimeoutError:
+            assert timeout is not None
+            raise InvokeTimeout(channel, timeout) from None
+        finally:
+            self._arrivals.waiting.discard(future)
+        if not message:
+            self._checked()
+        return message
 
     async def drain(self, target: int | str | None = None) -> None:
         """Wait until what was sent has left, and the target (None: every one) keeps up. Safe to cancel."""
@@ -342,6 +353,8 @@ class IpcRenderer(SenderChannels):
     # Private
 
     async def _open(self) -> Self:
+        if self._released:
+            raise released()
         if self._session is not None:
             raise LocalProtocolError("this renderer was opened already; connect() makes another")
         session = self._session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
@@ -369,6 +382,8 @@ class IpcRenderer(SenderChannels):
 
     def _opened(self) -> Session:
         if self._session is None:
+            if self._released:
+                raise released()
             raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
         return self._session
 
@@ -378,8 +393,24 @@ class IpcRenderer(SenderChannels):
         session.check()
         return session
 
+    def _add_listener(self, *args: Any, **options: Any) -> Any:
+        self._check_registering()
+        return super()._add_listener(*args, **options)
+
+    def _add_handler(self, *args: Any, **options: Any) -> Any:
+        self._check_registering()
+        return super()._add_handler(*args, **options)
+
+    def _check_registering(self) -> None:
+        """Registering is allowed before there is a connection, and while it is lost."""
+        self._check_thread()
+        if self._released:
+            raise released()
+
     def _encode(self, args: list[object]) -> bytes:
-        return clone.encode(args, max_depth=WireLimits().depth)
+        welcome = self._opened().welcome
+        assert welcome is not None
+        return clone.encode(args, max_depth=welcome.limits.depth)
 
     def _invoke(
         self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None

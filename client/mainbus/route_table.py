@@ -82,10 +82,10 @@ class RouteTable:
 
     def forget_ids(self) -> Iterator[tuple[int, int]]:
         """Drop what is addressed to ids: another broker gives them to others. Yields id and request of each invoke."""
-        for target, route in self._routes.items():
-            if isinstance(target, int) and target not in (MAIN, BROADCASTS):
-                for request in route.forget():
-                    yield target, request
+        for target in [key for key in self._routes if isinstance(key, int) and key not in (MAIN, BROADCASTS)]:
+            # While it was paused this may have been the route of the target's name too; that one stays.
+            for request in self._routes.pop(target).forget_ids():
+                yield target, request
 
     def restart(self) -> None:
         """Let everything leave that may."""

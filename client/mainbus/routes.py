@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
+from typing import Final
 
 from mainbus.outbox import ROOM, Outbox
+from mainbus.wire.packets import BY_NAME
+
+_FLAGS: Final = 5
+"""Where a packet has its flags."""
 
 
 class Route:
@@ -185,11 +191,20 @@ class Route:
         self.listed = False
         return set(self._unsent or ())
 
-    def forget(self) -> set[int]:
-        """Drop all that waits and return the requests of the invokes among it that had not begun to leave."""
-        requests, self._unsent = set(self._unsent or ()), None
-        while self._queue:
-            self._drop_first()
+    def forget_ids(self) -> set[int]:
+        """Drop what is addressed to an id and return the requests of the invokes among it; what has a name stays."""
+        requests: set[int] = set()
+        kept: deque[Entry] = deque()
+        for entry in self._queue:
+            first = next(entry.packets, None)
+            if first is not None and first[_FLAGS] & BY_NAME:
+                entry.packets = chain((first,), entry.packets)
+                kept.append(entry)
+                continue
+            self._release(entry)
+            if self._unsent and self._unsent.pop(entry.request, None):
+                requests.add(entry.request)
+        self._queue = kept
         return requests
 
     # Private

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -66,6 +65,9 @@ class Receiver(Protocol):
     def peer_left(self, peer: int) -> None:
         """Note that `peer` is gone."""
 
+    def connected(self, limits: WireLimits) -> None:
+        """Note what the broker takes from now on."""
+
     def connection_lost(self) -> None:
         """Note that everybody at the other end is out of reach."""
 
@@ -109,6 +111,8 @@ class Session:
         self._backlog: list[bytes] = []
         self._broken: MainbusError | None = None
         self._retry: asyncio.Task[None] | None = None
+        self._closed: asyncio.Future[None] | None = None
+        """Done when `aclose` is; None before it."""
         self._ended: asyncio.Future[None] | None = None
         self._goodbye: str | None = None
         self._stopped = False
@@ -143,6 +147,9 @@ class Session:
         """
         give_up = self.loop.time() + connect_timeout
         while True:
+            if self._broken is not None:
+                # Closed by another task meanwhile.
+                raise _again(self._broken)
             try:
                 return await self._connect()
             except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -156,24 +163,31 @@ class Session:
 
     async def aclose(self) -> None:
         """Let what was sent leave, say goodbye and end. Cancelling it ends the connection at once."""
-        if self._broken is not None:
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
             return
+        self._closed = self.loop.create_future()
         try:
-            if self.link is not None:
-                await self.drain(None)
+            if self._broken is None and self.link is not None:
+                await self._leave()
         except ConnectionLost:
             log.debug("the connection was lost before everything had left")
         finally:
-            self._broken = ObjectDestroyedError("IPC method called after context was released")
-            await self._say_goodbye()
+            self._broken = released()
+            if self._retry is not None:
+                self._retry.cancel()
+            if self.link is not None:
+                self.link.abort()
+                self._lost(self.link, None)
+            self._end(ConnectionLost("closed"))
+            self._closed.set_result(None)
 
     # Public: what the verbs need
 
     def check(self) -> None:
         """Raise what makes every verb impossible: closed, or lost for good."""
         if self._broken is not None:
-            # Each caller gets its own: a shared one would collect their tracebacks.
-            raise copy(self._broken)
+            raise _again(self._broken)
         if self.welcome is None:
             raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
 
@@ -267,7 +281,11 @@ class Session:
             instance=before.instance if before else None,
         )
         welcome = await link.open(self.address, hello)
+        if self._broken is not None:
+            link.abort()
+            raise _again(self._broken)
         self.welcome = welcome
+        self._receiver.connected(welcome.limits)
         self.name = welcome.name
         self.link = link
         self._goodbye = None
@@ -312,11 +330,13 @@ class Session:
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
         self._receiver.connection_lost()
         if self._ended is not None:
-            self._ended.set_result(None)
+            # It was cancelled if the broker has not answered the goodbye in time.
+            if not self._ended.done():
+                self._ended.set_result(None)
             return
         if self._broken is None:
             self._receiver.notify("disconnected", reason)
-        if self._broken is None and self._reconnect:
+        if self._broken is None and self._reconnect and self._closed is None:
             self._retry = self.loop.create_task(self._come_back(), name="mainbus reconnect")
         else:
             self._end(lost)
@@ -329,27 +349,21 @@ class Session:
     def _end(self, error: MainbusError) -> None:
         if self._broken is None:
             self._broken = error
-        self.calls.fail_all(lambda reply: copy(error))
+        self.calls.fail_all(lambda reply: _again(error))
         self.outbox.wake()
         self._receiver.end()
 
-    async def _say_goodbye(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-        if self.link is None:
-            self._end(ConnectionLost("closed while the connection was lost"))
-            return
+    async def _leave(self) -> None:
+        await self.drain(None)
+        assert self.link is not None
+        self._broken = released()
         self._ended = self.loop.create_future()
+        self.notice(Kind.GOODBYE, MAIN, value=self.link.wire.received & MAX_U32)
         try:
-            self.notice(Kind.GOODBYE, MAIN, value=self.link.wire.received & MAX_U32)
             async with asyncio.timeout(GOODBYE_TIMEOUT):
                 await self._ended
         except TimeoutError:
             log.warning("the broker did not answer the goodbye in %g s", GOODBYE_TIMEOUT)
-        finally:
-            if self.link is not None:
-                self.link.abort()
-            self._end(ConnectionLost("closed"))
 
     # Private: what outlives a connection
 
@@ -380,7 +394,7 @@ class Session:
         head = HEADER.unpack_from(packet)
         if not head[5] or head[2] & BY_NAME:
             return False
-        self.calls.fail(head[6], NoSuchRenderer(head[5]))
+        self.calls.fail(head[6], NoSuchRenderer(head[5]), left=True)
         return True
 
     # Private: sending
@@ -454,3 +468,17 @@ def _refused(address: Address, error: OSError) -> ConnectRefused:
             "no broker answers there; start one (`mainbus serve`), set MAINBUS_ADDRESS, or wait with connect_timeout",
         )
     return ConnectRefused(str(address), str(error))
+
+
+def released() -> ObjectDestroyedError:
+    """Return what every verb of a closed renderer raises."""
+    return ObjectDestroyedError("IPC method called after context was released")
+
+
+def _again(error: MainbusError) -> MainbusError:
+    """Return an equal error: each caller gets its own, for a shared one would collect their tracebacks."""
+    # Past the constructor, which makes the text.
+    again = type(error).__new__(type(error))
+    again.args = error.args
+    vars(again).update(vars(error))
+    return again

@@ -4,14 +4,13 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import mainbus
 import pytest
 from mainbus import AddressError, ConnectRefused, LocalProtocolError, Registration
 from mainbus.address import default_address
 from mainbus.wire.messages import Hello, pack
-from mainbus_broker import Broker, Config, IpcMain, Limits
+from mainbus_broker import Broker, Config, IpcMain, Limits, WebContents
 
 from tests.support.bus import Bus, Calls, Program, program, until, within
 
@@ -32,7 +31,7 @@ async def test_it_serves_while_its_context_lasts(address: str) -> None:
             assert await renderer.invoke("x") == "here"
     assert broker.addresses == []
     with pytest.raises(ConnectRefused):
-        await mainbus.connect(address)
+        _ = await mainbus.connect(address)
 
 
 @pytest.mark.contract("2.1")
@@ -174,8 +173,8 @@ async def test_who_hears_of_new_contents_may_use_them_at_once(address: str) -> N
     async with Bus(address) as bus:
         heard = Calls()
 
-        def greet(contents: Any) -> None:
-            assert bus.broker.web_contents.from_id(contents.id) is contents
+        def greet(contents: WebContents) -> None:
+            assert contents in bus.broker.web_contents.get_all_web_contents()
             contents.data["greeted"] = True
             contents.ipc.handle("scoped", lambda event: contents.data)
             contents.send("hello", contents.id)
@@ -212,7 +211,7 @@ async def test_its_statistics_follow_what_happens(address: str) -> None:
         bus.ipc_main.handle("wait", wait)
         two.handle("wait", wait, senders="any")
         with pytest.raises(mainbus.NameTaken):
-            await mainbus.connect(address, name="two")
+            _ = await mainbus.connect(address, name="two")
         replies = [one.invoke("wait"), one.invoke_to("two", "wait"), one.invoke_to(two.id, "wait")]
         await until(lambda: two.stats()["running"] == 2)
         assert stats() | {"connections": 2, "renderers": 2, "refused": 1, "running": 1, "pending_replies": 2} == stats()
@@ -250,7 +249,7 @@ async def main():
     token = os.environ["MAINBUS_TOKEN"]
     async with mainbus.connect() as renderer:
         try:
-            await mainbus.connect(token=token)
+            _ = await mainbus.connect(token=token)
         except mainbus.ConnectRefused as error:
             await renderer.invoke("seen", str(error))
 
@@ -296,7 +295,7 @@ async def test_a_token_works_once(address: str) -> None:
 async def test_a_token_that_nobody_gave_out_is_refused(address: str) -> None:
     async with Bus(address):
         with pytest.raises(ConnectRefused, match="token"):
-            await mainbus.connect(address, token="guessed")
+            _ = await mainbus.connect(address, token="guessed")
 
 
 @pytest.mark.contract("2.21")

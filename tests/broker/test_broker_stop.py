@@ -53,7 +53,7 @@ async def test_running_handlers_finish_and_answer(address: str) -> None:
         await asyncio.sleep(0)
         assert not stopping.done()
         with pytest.raises(ConnectRefused):
-            await mainbus.connect(address)
+            _ = await mainbus.connect(address)
         work.release.set()
         assert await within(reply) == "finished"
         await within(stopping)
@@ -274,7 +274,7 @@ async def test_an_exception_in_its_context_stops_it_and_goes_on(address: str) ->
         async with Broker(address):
             renderer: IpcRenderer = mainbus.connect(address, reconnect=False)
             renderer.events.on("disconnected", told)
-            await renderer
+            _ = await renderer
             raise LookupError("mine")
 
     with pytest.raises(LookupError, match="mine"):

@@ -15,10 +15,14 @@ from tests.support.bus import Bus, Calls, until, within
 NEVER = "Error invoking remote method 'x': reply was never sent"
 
 
+def raise_again() -> object:
+    raise asyncio.CancelledError
+
+
 class Handler:
     """A handler that waits, counts how often it is cancelled, and then does what the test says."""
 
-    def __init__(self, after: Callable[[], object] | None = None) -> None:
+    def __init__(self, after: Callable[[], object] = raise_again) -> None:
         self.begun = Calls()
         self.cancelled = 0
         self.release = asyncio.Event()
@@ -30,7 +34,7 @@ class Handler:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.cancelled += 1
-            if self._after is None:
+            if self._after is raise_again:
                 raise
         while not self.release.is_set():
             try:
@@ -126,6 +130,28 @@ async def test_the_broker_keeps_the_deadline_too(address: str) -> None:
         reply = session.calls.open("x", 999, session.main, 1000)
         session.main._charge()
         session.outbox.put(build(Kind.INVOKE, MAIN, 999, b"\x80", value=20, channel=b"x"))
+        with pytest.raises(InvokeTimeout):
+            await within(reply)
+        assert handler.cancelled == 1
+
+
+@pytest.mark.contract("5.7")
+async def test_the_broker_keeps_the_deadline_of_an_invoke_that_had_to_wait(address: str) -> None:
+    async with Bus(address) as bus:
+        handler = Handler()
+        renderer = await caller(bus, lambda event: handler(event))
+        session = renderer._session
+        assert session is not None
+
+        async def listener(event: object) -> None:
+            await asyncio.sleep(0)
+
+        bus.ipc_main.on("before", listener)
+        reply = session.calls.open("x", 999, session.main, 1000)
+        session.main._charge()
+        before = build(Kind.SEND, MAIN, 0, b"\x80", channel=b"before")
+        for packet in (before, before, build(Kind.INVOKE, MAIN, 999, b"\x80", value=20, channel=b"x")):
+            session.outbox.put(packet)
         with pytest.raises(InvokeTimeout):
             await within(reply)
         assert handler.cancelled == 1

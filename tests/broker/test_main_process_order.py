@@ -92,7 +92,11 @@ async def test_send_sync_keeps_its_place_among_them(address: str) -> None:
     async with Bus(address) as bus:
         seen: list[int] = []
         listen(bus.ipc_main, seen)
-        used = await in_thread(address, lambda renderer: mix(renderer, ("send", "send_sync", "invoke", "post_message")))
+
+        async def use(renderer: IpcRenderer) -> list[str]:
+            return await mix(renderer, ("send", "send_sync", "invoke", "post_message"))
+
+        used = await in_thread(address, use)
         await until(lambda: len(seen) == MESSAGES)
         check_order(seen, used)
 

@@ -10,7 +10,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from textwrap import dedent
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import mainbus
 from mainbus import IpcRenderer
@@ -78,7 +78,7 @@ class Bus:
         """Return an open renderer, which dispatches what it is sent; it is closed with the bus."""
         renderer = mainbus.connect(self.address, name=name, **options)
         renderer.handle(PING, lambda event: None)
-        await renderer
+        _ = await renderer
         self._renderers.append(renderer)
         await self.contents(renderer).ready()
         return renderer
@@ -164,7 +164,7 @@ class Calls:
 async def until(condition: Callable[[], object]) -> None:
     """Give the loop turns until the condition holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0)
 
 
@@ -174,15 +174,13 @@ async def within(awaitable: Awaitable[T]) -> T:
         return await awaitable
 
 
-async def in_thread(
-    address: str, use: Callable[[IpcRenderer], T | Awaitable[T]], name: str | None = None, **options: Any
-) -> T:
-    """Call `use` with a renderer on a thread and loop of its own, where it may block, and return what that returns."""
+async def in_thread(address: str, use: Callable[[IpcRenderer], Any], name: str | None = None, **options: Any) -> Any:
+    """Call `use` with a renderer on a thread and loop of its own, where it may block; returns its (awaited) result."""
 
-    async def main() -> T:
+    async def main() -> Any:
         async with mainbus.connect(address, name=name, **options) as renderer:
             result = use(renderer)
-            return await cast(Awaitable[T], result) if inspect.isawaitable(result) else cast(T, result)
+            return await result if inspect.isawaitable(result) else result
 
     return await within(asyncio.to_thread(asyncio.run, main()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated, Final
 
 import typer
@@ -59,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; docs/reference/command-line.md lists them.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A letter that a terminal does not have is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -19,14 +19,17 @@ from mainbus_broker.logs import visible
 _MOST: Final = 1_000_000
 """Values that are printed at most: shared references make few bytes many."""
 
+_LONG_INT: Final = 10_000
+"""Bits from which on Python refuses to write an int in decimal, roughly: it takes for ever."""
+
 _CYCLE: Final = "<cycle>"
 
 
 def as_json(value: object, *, compact: bool) -> str:
     """Return a value as JSON.
 
-    Bytes are base64, sets are lists, dates are ISO 8601, a typed array is a list, other types their text; NaN and
-    the infinities are strings, and so are keys; a container inside itself is "<cycle>".
+    Bytes are base64, sets are lists, dates are ISO 8601, a typed array is a list, other types their text; NaN, the
+    infinities and very long ints are strings, and so are keys; a container inside itself is "<cycle>".
 
     Args:
         value: What structured clone carries.
@@ -54,10 +57,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Return lines with aligned columns, numbers to the right; None is shown as a dash."""
     cells = [list(heads), *([_cell(item) for item in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numeric = [
-        bool(rows) and all(isinstance(row[at], int | float | None) for row in rows) and heads[at] != ""
-        for at in range(len(heads))
-    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(heads)
+    kinds = [set(map(type, column)) - {type(None)} for column in columns]
+    numeric = [bool(kind) and kind <= {int, float} for kind in kinds]
     return [
         "  ".join(
             text.rjust(width) if right else text.ljust(width)
@@ -85,29 +87,20 @@ class _Plain:
         self._inside: set[int] = set()
 
     def of(self, value: Any) -> Any:
+        # One frame a level: as deep as messages may be nested, the interpreter's own limit is not far.
         self._left -= 1
         if self._left < 0:
             raise Failure(f"more than {_MOST} values are too many to be printed", ExitCode.FAILED)
-        if value is None or isinstance(value, bool | int | str):
-            return value
-        if isinstance(value, float):
-            return value if math.isfinite(value) else str(value)
-        if isinstance(value, bytes):
-            return base64.b64encode(value).decode()
-        if isinstance(value, dict | list | tuple | set | frozenset):
-            return self._container(value)
-        return self._other(value)
-
-    def _container(self, value: Any) -> Any:
+        if not isinstance(value, dict | list | tuple | set | frozenset):
+            return self._scalar(value)
         if id(value) in self._inside:
             return _CYCLE
         self._inside.add(id(value))
+        result: Any = {} if isinstance(value, dict) else []
         if isinstance(value, dict):
-            result: Any = {}
             for key, item in value.items():
                 result[self._key(key)] = self.of(item)
         else:
-            result = []
             for item in value:
                 result.append(self.of(item))
         self._inside.discard(id(value))
@@ -116,7 +109,15 @@ class _Plain:
     def _key(self, key: object) -> str:
         return key if isinstance(key, str) else json.dumps(self.of(key), ensure_ascii=False)
 
-    def _other(self, value: Any) -> Any:
+    def _scalar(self, value: Any) -> Any:
+        if isinstance(value, int) and value.bit_length() > _LONG_INT:
+            return hex(value)
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
         if isinstance(value, date):
             return value.isoformat()
         if isinstance(value, RegExp):

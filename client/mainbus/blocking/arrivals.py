@@ -106,10 +106,14 @@ class Arrivals:
         for key in [key for key in self._invokes if key[0] == peer]:
             del self._invokes[key]
 
+    def connected(self, limits: WireLimits) -> None:
+        """Answer within what the broker takes."""
+        self._answers = Answers(limits.message, limits.depth, tracebacks=False)
+
     def connection_lost(self) -> None:
         """Forget everything that was asked for on the connection that is gone. What was sent still arrives."""
         self._invokes.clear()
-        with self._work.changed:
+        with self._work.lock:
             self._work.paused.clear()
         self._on_lost()
 

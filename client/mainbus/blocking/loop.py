@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+from mainbus.blocking.monitor import SLICE, Monitor
 from mainbus.blocking.waiter import Waiter
 from mainbus.errors import LocalProtocolError, ObjectDestroyedError
 
@@ -42,9 +44,9 @@ class LoopThread:
         self._opening = opening
         self._closing = closing
         self._pid: int | None = None
-        # Reentrant: a signal handler or a finaliser may post while its own thread does.
-        self._lock = threading.RLock()
-        self._calls: deque[tuple[Callable[[], None], int]] = deque()
+        self._monitor = Monitor()
+        self._lock = self._monitor.lock
+        self._calls: deque[tuple[Callable[[], object], int]] = deque()
         self._scheduled = False
         self._released = False
         self._ended = False
@@ -53,6 +55,8 @@ class LoopThread:
         self._main: asyncio.Task[None]
         self._stop: asyncio.Future[None]
         self._thread: threading.Thread | None = None
+        self._done = False
+        """Whether the thread has only its last steps before it."""
 
     # Public: any thread
 
@@ -61,19 +65,18 @@ class LoopThread:
         if self._thread is not None:
             raise LocalProtocolError("this renderer was opened already; connect() makes another")
         opened = Waiter()
-        started = threading.Event()
         self._pid = os.getpid()
-        self._ended = False
+        self._done = self._ended = False
         # A daemon: a program that forgot to close must be able to end.
-        self._thread = threading.Thread(target=self._run, args=(opened, started), name="mainbus reader", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="mainbus reader", daemon=True)
         try:
-            started.wait()
+            self._thread.start()
             opened.wait()
         except BaseException:
-            started.wait()
+            # An interrupt in start() does not tell whether there is a thread now.
+            self._monitor.wait_for(lambda: self._loop is not None or self._done, time.monotonic() + SLICE)
             self._abort()
-            self._thread.join()
+            self._join()
             self._thread = self._loop = None
             self._scheduled = False
             raise
@@ -101,13 +104,13 @@ class LoopThread:
         """Whether this process is a fork of the one that opened it."""
         return self._pid is not None and self._pid != os.getpid()
 
-    def post(self, call: Callable[[], None]) -> None:
+    def post(self, call: Callable[[], object]) -> None:
         """Have the loop make a call, after all that was posted before. Dropped once the loop has ended."""
         with self._lock:
             if not self._ended:
                 self._add(call, 0)
 
-    def post_verb(self, call: Callable[[], None], size: int = 0, room: Callable[[int], None] | None = None) -> None:
+    def post_verb(self, call: Callable[[], object], size: int = 0, room: Callable[[int], None] | None = None) -> None:
         """As `post`, for what a user asks for.
 
         Args:
@@ -125,7 +128,7 @@ class LoopThread:
                 room(self.waiting_bytes)
             self._add(call, size)
 
-    def wait(self, start: Callable[[Waiter], None], size: int = 0, room: Callable[[int], None] | None = None) -> Any:
+    def wait(self, start: Callable[[Waiter], object], size: int = 0, room: Callable[[int], None] | None = None) -> Any:
         """Have the loop start something and wait for its outcome. Interrupted, it is cancelled.
 
         Args:
@@ -155,20 +158,21 @@ class LoopThread:
 
         An interrupt cancels `closing`.
         """
-        self.post(self._finish)
-        thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return  # from a finaliser that the reader thread ran: it ends by itself
+        if self._thread is threading.current_thread():
+            # A finaliser that the reader thread runs may close, too: then the thread ends by itself.
+            self.post(self._finish)
+            return
         try:
-            thread.join()
+            self.post(self._finish)
+            self._join()
         except BaseException:
             self._abort()
-            thread.join()
+            self._join()
             raise
 
     # Private: any thread
 
-    def _add(self, call: Callable[[], None], size: int) -> None:
+    def _add(self, call: Callable[[], object], size: int) -> None:
         self._calls.append((call, size))
         self.waiting_bytes += size
         if not self._scheduled and self._loop is not None:
@@ -176,18 +180,24 @@ class LoopThread:
             # Afterwards: interrupted in between, the next call wakes the loop once too often, never once too little.
             self._scheduled = True
 
+    def _join(self) -> None:
+        # Not join() first: interrupted, it takes a thread that runs for one that has ended.
+        self._monitor.wait_for(lambda: self._done or self._loop is None)
+        if self._thread is not None and self._done:
+            self._thread.join()
+
     def _abort(self) -> None:
         with self._lock:
             if not self._ended and self._loop is not None:
-                self._loop.call_soon_threadsafe(self._main.cancel)
+                self._loop.call_soon_threadsafe(self._cut_short)
 
     # Private: the reader thread
 
-    def _run(self, opened: Waiter, started: threading.Event) -> None:
+    def _run(self, opened: Waiter) -> None:
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 try:
-                    runner.run(self._serve(opened, started))
+                    runner.run(self._serve(opened))
                 finally:
                     # Before the loop is closed: nothing can be posted to it then.
                     with self._lock:
@@ -201,24 +211,34 @@ class LoopThread:
                 log.exception("the reader thread of a renderer failed")
         finally:
             self._end()
-            started.set()
             opened.fail(ObjectDestroyedError(CLOSED))
+            with self._lock:
+                self._done = True
+                self._monitor.notify()
 
-    async def _serve(self, opened: Waiter, started: threading.Event) -> None:
+    async def _serve(self, opened: Waiter) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         self._main = task
         self._stop = loop.create_future()
-        self._loop = loop
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return  # whoever started it was interrupted, and has gone on without it
+            self._loop = loop
+            self._monitor.notify()
         self._pump()
-        started.set()
         await self._opening()
         opened.succeed(None)
         try:
             await self._stop
         finally:
             await self._closing()
+
+    def _cut_short(self) -> None:
+        """Cancel the opening or the closing, whichever is under way or about to be."""
+        self._finish()
+        asyncio.get_running_loop().call_soon(self._main.cancel)
 
     def _finish(self) -> None:
         if not self._stop.done():
@@ -240,7 +260,7 @@ class LoopThread:
             self.waiting_bytes -= sum(size for _, size in calls)
 
     @staticmethod
-    def _start(start: Callable[[Waiter], None], waiter: Waiter) -> None:
+    def _start(start: Callable[[Waiter], object], waiter: Waiter) -> None:
         try:
             start(waiter)
         except Exception as error:  # noqa: BLE001 - it is raised where somebody waits

@@ -33,18 +33,18 @@ class Mailbox:
 
     def put(self, *message: Any) -> None:
         """Take a message; the one that fills it holds up all further work."""
-        with self._work.changed:
+        with self._work.lock:
             if self.closed:
                 return
             self.messages.append(message)
-            self._work.changed.notify_all()
+            self._work.notify()
             if len(self.messages) >= self._max and not self._full:
                 self._full = True
                 self._work.hold()
 
     def take(self) -> tuple[Any, ...] | None:
         """Return the next message, None if there is none."""
-        with self._work.changed:
+        with self._work.lock:
             message = self.messages.popleft() if self.messages else None
             if self._full and len(self.messages) < self._max:
                 self._release()
@@ -54,11 +54,11 @@ class Mailbox:
         """Take no more messages; those that wait may still be taken."""
         if self.registration is not None:
             self.registration.cancel()
-        with self._work.changed:
+        with self._work.lock:
             self.closed = True
             if self._full:
                 self._release()
-            self._work.changed.notify_all()
+            self._work.notify()
 
     def _release(self) -> None:
         self._full = False

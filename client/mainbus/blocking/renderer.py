@@ -144,9 +144,13 @@ class BlockingRenderer(LockedChannels):
             NameTaken: Another renderer has the name.
         """
         self._loop.open()
-        self._work.start()
-        if not self._work.polled:
-            self._dispatch()
+        try:
+            self._work.start()
+            if not self._work.polled:
+                self._dispatch()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def close(self) -> None:
@@ -360,9 +364,8 @@ class BlockingRenderer(LockedChannels):
         found: list[tuple[Any, ...]] = []
 
         def take(*message: Any) -> None:
-            with self._work.changed:
-                found.append(message)
-                self._work.changed.notify_all()
+            found.append(message)
+            self._work.notify()
 
         with self.once(channel, take, senders=senders):
             if not self._work.run_until(lambda: found or self._work.is_over, deadline):
@@ -396,10 +399,11 @@ class BlockingRenderer(LockedChannels):
         return session
 
     def _encode(self, args: Sequence[object]) -> bytes:
-        body = clone.encode(list(args), max_depth=WireLimits().depth)
         welcome = self._opened().welcome
-        if welcome is not None and len(body) > welcome.limits.message:
-            raise MessageTooLarge(len(body), welcome.limits.message)
+        limits = welcome.limits if welcome is not None else WireLimits()
+        body = clone.encode(list(args), max_depth=limits.depth)
+        if len(body) > limits.message:
+            raise MessageTooLarge(len(body), limits.message)
         return body
 
     def _check_room(self, route: int | str, waiting: int) -> None:

@@ -152,7 +152,7 @@ class SyncLane(asyncio.Protocol):
         if self._is_open and self._transport is not None:
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
-        elif self._opening is None:
+        elif self._opening is None and self._transport is None:
             self._opening = self._session.loop.create_task(self._open(), name="mainbus lane")
 
     async def _open(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
+from mainbus.blocking.monitor import SLICE
 from mainbus.errors import ObjectDestroyedError
 
 
@@ -29,7 +30,8 @@ class Waiter:
 
     def wait(self) -> Any:
         """Block until there is an outcome; return it, or raise it."""
-        self._lock.acquire()
+        while not self._lock.acquire(timeout=SLICE):
+            pass
         if self._error is not None:
             try:
                 raise self._error

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from mainbus.blocking.monitor import Monitor
 from mainbus.errors import LocalProtocolError, ObjectDestroyedError
 
 HIGH: Final = 1024 * 1024
@@ -38,7 +39,7 @@ class Job(NamedTuple):
     """Called with the peer when it was to pause, and little of it waits any more."""
 
 
-class Work:
+class Work(Monitor):
     """The queue, and who runs it.
 
     Args:
@@ -46,8 +47,7 @@ class Work:
     """
 
     def __init__(self, polled: bool) -> None:
-        self.changed = threading.Condition()
-        """Notified when there is work, or what somebody waits for may have come."""
+        super().__init__()
         self.polled = polled
         self.paused: set[int] = set()
         """Senders that were asked to pause."""
@@ -66,7 +66,7 @@ class Work:
 
     def put(self, job: Job) -> bool:
         """Add an arrival; returns whether its sender must pause now."""
-        with self.changed:
+        with self.lock:
             if self._closed:
                 return False
             self._jobs.append(job)
@@ -95,14 +95,15 @@ class Work:
         else:
             self._thread = threading.Thread(target=self._serve, name="mainbus listeners", daemon=True)
             self._thread.start()
-        with self.changed:
+        with self.lock:
             self._look()
 
     def poll(self, timeout: float | None) -> int:
         """Run what waits, and wait for it up to `timeout` seconds (None: for ever); returns how many were run."""
         self._check_poller()
-        with self.changed:
-            self.changed.wait_for(lambda: self._ready or self._ended or self._closed, timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self.wait_for(lambda: self._ready or self._ended or self._closed, deadline)
+        with self.lock:
             self._check_open()
             # What arrives meanwhile is for the next time: an endless stream must not hold up the caller.
             count = len(self._jobs)
@@ -119,7 +120,7 @@ class Work:
         return self._bell.fileno()
 
     def run_until(self, done: Callable[[], object], deadline: float = math.inf) -> bool:
-        """Wait until `done()`, which is asked when `changed` is notified; False once `deadline` has passed.
+        """Wait until `done()`, asked as by `wait_for`; False once `deadline` has passed.
 
         In a thread that runs listeners it runs what arrives meanwhile.
 
@@ -128,43 +129,42 @@ class Work:
         """
         runs = threading.get_ident() == self._runner
         while True:
-            with self.changed:
-                self.changed.wait_for(lambda: done() or self._closed or (runs and self._ready), _left(deadline))
+            self.wait_for(lambda: done() or self._closed or (runs and self._ready), deadline)
+            with self.lock:
                 if done():
                     return True
                 self._check_open()
-                if not (runs and self._ready):
-                    return False
-            self._run_next()
+            if not (runs and self._run_next()) and time.monotonic() >= deadline:
+                return False
 
     def hold(self) -> None:
         """Run nothing until `release`: somebody has as much as it can keep."""
-        with self.changed:
+        with self.lock:
             self._holds += 1
             self._look()
 
     def release(self) -> None:
         """Undo one `hold`."""
-        with self.changed:
+        with self.lock:
             self._holds -= 1
             self._look()
 
     def end(self) -> None:
         """Wait for nothing more: no message will arrive. What waits is still run."""
-        with self.changed:
+        with self.lock:
             self._ended = True
-            self.changed.notify_all()
+            self.notify()
 
     def close(self) -> None:
         """Run nothing more, and wake all that wait."""
-        with self.changed:
+        with self.lock:
             if self._closed:
                 return
             self._closed = True
             self._jobs.clear()
             self._sizes.clear()
             self._look()
-            self.changed.notify_all()
+            self.notify()
             if self._bell is not None:
                 self._bell.close()
 
@@ -186,7 +186,7 @@ class Work:
         if self._bell is not None and not self._closed:
             self._bell.set(self._ready)
         if self._ready:
-            self.changed.notify_all()
+            self.notify()
 
     def _run_next(self) -> bool:
         job = self._take()
@@ -195,14 +195,14 @@ class Work:
         try:
             job.run()
         finally:
-            with self.changed:
+            with self.lock:
                 self.running -= 1
                 if self._ended:
-                    self.changed.notify_all()
+                    self.notify()
         return True
 
     def _take(self) -> Job | None:
-        with self.changed:
+        with self.lock:
             if not self._ready or self._closed:
                 return None
             job = self._jobs.popleft()
@@ -264,7 +264,3 @@ class _Bell:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
-
-
-def _left(deadline: float) -> float | None:
-    return None if deadline == math.inf else max(0.0, deadline - time.monotonic())

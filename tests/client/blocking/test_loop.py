@@ -31,7 +31,7 @@ def test_calls_are_made_in_order_on_one_thread() -> None:
     loop = opened()
     for number in range(1000):
         loop.post(lambda number=number: seen.append(number))  # type: ignore[misc]
-    loop.wait(lambda waiter: (seen.append(threading.current_thread().name), waiter.succeed(None)))  # type: ignore[func-returns-value, arg-type, return-value]
+    loop.wait(lambda waiter: waiter.succeed(seen.append(threading.current_thread().name)))  # type: ignore[func-returns-value]
     loop.close()
     assert seen == [*range(1000), "mainbus reader"]
 
@@ -59,7 +59,8 @@ def test_calls_before_the_end_are_made() -> None:
 
 def test_size_counts_until_the_call_is_made() -> None:
     loop = opened()
-    held, seen = threading.Event(), []
+    held = threading.Event()
+    seen: list[int] = []
     loop.post(lambda: held.wait(PATIENCE))
     loop.post_verb(lambda: None, 100, seen.append)
     loop.post_verb(lambda: None, 10, seen.append)

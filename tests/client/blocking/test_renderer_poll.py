@@ -224,8 +224,12 @@ def test_poll_ends_when_nothing_can_come_any_more(address: str) -> None:
 def test_ctrl_c_interrupts_poll(renderer: BlockingRenderer) -> None:
     main = threading.get_ident()
 
+    def interrupt() -> None:
+        renderer.invoke("echo")
+        signal.pthread_kill(main, signal.SIGINT)
+
     def poll() -> None:
-        interrupted = in_thread(lambda: (renderer.invoke("echo"), signal.pthread_kill(main, signal.SIGINT)))
+        interrupted = in_thread(interrupt)
         try:
             renderer.poll(None)
         finally:

@@ -1,6 +1,7 @@
 """A waiter has one outcome, the first."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from mainbus.blocking.waiter import Waiter
@@ -33,12 +34,13 @@ def test_first_outcome_counts() -> None:
 
 async def test_follows_a_future() -> None:
     loop = asyncio.get_running_loop()
-    outcomes = []
-    for finish in (
+    outcomes: list[object] = []
+    finishes: list[Callable[[asyncio.Future[int]], object]] = [
         lambda future: future.set_result(7),
         lambda future: future.set_exception(ValueError("some error")),
         lambda future: future.cancel(),
-    ):
+    ]
+    for finish in finishes:
         waiter, future = Waiter(), loop.create_future()
         waiter.follow(future)
         finish(future)

@@ -109,9 +109,8 @@ def test_running_thread_goes_on_while_it_waits_and_others_do_not() -> None:
 
     def note() -> None:
         ran(None, 1)
-        with work.changed:
-            come.append(1)
-            work.changed.notify_all()
+        come.append(1)
+        work.notify()
 
     other = in_thread(lambda: work.run_until(lambda: come))
     work.put(Job(note))

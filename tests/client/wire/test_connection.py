@@ -1,0 +1,483 @@
+"""One connection without I/O: whatever bytes in whatever pieces, the same packets come out, or one named fault."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mainbus.errors import RemoteProtocolError
+from mainbus.wire import packets
+from mainbus.wire.connection import Connection, Message, text_of
+from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack, unpack
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MAX_FRAGMENT, MAX_U32, MORE, Kind, build
+from mainbus.wire.states import Role, State
+
+LIMIT = 400
+"""The largest message of the connections in these tests, in bytes."""
+
+
+def opened(role: Role, state: State = State.OPEN, limit: int = LIMIT) -> Connection:
+    """One end of a connection in a state."""
+    wire = Connection(role, limit)
+    walk = {State.CONNECTED: (), State.GREETED: (Kind.HELLO,), State.LANE: (Kind.LANE,)}
+    for kind in walk.get(state, (Kind.HELLO, Kind.WELCOME)):
+        wire.sent(kind)
+    if state is State.CLOSED:
+        wire.sent(Kind.GOODBYE)
+    assert wire.state is state
+    return wire
+
+
+def take(wire: Connection, pieces: Sequence[bytes], **turn: int) -> list[Any]:
+    """Feed bytes in pieces; returns the packets and the messages, in order."""
+    out: list[Any] = []
+    for piece in pieces:
+        wire.feed(piece)
+        while True:
+            before = wire.received, len(out)
+            for head, data, at in wire.packets(**turn):
+                out.append(data[at : at + head[0]])
+                if head[1] >= Kind.SEND and (message := wire.message(head, data, at)) is not None:
+                    out.append(message)
+            if not turn or (wire.received, len(out)) == before:
+                break
+    return out
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """Cut bytes at some places."""
+    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def turned(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+# Any bytes in any pieces.
+
+TEXTS = st.one_of(st.binary(max_size=4), st.text(max_size=4).map(str.encode), st.just(b"channel"))
+SMALL = st.integers(0, 3)
+GOOD = st.builds(
+    build,
+    st.sampled_from([int(kind) for kind in Kind]),
+    peer=SMALL,
+    request=SMALL,
+    flags=st.sampled_from([0, 0, 0, BY_NAME, MORE, CONTINUES, MORE | CONTINUES]),
+    value=SMALL,
+    name=st.one_of(st.just(b""), TEXTS),
+    channel=st.just(b"channel"),
+    body=st.binary(max_size=200),
+)
+STRANGE = st.builds(
+    build,
+    st.integers(0, 255),
+    peer=st.integers(0, MAX_U32),
+    flags=st.integers(0, 255),
+    name=TEXTS,
+    channel=TEXTS,
+    body=st.binary(max_size=600),
+)
+STREAMS = st.lists(st.one_of(GOOD, GOOD, GOOD, STRANGE, st.binary(max_size=40)), max_size=12).map(b"".join)
+
+
+@pytest.mark.contract("8.7")
+@settings(max_examples=400)
+@given(
+    role=st.sampled_from(Role),
+    state=st.sampled_from(State),
+    data=STREAMS,
+    places=st.lists(st.integers(0, 5000), max_size=20),
+    count=st.integers(1, 3),
+    size=st.integers(1, 300),
+)
+def test_any_bytes_end_in_the_same_packets_or_one_named_fault_whatever_the_pieces(
+    role: Role, state: State, data: bytes, places: list[int], count: int, size: int
+) -> None:
+    whole = opened(role, state)
+    expected = take(whole, [data])
+    assert whole.failure is None or type(whole.failure) is RemoteProtocolError
+    for pieces in (cut(data, places), turned(data, 1), turned(data, HEADER_SIZE)):
+        for turn in ({}, {"count": count}, {"size": size}):
+            wire = opened(role, state)
+            assert take(wire, pieces, **turn) == expected
+            assert str(wire.failure) == str(whole.failure)
+            assert (wire.state, wire.received) == (whole.state, whole.received)
+
+
+@given(data=st.binary(max_size=400), places=st.lists(st.integers(0, 400), max_size=20))
+def test_noise_is_never_more_than_a_named_fault(data: bytes, places: list[int]) -> None:
+    wire = opened(Role.BROKER, State.CONNECTED)
+    take(wire, cut(data, places))
+    assert wire.failure is None or str(wire.failure)
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.LANE])
+def test_nothing_comes_out_behind_a_fault(state: State) -> None:
+    wire = opened(Role.BROKER, state)
+    good = build(Kind.SEND, channel=b"c")
+    assert take(wire, [good, good + build(99) + good, good]) == take(opened(Role.BROKER), [good, good])
+    assert str(wire.failure) == f"unexpected packet of kind 99 while {state.value}"
+    assert not wire.backlog
+    # It keeps nothing of what still comes.
+    wire.feed(good * 1000)
+    assert not wire._data
+    assert not wire._pieces
+
+
+# What tiny pieces cost.
+
+
+def lines_of(call: Callable[[], object]) -> int:
+    """Count the lines of the wire core that run in a call."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        if not frame.f_code.co_filename.endswith("connection.py"):
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_tiny_pieces_cost_no_more_than_their_number() -> None:
+    def cost(size: int) -> int:
+        data = build(Kind.SEND, channel=b"c", body=bytes(size))
+        wire = opened(Role.BROKER, limit=MAX_FRAGMENT)
+        return lines_of(lambda: take(wire, turned(data, 1)))
+
+    small, large = cost(1000), cost(4000)
+    assert large < 4.5 * small
+
+
+def test_the_pieces_of_a_packet_are_joined_once() -> None:
+    wire = opened(Role.BROKER, limit=MAX_FRAGMENT)
+    data = build(Kind.SEND, channel=b"c", body=bytes(5000))
+    for fed in range(1, len(data)):
+        assert not take(wire, [data[fed - 1 : fed]])
+        # What has come lies there in the pieces it came in, but for the header, which says how much is to come.
+        assert not wire._data
+        assert len(wire._pieces) == (fed if fed <= HEADER_SIZE else fed - HEADER_SIZE + 1) or fed == HEADER_SIZE
+    assert len(take(wire, [data[-1:]])) == 2
+
+
+# Fragments.
+
+
+@st.composite
+def interleaved(draw: st.DrawFn) -> tuple[list[bytes], list[tuple[int, ...]]]:
+    """Fragments of several messages, of different pairs or streams, in any order that keeps each message's own."""
+    pairs = draw(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.sampled_from([0, BY_NAME]), st.sampled_from([16, 17, 19, 20, 24, 25])),
+            min_size=1,
+            max_size=5,
+            unique_by=lambda pair: (pair[0], {20: 20, 24: 24, 25: 24}.get(pair[2], pair[1])),
+        )
+    )
+    queues = []
+    for peer, flags, kind in pairs:
+        bodies = draw(st.lists(st.binary(max_size=60), min_size=1, max_size=5))
+        last = len(bodies) - 1
+        queues.append(
+            [
+                build(
+                    kind,
+                    peer,
+                    7,
+                    body,
+                    flags=flags | (CONTINUES if at else 0) | (MORE if at < last else 0),
+                    channel=b"" if at else b"c",
+                )
+                for at, body in enumerate(bodies)
+            ]
+        )
+    order = draw(st.permutations([number for number, queue in enumerate(queues) for _ in queue]))
+    heads = [iter(queue) for queue in queues]
+    expected = [(kind, flags, peer) for peer, flags, kind in pairs]
+    return [next(heads[number]) for number in order], expected
+
+
+@given(interleaved())
+def test_fragments_of_different_pairs_and_streams_mix_in_any_order(
+    mixed: tuple[list[bytes], list[tuple[int, ...]]],
+) -> None:
+    parts, expected = mixed
+    wire = opened(Role.RENDERER, limit=1000)
+    messages = [found for found in take(wire, parts) if isinstance(found, tuple)]
+    assert wire.failure is None
+    assert not wire._partials
+    assert sorted(message[:3] for message in messages) == sorted(expected)
+    for message in messages:
+        mine = [part for part in parts if part[4] == message[0] and part[8:12] == message[2].to_bytes(4, "big")]
+        mine = [part for part in mine if part[5] & BY_NAME == message[1]]
+        assert message[8] == b"".join(part[HEADER_SIZE + part[7] :] for part in mine)
+        assert message[7] == "c"
+
+
+def fragments(*parts: tuple[int, int, bytes], peer: int = 1) -> list[bytes]:
+    """Packets by kind, flags and body."""
+    return [build(kind, peer, 7, body, flags=flags, channel=b"c") for kind, flags, body in parts]
+
+
+BROKEN = {
+    "no first": ([(16, CONTINUES, b"")], "fragment of kind SEND without its first"),
+    "the first twice": ([(16, MORE, b""), (16, MORE, b"")], "packet of kind SEND inside another message"),
+    "a whole one inside": ([(16, MORE, b""), (17, 0, b"")], "packet of kind POST inside another message"),
+    "another kind": ([(16, MORE, b""), (19, CONTINUES, b"")], "fragment of kind INVOKE without its first"),
+    "one too many": ([(16, MORE, b""), (16, CONTINUES, b""), (16, CONTINUES, b"")], "SEND without its first"),
+    "another stream": ([(16, MORE, b""), (16, CONTINUES | BY_NAME, b"")], "fragment of kind SEND without its first"),
+}
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(("parts", "text"), BROKEN.values(), ids=BROKEN)
+def test_fragments_that_fit_nothing_are_a_fault(role: Role, parts: list[tuple[int, int, bytes]], text: str) -> None:
+    wire = opened(role)
+    messages = [found for found in take(wire, fragments(*parts)) if isinstance(found, tuple)]
+    assert len(messages) == text.startswith("SEND")
+    assert text in str(wire.failure)
+
+
+def test_a_fragment_of_another_request_is_a_fault() -> None:
+    wire = opened(Role.RENDERER)
+    take(wire, [build(Kind.RESULT, 1, 7, flags=MORE), build(Kind.RESULT, 1, 8, flags=CONTINUES)])
+    assert str(wire.failure) == "fragment of kind RESULT without its first"
+
+
+def test_an_aborted_message_leaves_nothing() -> None:
+    wire = opened(Role.RENDERER)
+    parts = fragments((16, MORE, b"a"), (16, MORE | BY_NAME, b"b"), (20, MORE, b"c"), (24, MORE, b"d"))
+    take(wire, parts + fragments((16, MORE, b"kept"), peer=2))
+    wire.abort(1)
+    wire.abort(3)
+    messages = take(wire, [*fragments((16, 0, b"new")), *fragments((16, CONTINUES, b"!"), peer=2)])
+    assert [message[8] for message in messages if isinstance(message, tuple)] == [b"new", b"kept!"]
+
+
+# Limits.
+
+
+@pytest.mark.parametrize(("sizes", "fits"), [((LIMIT,), True), ((LIMIT + 1,), False), ((200, 200), True), ((200, 201), False)])
+def test_a_message_is_no_longer_than_the_limit(sizes: tuple[int, ...], fits: bool) -> None:
+    wire = opened(Role.BROKER)
+    last = len(sizes) - 1
+    take(
+        wire,
+        [
+            build(Kind.SEND, body=bytes(size), channel=b"c", flags=(CONTINUES if at else 0) | (MORE if at < last else 0))
+            for at, size in enumerate(sizes)
+        ],
+    )
+    expected = "None" if fits else f"A message of {LIMIT + 1} bytes exceeds the limit of {LIMIT}"
+    assert str(wire.failure) == expected
+
+
+def test_the_limit_can_change() -> None:
+    wire = opened(Role.RENDERER)
+    wire.max_message = LIMIT + 1
+    assert len(take(wire, [build(Kind.SEND, body=bytes(LIMIT + 1), channel=b"c")])) == 2
+    assert wire.max_message == LIMIT + 1
+
+
+def test_a_handshake_may_be_longer_than_a_message() -> None:
+    wire = Connection(Role.BROKER, 1)
+    assert take(wire, [pack(Hello(name="n" * 255))])
+    assert wire.failure is None
+
+
+@pytest.mark.parametrize("limit", [MAX_FRAGMENT, 1 << 30])
+def test_no_packet_carries_more_than_a_fragment(limit: int) -> None:
+    wire = opened(Role.BROKER, limit=limit)
+    assert len(take(wire, [build(Kind.SEND, body=bytes(MAX_FRAGMENT), channel=b"c")])) == 2
+    # Although it is no longer than the longest packet: what it is forwarded as might be.
+    assert not take(wire, [build(Kind.SEND, body=bytes(MAX_FRAGMENT + 1), channel=b"c")])
+    assert str(wire.failure) == "packet of 131098 bytes, with a name of 0 and a channel of 1"
+
+
+@pytest.mark.parametrize("length", [0, 1, 23, 24 + 255 + 255 + MAX_FRAGMENT + 1, MAX_U32])
+def test_a_length_that_cannot_be_is_a_fault_at_once(length: int) -> None:
+    wire = opened(Role.BROKER)
+    # Not when the rest has come: it never would.
+    take(wire, [length.to_bytes(4, "big") + build(Kind.SEND, channel=b"c")[4:HEADER_SIZE]])
+    assert str(wire.failure).startswith(f"packet of {length} bytes")
+
+
+# Names and channels.
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "fits"),
+    [
+        (b"", "größer 😀".encode(), True),
+        ("é".encode(), "ü".encode(), True),
+        (b"", b"\xff", False),
+        (b"\xff", b"c", False),
+        # UTF-8 only together.
+        ("é".encode()[:1], "é".encode()[1:], False),
+        # A lone surrogate, and more bytes than needed.
+        (b"", b"\xed\xa0\x80", False),
+        (b"", b"\xc0\x80", False),
+        (b"", b"", False),
+    ],
+)
+def test_name_and_channel_are_text(name: bytes, channel: bytes, fits: bool) -> None:
+    wire = opened(Role.BROKER)
+    found = take(wire, [build(Kind.SEND, name=name, channel=channel)])
+    assert bool(found) == fits == (wire.failure is None)
+    if fits:
+        assert (found[1][6], found[1][7]) == (name, channel.decode())
+
+
+def test_texts_are_remembered_within_bounds() -> None:
+    for number in range(10_000):
+        assert text_of(f"{number}".encode()) == f"{number}"
+    assert text_of(b"channel") is text_of(b"channel")
+
+
+# Numbers, and what is dropped.
+
+
+def numbers(wire: Connection, *pieces: bytes) -> list[int]:
+    """The values of the packets that come out."""
+    return [found[5] for found in take(wire, pieces) if isinstance(found, tuple)]
+
+
+def numbered(*values: int) -> bytes:
+    return b"".join(build(Kind.SEND, value=value, channel=b"c") for value in values)
+
+
+@pytest.mark.contract("3.5")
+def test_what_came_another_way_is_dropped() -> None:
+    wire = opened(Role.BROKER)
+    wire.skip = 3
+    assert numbers(wire, numbered(1, 2, 3, 4, 5)) == [4, 5]
+    assert wire.received == 5
+    wire.skip = 6
+    assert numbers(wire, numbered(6, 7)) == [7]
+
+
+@pytest.mark.contract("3.5")
+def test_a_once_has_no_number_and_goes_with_the_packet_behind_it() -> None:
+    wire = opened(Role.BROKER)
+    once = build(Kind.ONCE, value=9)
+    assert len(take(wire, [once])) == 1
+    assert wire.received == 0
+    assert numbers(wire, numbered(1)) == [1]
+    assert wire.received == 1
+    # The next packet has come another way: so has what announces it.
+    wire.skip = 2
+    assert take(wire, [once + numbered(2)]) == []
+    assert len(take(wire, [once])) == 1
+
+
+def test_a_turn_ends_at_its_count_or_size() -> None:
+    wire = opened(Role.BROKER)
+    wire.feed(numbered(1, 2, 3, 4, 5))
+    assert [head[8] for head, _, _ in wire.packets(count=2)] == [1, 2]
+    assert wire.backlog
+    # A packet that has begun within the size is taken whole.
+    assert [head[8] for head, _, _ in wire.packets(size=HEADER_SIZE + 2)] == [3, 4]
+    assert [head[8] for head, _, _ in wire.packets()] == [5]
+    assert not wire.backlog
+
+
+def test_what_was_not_scanned_waits_in_front_of_what_comes() -> None:
+    wire = opened(Role.BROKER)
+    data = numbered(1, 2, 3)
+    wire.feed(data[:-10])
+    assert [head[8] for head, _, _ in wire.packets(count=1)] == [1]
+    wire.feed(data[-10:])
+    assert [head[8] for head, _, _ in wire.packets()] == [2, 3]
+
+
+# Two ends.
+
+
+class Pair:
+    """Both ends of one connection, without a wire between them."""
+
+    def __init__(self) -> None:
+        self.ends = {role: Connection(role, LIMIT) for role in Role}
+
+    def say(self, role: Role, packet: bytes) -> Message:
+        """Let one end write a packet; returns what the other one reads."""
+        other = self.ends[Role.RENDERER if role is Role.BROKER else Role.BROKER]
+        kind = Kind(packet[4])
+        if kind < Kind.SEND:
+            self.ends[role].sent(kind)
+        [_, *rest] = take(other, turned(packet, 7))
+        assert other.failure is None
+        assert self.ends[Role.BROKER].state is self.ends[Role.RENDERER].state
+        if rest:
+            message: Message = rest[0]
+            return message
+        other.feed(b"")
+        return (kind, 0, 0, 0, 0, 0, b"", "", packet[HEADER_SIZE:])
+
+
+def test_two_ends_walk_through_a_connection_together() -> None:
+    pair = Pair()
+    hello = unpack(Hello, pair.say(Role.RENDERER, pack(Hello(name="editor")))[8])
+    assert (hello.name, pair.ends[Role.BROKER].state) == ("editor", State.GREETED)
+    welcome = Welcome(id=3, session=b"s", instance=b"i", lane=b"l", name=hello.name)
+    assert unpack(Welcome, pair.say(Role.BROKER, pack(welcome))[8]) == welcome
+    assert pair.ends[Role.RENDERER].state is State.OPEN
+    sent = build(Kind.INVOKE, 0, 5, b"args", value=7, channel=b"c")
+    assert pair.say(Role.RENDERER, sent) == (Kind.INVOKE, 0, 0, 5, 0, 7, b"", "c", b"args")
+    answer = build(Kind.RESULT, 0, 5, b"result")
+    assert pair.say(Role.BROKER, answer) == (Kind.RESULT, 0, 0, 5, 0, 0, b"", "", b"result")
+    assert pair.say(Role.RENDERER, build(Kind.GOODBYE, value=2))[0] == Kind.GOODBYE
+    assert pair.ends[Role.BROKER].state is State.CLOSED
+    assert pair.ends[Role.BROKER].received == 3
+    assert pair.ends[Role.RENDERER].received == 2
+
+
+def test_two_ends_walk_through_a_lane_together() -> None:
+    pair = Pair()
+    assert unpack(LaneHello, pair.say(Role.RENDERER, pack(LaneHello(id=3, nonce=b"n")))[8]).id == 3
+    assert unpack(LaneWelcome, pair.say(Role.BROKER, pack(LaneWelcome(nonce=b"m")))[8]).nonce == b"m"
+    assert pair.say(Role.RENDERER, build(Kind.SYNC, request=1, channel=b"c"))[0] == Kind.SYNC
+    assert pair.say(Role.BROKER, build(Kind.RESULT, request=1))[0] == Kind.RESULT
+    assert pair.ends[Role.BROKER].state is State.LANE
+
+
+@pytest.mark.parametrize("before", [(), (Kind.HELLO,)])
+def test_a_renderer_can_be_refused_before_and_after_its_hello(before: tuple[Kind, ...]) -> None:
+    pair = Pair()
+    for kind in before:
+        pair.say(Role.RENDERER, build(kind))
+    pair.ends[Role.BROKER].sent(Kind.REFUSED)
+    pair.say(Role.BROKER, build(Kind.REFUSED, value=6))
+    assert pair.ends[Role.RENDERER].state is State.CLOSED
+
+
+def test_a_large_message_arrives_as_one() -> None:
+    wire = opened(Role.RENDERER, limit=1 << 20)
+    body = bytes(range(256)) * 2000
+    parts: Iterator[bytes] | bytes = packets.message(Kind.INVOKE, 4, 9, body, value=7, name=b"n", channel=b"c")
+    assert not isinstance(parts, bytes)
+    *_, message = take(wire, [*parts])
+    assert message == (Kind.INVOKE, 0, 4, 9, 0, 7, b"n", "c", body)
+
+
+@example(flags=MORE | CONTINUES)
+@given(flags=st.integers(1, 255))
+def test_flags_that_nobody_knows_are_a_fault(flags: int) -> None:
+    wire = opened(Role.BROKER)
+    found = take(wire, [build(Kind.CANCEL, flags=flags)])
+    assert bool(found) == (flags == BY_NAME)

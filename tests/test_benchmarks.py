@@ -1,0 +1,58 @@
+"""The benchmarks run and report every figure; what the figures are is not tested."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.checks.tree import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), "--seconds", "0.02", "--repetitions", "1", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("latency", {("W1", "@1cpu"): 5, ("W1", "unpinned"): 5}),
+        ("throughput", {("W2", "unpinned"): 5, ("W3", "unpinned"): 4}),
+    ],
+)
+def test_each_question_is_answered_for_every_subject(
+    tmp_path: Path, question: str, expected: dict[tuple[str, str], int]
+) -> None:
+    done = run("run.py", "--only", question, "--json", str(tmp_path / "out.json"))
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["loop"] == "uvloop"
+    assert found["versions"]["uvloop"] in done.stdout
+    assert found["machine"] in done.stdout
+    assert Counter((one["workload"], one["placement"]) for one in found["results"]) == expected
+    for one in found["results"]:
+        assert one["question"] == question
+        assert one["subject"] in done.stdout
+        (repetition,) = one["repetitions"]
+        assert repetition == one["median"]
+        assert all(figure > 0 for figure in repetition.values())
+
+
+def test_a_question_can_be_asked_alone_and_on_asyncio() -> None:
+    done = run("throughput.py", "--loop", "asyncio")
+    assert done.returncode == 0, done.stderr
+    assert "W2" in done.stdout
+    assert "W1" not in done.stdout
+    assert "loop asyncio" in done.stdout
+
+
+def test_an_unknown_question_is_refused() -> None:
+    done = run("run.py", "--only", "speed")
+    assert done.returncode == 2
+    assert "there is no benchmark 'speed'" in done.stderr

@@ -1,0 +1,149 @@
+"""Write the golden vectors beside this file: `python -m tests.vectors.make`. To be run when the protocol changes only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mainbus.errors import NoSuchRenderer
+from mainbus.remote import describe
+from mainbus.wire import clone
+from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack
+from mainbus.wire.packets import HEADER_SIZE, Flag, Kind, build, fragments
+
+HERE = Path(__file__).parent
+
+DOC = {"path": "docs/report.txt", "n": 42, "tags": ["a", "b"]}
+
+
+def packet(label: str, kind: Kind, flags: Flag = Flag(0), body: bytes = b"", **fields: Any) -> dict[str, Any]:
+    """Return one packet by its fields and as bytes."""
+    texts = {key: fields.pop(key, "") for key in ("name", "channel")}
+    numbers = {key: fields.pop(key, 0) for key in ("peer", "request", "frame", "value")}
+    assert not fields
+    encoded = {key: text.encode() for key, text in texts.items()}
+    return {
+        "name": label,
+        "packet": {"kind": kind.name, "flags": int(flags), **numbers, **texts, "body": body.hex()},
+        "hex": build(kind, body=body, flags=int(flags), **numbers, **encoded).hex(),
+    }
+
+
+def packets() -> list[dict[str, Any]]:
+    """Return one packet of each kind, as one end would write it to the other."""
+    args = clone.encode([DOC])
+    text = clone.encode("No renderer is named 'nobody'")
+    return [
+        packet("a broker that refuses", Kind.REFUSED, value=22, body=clone.encode("packet of 0 bytes")),
+        packet("a renderer that leaves", Kind.GOODBYE, value=17),
+        packet("a broker that stops", Kind.GOODBYE, value=3, body=b"the broker stops"),
+        packet("ready", Kind.READY),
+        packet("repeat", Kind.REPEAT, request=2, value=41),
+        packet("once", Kind.ONCE, value=3),
+        packet("send to main", Kind.SEND, channel="set-title", body=clone.encode(["Hello"])),
+        packet("send to an id", Kind.SEND, peer=7, channel="open", body=args),
+        packet("send to a name", Kind.SEND, Flag.BY_NAME, name="editor", channel="open", body=args),
+        packet("the same, as it arrives", Kind.SEND, Flag.BY_NAME, peer=3, name="größe", channel="open", body=args),
+        packet("post", Kind.POST, channel="größer 😀", body=clone.encode([None])),
+        packet("sync", Kind.SYNC, request=1, value=30_000, channel="ask", body=clone.encode([])),
+        packet("invoke", Kind.INVOKE, request=0xFFFF_FFFF, value=1500, frame=2, channel="c" * 255, body=args),
+        packet("broadcast", Kind.BROADCAST, channel="news", body=clone.encode([1, 2.5, b"\x00\xff"])),
+        packet("query", Kind.QUERY, request=5, channel="peers"),
+        packet("result", Kind.RESULT, peer=3, request=9, body=clone.encode({"ok": True})),
+        packet("error", Kind.ERROR, request=9, value=NoSuchRenderer.wire_code, body=text),
+        packet("error without a text", Kind.ERROR, request=9, value=4),
+        packet("cancel", Kind.CANCEL, request=9),
+        packet("cancel, as it arrives", Kind.CANCEL, peer=3, request=9),
+        packet("pause", Kind.PAUSE, peer=7, request=12, value=1, name="editor"),
+        packet("paused", Kind.PAUSED, peer=7, request=12),
+        packet("resume", Kind.RESUME, peer=7, name="editor"),
+        packet("credit", Kind.CREDIT, value=256),
+        packet("undeliverable", Kind.UNDELIVERABLE, Flag.BY_NAME, name="nobody", channel="c", body=b"no such renderer"),
+        packet("gap", Kind.GAP, peer=7),
+        packet("abort", Kind.ABORT, peer=7),
+        packet("bad message", Kind.BAD_MESSAGE, peer=7, channel="c"),
+        packet("watch", Kind.WATCH),
+        packet("joined", Kind.JOINED, peer=8, name="viewer"),
+        packet("left", Kind.LEFT, peer=8, name="viewer"),
+    ]
+
+
+def handshakes() -> list[dict[str, Any]]:
+    """Return the packets of handshakes by what their bodies say."""
+    secret, instance, nonce = bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
+    said = {
+        "a first hello": Hello(name="editor", token="one-time"),
+        "a hello without a name": Hello(),
+        "a reconnect": Hello(name="editor", session=secret, instance=instance),
+        "a welcome": Welcome(id=3, session=secret, instance=instance, lane=nonce, name="editor"),
+        "a lane": LaneHello(id=3, nonce=nonce),
+        "a lane's welcome": LaneWelcome(nonce=secret),
+    }
+    return [
+        {"name": name, "type": type(message).__name__, "body": _plain(asdict(message)), "hex": pack(message).hex()}
+        for name, message in said.items()
+    ]
+
+
+def large() -> list[dict[str, Any]]:
+    """Return messages in fragments; a body is the bytes 0 to 255 over and over, and is given by its length."""
+    vectors = []
+    for name, length in {"two and a rest": 262_145, "two exactly": 262_144}.items():
+        body = bytes(range(256)) * (length // 256 + 1)
+        parts = [
+            {"head": part[: len(part) - size].hex(), "length": size}
+            for part in fragments(
+                Kind.INVOKE, 0, 5, body[:length], flags=Flag.BY_NAME, value=1500, name=b"editor", channel=b"open"
+            )
+            for size in [len(part) - HEADER_SIZE - part[6] - part[7]]
+        ]
+        vectors.append({"name": name, "length": length, "fragments": parts})
+    return vectors
+
+
+def errors() -> list[dict[str, Any]]:
+    """Return the bodies of errors that handlers raised."""
+    cause = KeyError("k")
+    wrapped = ValueError("some error")
+    wrapped.__cause__ = cause
+    wrapped.add_note("while saving")
+    coded = RuntimeError("busy")
+    coded.__dict__.update(code="EBUSY", data={"retry": True})
+    raised = {
+        "a message": ValueError("some error"),
+        "a cause and a note": wrapped,
+        "an error of the system": FileNotFoundError(2, "No such file or directory", "/missing"),
+        "a code and data": coded,
+    }
+    return [
+        {"name": name, "description": _plain(description), "hex": clone.encode(description).hex()}
+        for name, error in raised.items()
+        for description in [describe(error)]
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; bytes are objects with a `hex`."""
+    if isinstance(value, bytes):
+        return {"hex": value.hex()}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def main() -> None:
+    """Write all of them."""
+    for name, vectors in {
+        "packets": packets(),
+        "handshakes": handshakes(),
+        "fragments": large(),
+        "errors": errors(),
+    }.items():
+        text = json.dumps(vectors, indent=2, ensure_ascii=False) + "\n"
+        (HERE / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
