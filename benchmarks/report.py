@@ -114,7 +114,7 @@ def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
-        return None
+        return "from source" if name == "mainbus" else None
 
 
 def _cpu() -> str:

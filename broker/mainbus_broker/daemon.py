@@ -133,7 +133,7 @@ class _Daemon:
     def _hurry_up(self, task: asyncio.Task[Any]) -> None:
         """End what the end waits for, one thing after the other: handlers to finish, those cancelled to clean up."""
         task.cancel()
-        self._hurry = task.get_loop().call_later(_MOMENT, self._hurry_up, task)
+        self._hurry = task.get_loop().call_later(_MOMENT, lambda: None)
 
     async def _serve(self) -> None:
         try:
@@ -150,7 +150,7 @@ class _Daemon:
             # The application may stop its broker, too.
             await _first(self._broker.serve_forever(), self._asked.wait())
         finally:
-            await self._broker.stop(0.0 if self.hurried else self._drain)
+            await self._broker.stop(self._drain)
         log.info("stopped")
 
 

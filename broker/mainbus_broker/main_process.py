@@ -230,7 +230,7 @@ class MainProcess:
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
-        self.dispatch.cancel(peer.inbox, request)
+        self.dispatch.cancel(peer.inbox, request, late=True)
 
     # Callbacks of the dispatch
 

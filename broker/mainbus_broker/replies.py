@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mainbus.deadlines import Deadlines
+from mainbus.errors import InvokeTimeout
 from mainbus.wire.packets import Kind, build
 
 from mainbus_broker.peer import Peer
@@ -75,4 +76,5 @@ class Replies:
         caller, request = key
         callee = self.callee(caller, request)
         if callee is not None:
-            callee.outbox.put(build(Kind.CANCEL, caller.id, request))
+            # The value tells the callee why, which its own clock may not yet.
+            callee.outbox.put(build(Kind.CANCEL, caller.id, request, value=InvokeTimeout.wire_code))

@@ -119,11 +119,11 @@ class Arrivals:
         else:
             self._settle(inbox, message)
 
-    def cancel(self, peer: int, request: int) -> None:
-        """Cancel a handler that runs, or waits to."""
+    def cancel(self, peer: int, request: int, *, late: bool) -> None:
+        """Cancel a handler that runs, or waits to. `late`: since its caller's deadline has passed."""
         inbox = self._inboxes.get(peer)
         if inbox is not None:
-            self.dispatch.cancel(inbox, request)
+            self.dispatch.cancel(inbox, request, late=late)
 
     def peer_left(self, peer: int) -> None:
         """Cancel what a renderer that is gone has running here."""
@@ -209,7 +209,7 @@ class Arrivals:
 
     def _settle(self, inbox: Inbox, message: Message) -> bool:
         kind, _, peer, request, _, value, _, channel, body = message
-        calls, depth = self.session.calls, WireLimits().depth
+        calls, depth = self.session.calls, clone.MAX_DEPTH
         if kind == Kind.RESULT:
             fault = calls.result(request, body, depth)
         else:
@@ -234,7 +234,8 @@ class Arrivals:
         log.warning("a body from peer %d on channel %r does not decode: %s", peer, channel, fault)
         self.notify("message-error", peer, channel)
         if peer != MAIN:
-            self.session.notice(Kind.BAD_MESSAGE, peer, channel=channel.encode())
+            # Behind the answer to it: the broker closes that renderer when it reads this.
+            self.session.loop.call_soon(partial(self.session.notice, Kind.BAD_MESSAGE, peer, channel=channel.encode()))
 
     # Callbacks of the dispatch
 

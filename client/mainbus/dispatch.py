@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from mainbus.channels import Target
-from mainbus.errors import MainbusError, NoHandlerError
+from mainbus.errors import InvokeTimeout, MainbusError, NoHandlerError, from_wire
 from mainbus.inbox import Inbox, Running
 
 SLOW: Final = 0.1
@@ -116,13 +116,14 @@ class Dispatch:
                 self._answer(event, result)
         return True
 
-    def cancel(self, inbox: Inbox, request: int) -> None:
-        """Cancel the handler of a request, or keep it from starting."""
+    def cancel(self, inbox: Inbox, request: int, *, late: bool = False) -> None:
+        """Cancel the handler of a request, or keep it from starting. `late`: since the deadline has passed."""
         running = inbox.handlers.get(request)
         if running is None:
             inbox.cancel(request)
         elif not running.cancelled:
             running.cancelled = True
+            running.late = late
             running.task.cancel()
             if not running.task.done():
                 self._loop.call_later(self._cancel_grace, self._overdue, running.task)
@@ -231,13 +232,16 @@ class Dispatch:
         task.add_done_callback(partial(self._handled, inbox, event))
 
     def _handled(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
-        inbox.handlers.pop(event.request_id, None)
+        running = inbox.handlers.pop(event.request_id, None)
         self.tasks.discard(task)
-        self._settle(event, task)
+        self._settle(event, task, late=running is not None and running.late)
 
-    def _settle(self, event: Any, task: asyncio.Task[Any]) -> None:
+    def _settle(self, event: Any, task: asyncio.Task[Any], *, late: bool = False) -> None:
         if task.cancelled():
-            self._raised(event, asyncio.CancelledError())
+            if late:
+                self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
+            else:
+                self._raised(event, asyncio.CancelledError())
             return
         error = task.exception()
         if error is None:

@@ -19,8 +19,7 @@ _TURN: Final = 128
 """Arrivals started in one turn of the loop, so that no sender keeps the others waiting."""
 
 _HOPS_TO_AWAITER: Final = 4
-"""Turns from a future's result to the code that awaits it through a task, `gather` or `wait_for`, and one more
-because the replies of one turn share a count."""
+"""Turns from a future's result to the code that awaits it, also through tasks, `gather` or `wait_for`."""
 
 Start = Callable[[], bool]
 """Starts one arrival; False if it could not be finished and has put its rest back in front."""
@@ -29,11 +28,13 @@ Start = Callable[[], bool]
 class Running:
     """A handler under way."""
 
-    __slots__ = ("cancelled", "task")
+    __slots__ = ("cancelled", "late", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.cancelled = False
+        self.late = False
+        """Whether it was cancelled because its caller's deadline has passed."""
 
 
 class Inbox:
@@ -81,7 +82,7 @@ class Inbox:
     @property
     def clear(self) -> bool:
         """Whether an arrival may be started at once, before anything else is asked."""
-        return not self._waits and not self._begins and not self._waiting
+        return not self._waits and not self._begins and not self._waiting and not self._resolved
 
     @property
     def waiting(self) -> bool:
@@ -105,10 +106,14 @@ class Inbox:
 
     def may_call(self, is_coroutine: bool) -> bool:
         """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""
-        return not self._waits and (is_coroutine or not self._begins) and self.running < self.limit
+        if self._waits or self._resolved:
+            return False
+        return (is_coroutine or not self._begins) and self.running < self.limit
 
     def add(self, start: Start, size: int) -> None:
         """Let an arrival of `size` bytes wait for its turn."""
+        if self._resolved:
+            self._wait_for_awaiter()
         self._waiting.append((start, size))
         self.size += size
         self._schedule()
@@ -128,11 +133,8 @@ class Inbox:
         self._schedule()
 
     def hold_for_awaiter(self) -> None:
-        """Let everything wait until code that awaits a reply just resolved has run."""
-        if not self._resolved:
-            self._resolved = True
-            self._waits += 1
-            self._loop.call_soon(self._hop, _HOPS_TO_AWAITER - 1)
+        """Let what arrives from now on wait until code that awaits a reply just resolved has run."""
+        self._resolved = True
 
     def hold_for_first_step(self) -> None:
         """Let plain functions wait until a task just created has begun."""
@@ -169,8 +171,13 @@ class Inbox:
 
     # Private
 
-    def _hop(self, left: int) -> None:
+    def _wait_for_awaiter(self) -> None:
+        # Only now that something has arrived behind a reply: most replies are followed by none, and turns cost.
         self._resolved = False
+        self._waits += 1
+        self._loop.call_soon(self._hop, _HOPS_TO_AWAITER - 1)
+
+    def _hop(self, left: int) -> None:
         if left:
             self._loop.call_soon(self._hop, left - 1)
         else:
@@ -188,6 +195,8 @@ class Inbox:
     def _start_waiting(self) -> None:
         self._scheduled = False
         for _ in range(_TURN):
+            if self._resolved:
+                self._wait_for_awaiter()
             if not self._waiting or self._waits or self.running >= self.limit:
                 break
             start, size = self._waiting.popleft()

@@ -59,8 +59,8 @@ class Receiver(Protocol):
     def reply(self, message: Message) -> None:
         """Take the answer to an invoke."""
 
-    def cancel(self, peer: int, request: int) -> None:
-        """Cancel an invoke of `peer`."""
+    def cancel(self, peer: int, request: int, *, late: bool) -> None:
+        """Cancel an invoke of `peer`. `late`: since its deadline has passed."""
 
     def peer_left(self, peer: int) -> None:
         """Note that `peer` is gone."""
@@ -124,7 +124,7 @@ class Session:
             Kind.INVOKE: receiver.invoke,
             Kind.RESULT: receiver.reply,
             Kind.ERROR: receiver.reply,
-            Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3]),
+            Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
             Kind.PAUSE: self._on_pause,
             Kind.RESUME: self._on_resume,
             Kind.CREDIT: self._on_credit,

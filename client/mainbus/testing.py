@@ -75,8 +75,8 @@ class Bus:
         """Wait until every message sent so far, and those that its listeners send, has been handed to its listeners.
 
         Plain listeners and handlers have returned then; coroutines have gone as far as they can without anything but
-        the bus. One that sleeps, works in a thread or waits for an event of its own is not waited for. While somebody
-        holds messages back, such as a full `listen()`, it does not return. Safe to cancel.
+        the bus. One that sleeps, works in a thread or waits for an event of its own is not waited for. It waits while
+        messages do: those of a sender of whom as many coroutines run as may. Safe to cancel.
         """
         quiet = turns = 0
         while quiet < _QUIET_TURNS:

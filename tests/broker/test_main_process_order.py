@@ -161,7 +161,7 @@ async def test_a_plain_listener_waits_until_a_worker_has_begun(address: str) -> 
             busy = loop.run_in_executor(None, release.wait)
             renderer.send("worker", 1)
             renderer.send("plain", 2)
-            await until(lambda: bus.peer(renderer).inbox.size)
+            await until(lambda: not bus.peer(renderer).inbox.clear)
             other.send("plain", 3)
             await bus.served(other)
             assert seen == [3]

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 import mainbus
+import pytest
 from mainbus.incoming import Incoming
+
 from tests.support.bus import Bus, until, within
 
 

@@ -172,3 +172,38 @@ async def test_calls_over_all_routes_are_limited_and_go_on_with_the_answers() ->
         assert await pair.read(6) == b"second"
         two.answered()
         assert not pair.outbox.calls
+
+
+@pytest.mark.contract("9.3")
+async def test_a_route_that_needs_its_turn_no_more_leaves_it_to_the_next() -> None:
+    async with ends() as pair:
+        pair.outbox.max_calls = 1
+        one, two, three = Route(pair.outbox, 5), Route(pair.outbox, 5), Route(pair.outbox, 5)
+        pair.outbox.attach(pair.transport)
+        one.put(b"first.", 6, request=1)
+        two.put(b"second", 6, request=2)
+        three.put(b"third.", 6, request=3)
+        assert await pair.read(6) == b"first."
+        # Asked again for other reasons, a route keeps its one place in the row.
+        for _ in range(5):
+            two.put(b"behind", 6)
+            await asyncio.sleep(0)
+        assert two.withdraw(2)
+        one.answered()
+        assert sorted([await pair.read(6) for _ in range(6)]) == [b"behind"] * 5 + [b"third."]
+
+
+@pytest.mark.contract("9.3")
+async def test_turns_are_taken_while_a_large_message_leaves() -> None:
+    async with ends() as pair:
+        pair.outbox.max_calls = 1
+        one, two, large = Route(pair.outbox, 5), Route(pair.outbox, 5), Route(pair.outbox, 5)
+        pair.outbox.attach(pair.transport)
+        one.put(b"first.", 6, request=1)
+        two.put(b"second", 6, request=2)
+        assert await pair.read(6) == b"first."
+        large.put(iter(repeat(b"x" * 65_536, 500)), 500 * 65_536)
+        await asyncio.sleep(0)
+        one.answered()
+        data = await pair.read(500 * 65_536 + 6)
+        assert data.index(b"second") < 100 * 65_536

@@ -1,146 +1,18 @@
-"""IpcRenderer: opening and closing, the verbs to main and to other renderers, and what it tells of itself."""
+"""IpcRenderer: the verbs to the main process and to other renderers."""
 
 import asyncio
-import os
 import signal
-import threading
-import time
 from collections.abc import Callable
-from typing import Any
-
-import pytest
+from typing import Any, Final, Literal
 
 import mainbus
+import pytest
 from mainbus import IpcRenderer, PeerInfo
-from tests.support.bus import Bus, Calls, Program, in_thread, until, within
+from mainbus.target import Senders
 
-RELEASED = "IPC method called after context was released"
+from tests.support.bus import Bus, Calls, Program, in_thread, until
 
-VERBS: dict[str, Callable[[IpcRenderer], object]] = {
-    "send": lambda renderer: renderer.send("x"),
-    "post_message": lambda renderer: renderer.post_message("x", 1),
-    "invoke": lambda renderer: renderer.invoke("x"),
-    "send_sync": lambda renderer: renderer.send_sync("x"),
-    "send_to": lambda renderer: renderer.send_to("other", "x"),
-    "invoke_to": lambda renderer: renderer.invoke_to("other", "x"),
-    "broadcast": lambda renderer: renderer.broadcast("x"),
-    "drain": lambda renderer: run(renderer.drain()),
-    "peers": lambda renderer: run(renderer.peers()),
-    "wait_for": lambda renderer: run(renderer.wait_for("x")),
-    "status": lambda renderer: run(renderer.status()),
-}
-REGISTERING: dict[str, Callable[[IpcRenderer], object]] = {
-    "on": lambda renderer: renderer.on("x", print),
-    "once": lambda renderer: renderer.once("x", print),
-    "add_listener": lambda renderer: renderer.add_listener("x", print),
-    "handle": lambda renderer: renderer.handle("x", print),
-    "handle_once": lambda renderer: renderer.handle_once("x", print),
-    "listen": lambda renderer: renderer.listen("x"),
-}
-
-
-def run(coroutine: Any) -> object:
-    """Run a coroutine that ends without ever suspending."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    finally:
-        coroutine.close()
-    raise AssertionError("it has suspended")
-
-
-# 3.1: opening.
-
-
-@pytest.mark.contract("3.1")
-async def test_connect_returns_a_renderer_that_is_not_open_and_takes_registrations(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = mainbus.connect(address, name="editor")
-        assert isinstance(renderer, IpcRenderer)
-        assert not renderer.is_connected
-        assert renderer.name == "editor"
-        heard, once = Calls(), Calls()
-        renderer.on("item", heard)
-        renderer.once("item", once)
-        renderer.handle("ask", lambda event: "answer")
-        assert not bus.broker.web_contents.get_all_web_contents()
-        async with renderer as opened:
-            assert opened is renderer
-            assert renderer.is_connected
-            contents = bus.contents(renderer)
-            contents.send("item", 1)
-            contents.send("item", 2)
-            assert await contents.invoke("ask") == "answer"
-            assert (heard.args, once.args) == ([(1,), (2,)], [(1,)])
-        assert not renderer.is_connected
-
-
-@pytest.mark.contract("3.1")
-async def test_await_opens_too(address: str) -> None:
-    async with Bus(address) as bus:
-        connected = await mainbus.connect(address)
-        assert bus.broker.web_contents.from_id(connected.id) is not None
-        await connected.aclose()
-
-
-@pytest.mark.contract("3.1", "9.1")
-@pytest.mark.parametrize("size", [10, 1000, 200_000])
-async def test_nothing_is_dispatched_until_the_opening_task_suspends(address: str, size: int) -> None:
-    async with Bus(address) as bus:
-        count = 500 if size < 10_000 else 10
-        bus.broker.on(
-            "web-contents-created",
-            lambda contents: [contents.send("item", number, "x" * size) for number in range(count)],
-        )
-        renderer = mainbus.connect(address)
-        # Waits until it has all arrived: the opener has not suspended when it has.
-        async with renderer:
-            heard = Calls()
-            time.sleep(0.01)  # noqa: ASYNC251 - the loop must not turn
-            renderer.on("item", heard)
-            await heard.wait(count)
-            assert [number for number, _ in heard.args] == list(range(count))
-
-
-@pytest.mark.contract("3.1", "2.12")
-async def test_the_contents_are_ready_when_dispatch_has_begun(address: str) -> None:
-    async with Bus(address) as bus:
-        async with mainbus.connect(address) as renderer:
-            contents = bus.contents(renderer)
-            ready = asyncio.create_task(contents.ready())
-            heard = Calls()
-            renderer.on("item", heard)
-            await within(ready)
-            contents.send("item", 1)
-            await heard.wait()
-
-
-@pytest.mark.contract("3.1")
-async def test_it_is_opened_once(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer()
-        with pytest.raises(mainbus.LocalProtocolError, match="opened already"):
-            await renderer
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_a_verb_before_it_is_open_says_how_to_open_it(address: str, verb: str) -> None:
-    with pytest.raises((mainbus.LocalProtocolError, mainbus.ConnectionLost), match="async with|connection"):
-        VERBS[verb](mainbus.connect(address))
-
-
-@pytest.mark.parametrize("name", ["", "x" * 256, "é" * 128, "\ud800"])
-def test_a_name_has_1_to_255_bytes(address: str, name: str) -> None:
-    with pytest.raises(ValueError, match="1 to 255 bytes"):
-        mainbus.connect(address, name=name)
-
-
-async def test_a_name_of_255_bytes_is_fine(address: str) -> None:
-    async with Bus(address) as bus:
-        left, right = await bus.renderer("é" * 127 + "x"), await bus.renderer("right")
-        left.handle("who", lambda event: event.sender.name, senders="any")
-        assert await right.invoke_to(left.name or "", "who") == left.name
+SENDERS: Final[tuple[Senders, ...]] = ("main", "renderers", "any")
 
 
 # 3.3, 3.6: to main.
@@ -179,7 +51,7 @@ async def test_events_of_main_tell_who_sent_them(address: str) -> None:
 async def test_a_transfer_of_what_is_no_port_is_refused(address: str) -> None:
     async with Bus(address) as bus:
         renderer = await bus.renderer()
-        with pytest.raises(mainbus.PortError, match="^Invalid value for transfer$"):
+        with pytest.raises(mainbus.PortError, match=r"^Invalid value for transfer$"):
             renderer.post_message("x", 1, [object()])
         renderer.post_message("x", 1, [])
 
@@ -264,11 +136,12 @@ async def test_send_sync_blocks_and_what_arrives_meanwhile_is_dispatched_after_i
 
         async def use(renderer: IpcRenderer) -> list[object]:
             log: list[object] = []
-            done = asyncio.Event()
-            renderer.on("meanwhile", lambda event, number: (log.append(number), number == 2 and done.set()))
+            heard = Calls()
+            renderer.on("meanwhile", heard)
             log.append(renderer.send_sync("sync", 21))
-            await done.wait()
-            return log
+            assert not heard.calls
+            await heard.wait(2)
+            return [*log, *(number for (number,) in heard.args)]
 
         assert await in_thread(address, use) == [42, 1, 2]
 
@@ -365,7 +238,7 @@ async def test_a_target_is_an_id_or_a_name(address: str, target: Any) -> None:
         with pytest.raises(TypeError):
             renderer.send_to(target, "x")
         with pytest.raises(TypeError):
-            renderer.invoke_to(target, "x")
+            _ = renderer.invoke_to(target, "x")
         for number in (-1, 2**32):
             with pytest.raises(ValueError, match="id"):
                 renderer.send_to(number, "x")
@@ -379,15 +252,14 @@ async def test_what_cannot_be_delivered_is_told(address: str, size: int) -> None
         left.events.on("undeliverable", told)
         right.on("main only", lambda event, value: None)
         body = b"x" * size
-        for number, (target, channel, reason) in enumerate(
-            [
-                ("nobody", "x", "no such renderer"),
-                (999, "x", "no such renderer"),
-                ("right", "x", "nobody listens there"),
-                (right.id, "x", "nobody listens there"),
-                ("right", "main only", "nobody listens there"),
-            ]
-        ):
+        cases: list[tuple[int | str, str, str]] = [
+            ("nobody", "x", "no such renderer"),
+            (999, "x", "no such renderer"),
+            ("right", "x", "nobody listens there"),
+            (right.id, "x", "nobody listens there"),
+            ("right", "main only", "nobody listens there"),
+        ]
+        for number, (target, channel, reason) in enumerate(cases):
             left.send_to(target, channel, body)
             assert await told.wait(number + 1) == (target, channel, reason)
 
@@ -410,15 +282,15 @@ async def test_invoke_to_says_why_it_cannot_be_delivered(address: str) -> None:
 async def test_no_renderer_can_pass_for_the_main_process(address: str) -> None:
     async with Bus(address) as bus:
         left, right = await bus.renderer("left"), await bus.renderer("right")
-        heard: dict[str, list[int]] = {"main": [], "renderers": [], "any": [], "default": []}
+        heard: dict[Senders | Literal["default"], list[int]] = {"main": [], "renderers": [], "any": [], "default": []}
 
-        def listener(kind: str) -> Callable[..., None]:
+        def listener(kind: Senders | Literal["default"]) -> Callable[..., None]:
             return lambda event, *_: heard[kind].append(event.sender_id)
 
         right.on("x", listener("default"))
-        for kind in ("main", "renderers", "any"):
-            right.on("x", listener(kind), senders=kind)  # type: ignore[arg-type]
-            right.handle(f"handle {kind}", lambda event: event.sender_id, senders=kind)  # type: ignore[arg-type]
+        for kind in SENDERS:
+            right.on("x", listener(kind), senders=kind)
+            right.handle(f"handle {kind}", lambda event: event.sender_id, senders=kind)
         left.send_to("right", "x")
         left.broadcast("x")
         left.send_to("right", "x", b"x" * 300_000)
@@ -472,339 +344,3 @@ async def test_broadcast_reaches_every_other_renderer_and_peers_lists_them(addre
         assert not told.calls
         assert await one.peers() == [PeerInfo(two.id, "two"), PeerInfo(three.id, None)]
         assert await three.peers() == [PeerInfo(one.id, "one"), PeerInfo(two.id, "two")]
-
-
-# 3.9: wait_for.
-
-
-@pytest.mark.contract("3.9")
-async def test_wait_for_returns_the_next_message(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer()
-        waiting = asyncio.create_task(renderer.wait_for("item"))
-        await asyncio.sleep(0)
-        bus.contents(renderer).send("item", 1, 2)
-        bus.contents(renderer).send("item", 3, 4)
-        event, *args = await within(waiting)
-        assert (event.channel, event.sender_id, args) == ("item", 0, [1, 2])
-        assert renderer.listener_count("item") == 0
-
-
-@pytest.mark.contract("3.9")
-async def test_wait_for_times_out_and_can_be_cancelled(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer()
-        with pytest.raises(mainbus.InvokeTimeout, match="item"):
-            await renderer.wait_for("item", 0.001)
-        waiting = asyncio.create_task(renderer.wait_for("item"))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        assert waiting.cancelled()
-        assert renderer.listener_count("item") == 0
-
-
-@pytest.mark.contract("3.9", "3.2")
-async def test_wait_for_takes_the_senders_it_is_told(address: str) -> None:
-    async with Bus(address) as bus:
-        left, right = await bus.renderer("left"), await bus.renderer("right")
-        waiting = asyncio.create_task(right.wait_for("item", senders="renderers"))
-        await asyncio.sleep(0)
-        bus.contents(right).send("item", "main")
-        await bus.reached(right)
-        left.send_to("right", "item", "renderer")
-        assert (await within(waiting))[1:] == ("renderer",)
-
-
-@pytest.mark.contract("3.9", "3.10")
-async def test_wait_for_ends_with_the_renderer(address: str) -> None:
-    async with Bus(address):
-        async with mainbus.connect(address) as renderer:
-            waiting = asyncio.create_task(renderer.wait_for("item"))
-            await asyncio.sleep(0)
-        with pytest.raises(mainbus.ObjectDestroyedError):
-            await within(waiting)
-
-
-# 3.10: drain and aclose.
-
-
-@pytest.mark.contract("3.10")
-async def test_drain_waits_until_what_was_sent_has_left(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer, heard = await bus.renderer(), Calls()
-        bus.ipc_main.on("item", heard)
-        renderer.send("item", b"x" * 8_000_000)
-        await within(renderer.drain())
-        stats = renderer.stats()
-        assert (stats["queued"], stats["held"]) == (0, 0)
-        await heard.wait()
-
-
-@pytest.mark.contract("3.10", "9.1")
-async def test_aclose_lets_what_was_sent_leave(address: str) -> None:
-    async with Bus(address) as bus:
-        heard = Calls()
-        bus.ipc_main.on("item", heard)
-        async with mainbus.connect(address) as renderer:
-            for number in range(200):
-                renderer.send("item", number)
-            renderer.send("item", b"x" * 3_000_000)
-        await heard.wait(201)
-        assert [number for (number,) in heard.args[:200]] == list(range(200))
-
-
-async def closed_after_open(address: str) -> IpcRenderer:
-    renderer = await mainbus.connect(address)
-    await renderer.aclose()
-    return renderer
-
-
-async def closed_before_open(address: str) -> IpcRenderer:
-    renderer = mainbus.connect(address)
-    await renderer.aclose()
-    return renderer
-
-
-async def closed_twice_at_once(address: str) -> IpcRenderer:
-    renderer = await mainbus.connect(address)
-    await within(asyncio.gather(renderer.aclose(), renderer.aclose()))
-    return renderer
-
-
-@pytest.mark.contract("3.10")
-@pytest.mark.parametrize("close", [closed_after_open, closed_before_open, closed_twice_at_once])
-async def test_after_aclose_every_verb_says_that_it_was_released(address: str, close: Any) -> None:
-    async with Bus(address):
-        renderer = await close(address)
-        for name, verb in (VERBS | REGISTERING).items():
-            with pytest.raises(mainbus.ObjectDestroyedError) as caught:
-                verb(renderer)
-            assert str(caught.value) == RELEASED, name
-        with pytest.raises(mainbus.ObjectDestroyedError):
-            renderer.__enter__ if False else await renderer
-        assert not renderer.is_connected
-        await renderer.aclose()
-
-
-@pytest.mark.contract("3.10", "9.1")
-async def test_aclose_ends_what_awaits_a_reply(address: str) -> None:
-    async with Bus(address) as bus:
-
-        async def never(event: Any) -> None:
-            await asyncio.Event().wait()
-
-        bus.ipc_main.handle("never", never)
-        async with mainbus.connect(address) as renderer:
-            reply = renderer.invoke("never")
-            await bus.served(renderer)
-        with pytest.raises(mainbus.ConnectionLost):
-            await within(reply)
-        await until(lambda: not bus.broker.stats()["running"])
-
-
-@pytest.mark.contract("3.10")
-async def test_aclose_while_opening_ends_the_attempt(address: str) -> None:
-    renderer = mainbus.connect(address, connect_timeout=10)
-
-    async def open_it() -> None:
-        await renderer
-
-    opening = asyncio.create_task(open_it())
-    await asyncio.sleep(0)
-    await within(renderer.aclose())
-    async with Bus(address) as bus:
-        await within(asyncio.wait([opening]))
-        assert isinstance(opening.exception(), mainbus.ObjectDestroyedError)
-        assert not renderer.is_connected
-        assert bus.broker.stats()["connections"] == 0
-
-
-@pytest.mark.contract("3.10")
-async def test_a_listener_may_close_its_renderer(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await mainbus.connect(address)
-        closing = asyncio.get_running_loop().create_future()
-
-        async def close(event: Any) -> None:
-            await renderer.aclose()
-            closing.set_result(None)
-
-        renderer.on("close", close)
-        await bus.contents(renderer).ready()
-        bus.contents(renderer).send("close")
-        await within(closing)
-        assert not renderer.is_connected
-
-
-@pytest.mark.contract("3.10", "5.5")
-async def test_aclose_answers_what_runs_here(address: str) -> None:
-    async with Bus(address) as bus:
-        cancelled = Calls()
-
-        async def handler(event: Any) -> None:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                cancelled()
-                raise
-
-        async with mainbus.connect(address) as renderer:
-            renderer.handle("wait", handler)
-            contents = bus.contents(renderer)
-            reply = contents.invoke("wait")
-            await until(lambda: renderer.stats()["running"])
-        with pytest.raises(mainbus.ReplyNeverSent):
-            await within(reply)
-        await cancelled.wait()
-        assert contents.is_destroyed()
-
-
-# 3.12: what it is, and its events.
-
-
-@pytest.mark.contract("3.12")
-async def test_what_it_tells_of_itself(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer("editor")
-        assert bus.broker.web_contents.from_id(renderer.id) is bus.broker.web_contents.from_name("editor")
-        assert (renderer.name, renderer.is_connected) == ("editor", True)
-        assert renderer.stats() == {"pending": 0, "queued": 0, "held": 0, "running": 0, "reconnects": 0}
-        assert (await bus.renderer()).name is None
-
-
-@pytest.mark.contract("3.12")
-async def test_peers_that_join_and_leave_are_told_to_who_listens(address: str) -> None:
-    async with Bus(address) as bus:
-        joined, left = Calls(), Calls()
-        watcher = mainbus.connect(address)
-        watcher.events.on("peer-joined", joined)
-        async with watcher:
-            await bus.served(watcher) if False else await watcher.peers()
-            watcher.events.on("peer-left", left)
-            async with mainbus.connect(address, name="guest") as guest:
-                number = guest.id
-                assert await joined.wait() == (number, "guest")
-            assert await left.wait() == (number, "guest")
-            async with mainbus.connect(address) as guest:
-                assert await joined.wait(2) == (guest.id, None)
-
-
-@pytest.mark.contract("3.12")
-async def test_events_are_apart_from_channels(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer, heard = await bus.renderer(), Calls()
-        renderer.on("disconnected", heard)
-        with pytest.raises(ValueError, match="no-such-event"):
-            renderer.events.on("no-such-event", heard)
-        bus.contents(renderer).send("disconnected", 1)
-        await heard.wait()
-        assert heard.args == [(1,)]
-
-
-@pytest.mark.contract("3.12", "9.6")
-async def test_disconnected_names_the_reason(address: str) -> None:
-    async with Bus(address) as bus:
-        told = Calls()
-        renderer = await mainbus.connect(address, reconnect=False)
-        renderer.events.on("disconnected", told)
-        bus.contents(renderer).close("enough of it")
-        assert await told.wait() == ("enough of it",)
-        assert not renderer.is_connected
-        with pytest.raises(mainbus.ConnectionLost, match="enough of it"):
-            renderer.send("x")
-        await renderer.aclose()
-        with pytest.raises(mainbus.ObjectDestroyedError, match=RELEASED):
-            renderer.send("x")
-
-
-@pytest.mark.contract("3.12", "9.5")
-async def test_a_gap_is_told_when_a_partner_dies_and_not_when_it_leaves(address: str) -> None:
-    source = """
-        async def main():
-            async with mainbus.connect(sys.argv[1], name=sys.argv[2]) as renderer:
-                renderer.on("item", lambda event: None, senders="any")
-                renderer.send_to("watcher", "item")
-                await renderer.peers()
-                say("ready")
-                sys.stdin.readline()
-
-        asyncio.run(main())
-    """
-    async with Bus(address) as bus:
-        watcher, told, left = await bus.renderer("watcher"), Calls(), Calls()
-        watcher.on("item", lambda event: None, senders="any")
-        watcher.events.on("gap", told)
-        watcher.events.on("peer-left", left)
-        async with Program(source, address, "polite") as program:
-            assert await program.line() == "ready"
-            assert await program.end() == 0
-        await left.wait()
-        assert not told.calls
-        async with Program(source, address, "killed") as program:
-            assert await program.line() == "ready"
-            program.kill()
-            await told.wait()
-        assert told.calls == [()]
-
-
-# 3.13: threads and forks.
-
-
-@pytest.mark.contract("3.13")
-@pytest.mark.parametrize("verb", {**VERBS, **REGISTERING})
-async def test_a_verb_on_another_thread_names_the_remedies(address: str, verb: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer()
-        errors: list[BaseException] = []
-
-        def use() -> None:
-            try:
-                (VERBS | REGISTERING)[verb](renderer)
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=use)
-        thread.start()
-        thread.join()
-        (error,) = errors
-        assert type(error) is RuntimeError
-        assert "loop.call_soon_threadsafe" in str(error)
-        assert "mainbus.blocking" in str(error)
-        assert renderer.is_connected
-
-
-@pytest.mark.contract("3.13")
-async def test_aclose_on_another_thread_is_refused_too(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer()
-        with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
-            await asyncio.to_thread(asyncio.run, renderer.aclose())
-        assert await renderer.peers() == []
-
-
-@pytest.mark.contract("3.13")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-async def test_a_verb_after_a_fork_names_the_remedies(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer()
-        bus.ipc_main.handle("echo", lambda event, value: value)
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if not pid:
-            found = []
-            for verb in VERBS.values():
-                try:
-                    verb(renderer)
-                except BaseException as error:
-                    found.append(type(error) is RuntimeError and "mainbus.blocking" in str(error))
-                else:
-                    found.append(False)
-            os.write(writing, bytes(found))
-            os._exit(0)
-        os.close(writing)
-        found = await asyncio.to_thread(os.read, reading, 100)
-        os.close(reading)
-        os.waitpid(pid, 0)
-        assert list(found) == [True] * len(VERBS)
-        assert await renderer.invoke("echo", 1) == 1

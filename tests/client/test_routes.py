@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from mainbus.outbox import ROOM, Outbox
 from mainbus.routes import Route
+from mainbus.wire.packets import BY_NAME, Kind, build
 
 
 class Way:
@@ -102,6 +103,65 @@ async def test_a_reply_overtakes_what_is_held_by_a_pause_and_nothing_else() -> N
     assert way.left() == [b"urgent"]
 
 
+@pytest.mark.contract("9.2", "9.3")
+async def test_a_reply_overtakes_what_waits_for_credit() -> None:
+    way = Way(credit=1)
+    way.put(b"1", request=1)
+    way.put(b"2", request=2)
+    way.put(b"3")
+    way.route.reply(b"urgent", 6)
+    way.route.reply(iter((b"large a", b"large b")), 14)
+    assert way.left() == [b"1", b"urgent", b"large a", b"large b"]
+    assert way.route.size == way.outbox.held == 2
+    way.route.answered()
+    assert way.left() == [b"2", b"3"]
+    assert way.route.size == way.outbox.held == 0
+
+
+@pytest.mark.contract("9.2")
+async def test_a_reply_that_has_begun_to_overtake_goes_on_in_its_own_fragments() -> None:
+    way = Way()
+    way.route.pause()
+    way.put(b"held")
+    way.route.reply(iter((b"1a", b"1b")), 4)
+    way.route.reply(b"2", 1)
+    assert way.route.next_packet() == b"1a"
+    way.route.resume()
+    assert way.left() == [b"held", b"1b", b"2"]
+
+
+@pytest.mark.contract("9.6")
+async def test_replies_do_not_outlive_their_connection() -> None:
+    way = Way()
+    way.route.pause()
+    way.put(b"1")
+    way.route.reply(b"stale", 5)
+    way.put(b"2")
+    way.route.reply(iter((b"stale a", b"stale b")), 14)
+    way.route.reset()
+    assert way.left() == [b"1", b"2"]
+    assert way.route.size == way.outbox.held == 0
+    # A reply of the next connection is on its own.
+    way.route.pause()
+    way.put(b"3")
+    way.route.reply(b"fresh", 5)
+    assert way.left() == [b"fresh"]
+
+
+@pytest.mark.contract("9.2", "9.3")
+async def test_a_reply_that_was_taken_and_given_back_still_overtakes() -> None:
+    way = Way()
+    way.route.pause()
+    way.put(b"1")
+    way.route.reply(b"urgent", 6)
+    entries = way.route.take()
+    assert len(entries) == 2
+    way.route.give_back(entries)
+    assert way.left() == [b"urgent"]
+    way.route.resume()
+    assert way.left() == [b"1"]
+
+
 async def test_replies_keep_their_order_when_one_of_them_is_large() -> None:
     way = Way()
     way.route.pause()
@@ -119,6 +179,8 @@ async def test_an_invoke_that_has_not_left_can_be_withdrawn_and_costs_nothing() 
     way.put(b"2", request=2)
     way.put(b"3", request=3)
     assert way.route.withdraw(2)
+    # Its bytes are free at once, however long the rest waits.
+    assert way.route.size == way.outbox.held == 1
     assert not way.route.withdraw(2)
     assert not way.route.withdraw(1)
     way.route.answered()
@@ -152,16 +214,20 @@ async def test_reset_drops_what_has_left_in_part_and_keeps_the_rest() -> None:
     assert way.left() == [b"2", b"3"]
 
 
-async def test_forget_drops_all_and_names_the_invokes() -> None:
+@pytest.mark.contract("9.6")
+async def test_forgetting_ids_keeps_what_is_addressed_by_name() -> None:
     way = Way()
+    by_id, by_name = build(Kind.SEND, 5, channel=b"x"), build(Kind.SEND, channel=b"x", name=b"five", flags=BY_NAME)
     way.route.pause()
-    way.put(b"1", request=1)
-    way.put(b"2")
-    assert way.route.forget() == {1}
-    assert way.route.size == way.outbox.held == 0
+    way.put(by_id, request=1)
+    way.put(by_name, request=2)
+    way.put(by_id)
+    way.put(by_name, b"its second fragment")
+    assert way.route.forget_ids() == {1}
+    assert way.route.size == way.outbox.held == 2 * len(by_name) + len(b"its second fragment")
     way.route.resume()
-    assert not way.left()
-    assert way.route.idle
+    assert way.left() == [by_name, by_name, b"its second fragment"]
+    assert way.route.reset() == set()
 
 
 async def test_idle_is_when_nothing_waits_and_nothing_is_owed() -> None:

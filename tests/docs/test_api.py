@@ -28,7 +28,7 @@ INTERNAL = {
     "BlockingRenderer": {"handler", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
     "Reply": {"send", "throw", "close", "request", "route"},
-    "WebContents": {"destroyed", "dispatched", "emit", "registries", "send_encoded"},
+    "WebContents": {"destroyed", "dispatched", "emit", "levels", "registries", "send_encoded"},
     "WebContentsRegistry": {"add", "remove"},
     "WebFrameMain": {"own_ipc"},
 }

@@ -7,9 +7,9 @@ from typing import Any
 
 import anyio
 import pytest
-
 from mainbus import IpcRenderer
 from mainbus_broker import IpcMain
+
 from tests.support.bus import Bus, Calls, Program, until, within
 
 COUNT = 100_000
@@ -296,7 +296,11 @@ async def test_each_of_many_awaiters_resumes_before_what_was_sent_behind_its_rep
         log: list[tuple[str, int]] = []
         renderer = await bus.renderer()
         contents, loop = bus.contents(renderer), asyncio.get_running_loop()
-        bus.ipc_main.handle("ask", lambda event, number: loop.call_soon(contents.send, "later", number) and None)
+
+        def ask_number(event: Any, number: int) -> None:
+            loop.call_soon(contents.send, "later", number)
+
+        bus.ipc_main.handle("ask", ask_number)
         renderer.on("later", lambda event, number: log.append(("heard", number)))
 
         async def ask(number: int) -> None:
@@ -317,7 +321,11 @@ async def test_in_main_the_awaiter_resumes_before_a_later_message_too(address: s
         log: list[str] = []
         renderer = await bus.renderer()
         loop, heard = asyncio.get_running_loop(), Calls()
-        renderer.handle("ask", lambda event: loop.call_soon(renderer.send, "later") and None)
+
+        def ask(event: Any) -> None:
+            loop.call_soon(renderer.send, "later")
+
+        renderer.handle("ask", ask)
         bus.ipc_main.on("later", lambda event: log.append("heard"))
         bus.ipc_main.on("later", heard)
         await bus.contents(renderer).invoke("ask")

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 import mainbus
-from mainbus import IpcRenderer
+import pytest
+from mainbus import IpcRenderer, Reply
 from mainbus_broker import Config, Limits
+
 from tests.support.bus import Bus, Calls, in_thread, until, within
 
 KIB, MIB = 1024, 1024 * 1024
@@ -136,7 +136,7 @@ async def test_more_than_the_limit_is_refused_before_anything_is_sent(address: s
         bus.ipc_main.on("item", got)
         fits, too_large = b"x" * (MIB - 64), b"x" * MIB
         renderer.send("item", fits)
-        for verb in (
+        verbs: list[Callable[[], object]] = [
             lambda: renderer.send("item", too_large),
             lambda: renderer.post_message("item", too_large),
             lambda: renderer.invoke("item", too_large),
@@ -146,7 +146,8 @@ async def test_more_than_the_limit_is_refused_before_anything_is_sent(address: s
             lambda: contents.send("item", too_large),
             lambda: contents.invoke("item", too_large),
             lambda: bus.broker.web_contents.broadcast("item", too_large),
-        ):
+        ]
+        for verb in verbs:
             with pytest.raises(mainbus.MessageTooLarge):
                 verb()
         await bus.served(renderer)
@@ -161,14 +162,49 @@ async def test_a_result_over_the_limit_rejects_the_call_and_nobody_is_disconnect
         ids = left.id, right.id
         bus.ipc_main.handle("large", lambda event: b"x" * MIB)
         left.handle("large", lambda event: b"x" * MIB, senders="any")
-        for call in (
+        calls: list[Callable[[], Reply]] = [
             lambda: right.invoke("large"),
             lambda: right.invoke_to("left", "large"),
             lambda: bus.contents(left).invoke("large"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(mainbus.RemoteError, match="exceeds the limit"):
                 await within(call())
         assert (left.id, right.id) == ids
+
+
+@pytest.mark.contract("9.1", "5.1")
+async def test_an_error_over_the_limit_rejects_the_call_and_nobody_is_disconnected(address: str) -> None:
+    async with Bus(address, config=Config(limits=Limits(message=MIB))) as bus:
+        left, right = await bus.renderer("left"), await bus.renderer("right")
+        ids = left.id, right.id
+
+        def fail(event: Any) -> None:
+            raise ValueError("x" * MIB)
+
+        bus.ipc_main.handle("large", fail)
+        left.handle("large", fail, senders="any")
+        calls: list[Callable[[], Reply]] = [
+            lambda: right.invoke("large"),
+            lambda: right.invoke_to("left", "large"),
+            lambda: bus.contents(left).invoke("large"),
+        ]
+        for call in calls:
+            with pytest.raises(mainbus.RemoteError):
+                await within(call())
+        assert (left.id, right.id) == ids
+
+
+@pytest.mark.contract("9.1", "4.6")
+async def test_deeper_than_the_broker_takes_is_refused_before_anything_is_sent(address: str) -> None:
+    async with Bus(address, config=Config(limits=Limits(depth=5))) as bus:
+        renderer, got = await bus.renderer(), Calls()
+        bus.ipc_main.on("item", got)
+        with pytest.raises(mainbus.LimitExceeded, match="depth"):
+            renderer.send("item", [[[[[[]]]]]])
+        renderer.send("item", [[[[]]]])
+        await got.wait()
+        assert renderer.stats()["reconnects"] == 0
 
 
 # Large messages let others pass.

@@ -1,16 +1,14 @@
-"""Renderer and broker programs for tests that stop, kill and restart processes, and a transport on a socket pair."""
+"""Renderer and broker programs for tests that stop, kill and restart processes, and a record of what one is told."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
 
-from mainbus.outbox import Outbox
+from mainbus import IpcRenderer
+
 from tests.support.bus import Program, until
 
 COLLECTOR = """
@@ -85,39 +83,14 @@ def go_on(program: Program) -> None:
     program.process.send_signal(signal.SIGCONT)
 
 
-class Writing(asyncio.Protocol):
-    """The protocol that an `Outbox` is used with: it passes on what the transport says of its buffer."""
+class Told:
+    """Every event of a renderer's connection and every message, in the order that they came."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self.outbox = outbox
+    def __init__(self, renderer: IpcRenderer) -> None:
+        self.log: list[str] = []
+        for event in ("disconnected", "reconnected", "gap"):
+            renderer.events.on(event, lambda *_, event=event: self.log.append(event))
+        renderer.on("item", lambda event, value: self.log.append(f"item {value}"), senders="any")
 
-    def pause_writing(self) -> None:
-        self.outbox.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.outbox.resume_writing()
-
-
-@asynccontextmanager
-async def attached(outbox: Outbox) -> AsyncIterator[Callable[[int], Any]]:
-    """Attach an outbox to one end of a socket pair; yields an async function that reads so many bytes at the other."""
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_connection(lambda: Writing(outbox), sock=ours)
-    outbox.attach(cast(asyncio.Transport, transport))
-
-    async def read(count: int) -> bytes:
-        data = bytearray()
-        async with asyncio.timeout(10):
-            while len(data) < count:
-                data += await loop.sock_recv(theirs, count - len(data))
-        return bytes(data)
-
-    try:
-        yield read
-    finally:
-        outbox.detach()
-        transport.abort()
-        theirs.close()
-        await asyncio.sleep(0)
+    async def wait(self, what: str, count: int = 1) -> None:
+        await until(lambda: self.log.count(what) >= count)

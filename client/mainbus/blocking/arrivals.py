@@ -86,7 +86,7 @@ class Arrivals:
     def reply(self, message: Message) -> None:
         """Settle a pending call at once: the thread that waits for it may be the one that runs listeners."""
         kind, _, peer, request, _, value, _, channel, body = message
-        calls, depth = self.session.calls, WireLimits().depth
+        calls, depth = self.session.calls, clone.MAX_DEPTH
         if kind == Kind.RESULT:
             fault = calls.result(request, body, depth)
         else:
@@ -94,11 +94,11 @@ class Arrivals:
         if fault is not None:
             self._blame(peer, channel, fault)
 
-    def cancel(self, peer: int, request: int) -> None:
+    def cancel(self, peer: int, request: int, *, late: bool) -> None:
         """Answer an invoke that nobody waits for any more. A thread cannot be cancelled: what runs, runs on."""
         invoke = self._invokes.get((peer, request))
         if invoke is not None:
-            late = invoke.is_late
+            late = late or invoke.is_late
             self._answer(invoke, self._answers.raised(invoke.channel, CancelledError(), late=late))
 
     def peer_left(self, peer: int) -> None:

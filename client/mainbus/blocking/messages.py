@@ -104,6 +104,5 @@ class Messages:
         self.close()
 
     def close(self) -> None:
-        """End the iteration and listen no longer."""
+        """Listen no longer: what waits is still taken."""
         self._mailbox.close()
-        self._mailbox.messages.clear()

@@ -182,8 +182,15 @@ class Connection:
                     self.fail(fault)
                     return
                 if kind == _ONCE:
-                    # It has no number of its own, and is dropped with the packet that it speaks of.
+                    # It has no number of its own, and goes with the packet that it speaks of: in one scan, or another
+                    # connection could bring the next one between them.
                     self.received -= 1
+                    need = self._need_behind(after)
+                    if need:
+                        self._keep(length + need)
+                        return
+                    last = max(last, after + 1)
+                    count += 1
             self._at = at = after
             count -= 1
             if number > self.skip:
@@ -231,6 +238,14 @@ class Connection:
         if state is not None:
             self.state = state
             self._common = _COMMON[self.role, state]
+
+    def _need_behind(self, at: int) -> int:
+        """Return the size of the packet at a place if not all of it is there; 0 if it is."""
+        there = len(self._data) - at
+        if there < HEADER_SIZE:
+            return HEADER_SIZE
+        length: int = _unpack(self._data, at)[0]
+        return length if there < length <= MAX_PACKET else 0
 
     def _keep(self, need: int) -> None:
         """Put the bytes of an incomplete packet aside until `need` of them are there."""

@@ -285,6 +285,7 @@ def test_events_of_the_connection_come_in_order_with_the_messages(broker: Broker
     renderer.events.on("peer-left", lambda id, name: seen(None, f"left {name}"))
     renderer.on("hello", seen, senders="renderers")
     with renderer:
+        renderer.peers()  # the broker knows by then that this one watches
         with mainbus.blocking.connect(address, name="b") as other:
             other.send_to("a", "hello", "hello")
         assert seen.args(3) == ["joined b", "hello", "left b"]

@@ -12,7 +12,8 @@ from tests.support.threads import PATIENCE, in_thread
 
 
 def test_condition_is_asked_again_when_somebody_notifies() -> None:
-    shared, values = Monitor(), []
+    shared = Monitor()
+    values: list[int] = []
     asked = threading.Semaphore(0)
 
     def condition() -> bool:
@@ -52,7 +53,7 @@ def test_signal_right_before_the_wait_is_seen(monkeypatch: pytest.MonkeyPatch) -
     before = signal.signal(signal.SIGINT, handler)
     try:
         main = threading.get_ident()
-        sent = in_thread(lambda: signal.pthread_kill(main, signal.SIGINT))  # type: ignore[func-returns-value]
+        sent = in_thread(lambda: signal.pthread_kill(main, signal.SIGINT))
         assert shared.wait_for(lambda: woken)
         sent()
     finally:
@@ -64,7 +65,7 @@ def test_interrupt_leaves_it_in_order() -> None:
     main = threading.get_ident()
 
     def ask() -> bool:
-        in_thread(lambda: signal.pthread_kill(main, signal.SIGINT))  # type: ignore[func-returns-value]
+        in_thread(lambda: signal.pthread_kill(main, signal.SIGINT))
         return False
 
     with pytest.raises(KeyboardInterrupt):

@@ -375,14 +375,32 @@ def test_what_came_another_way_is_dropped() -> None:
 def test_a_once_has_no_number_and_goes_with_the_packet_behind_it() -> None:
     wire = opened(Role.BROKER)
     once = build(Kind.ONCE, value=9)
-    assert len(take(wire, [once])) == 1
-    assert wire.received == 0
-    assert numbers(wire, numbered(1)) == [1]
+    assert len(take(wire, [once + numbered(1)])) == 3
     assert wire.received == 1
     # The next packet has come another way: so has what announces it.
     wire.skip = 2
     assert take(wire, [once + numbered(2)]) == []
-    assert len(take(wire, [once])) == 1
+    assert len(take(wire, [once + numbered(3)])) == 3
+
+
+@pytest.mark.contract("3.5")
+@pytest.mark.parametrize("turn", [{}, {"count": 1}, {"size": 1}])
+def test_a_once_and_its_packet_come_out_together(turn: dict[str, int]) -> None:
+    for cut_at in range(1, len(once := build(Kind.ONCE, value=9)) + len(numbered(1))):
+        wire = opened(Role.BROKER)
+        data = once + numbered(1)
+        wire.feed(data[:cut_at])
+        assert not list(wire.packets(**turn))
+        assert wire.received == 0
+        wire.feed(data[cut_at:] + numbered(2))
+        assert [head[1] for head, _, _ in wire.packets(**turn)][:2] == [Kind.ONCE, Kind.SEND]
+        assert wire.failure is None
+
+
+def test_a_once_waits_for_no_packet_that_cannot_be() -> None:
+    wire = opened(Role.BROKER)
+    take(wire, [build(Kind.ONCE, value=9) + MAX_U32.to_bytes(4, "big") + bytes(20)])
+    assert str(wire.failure).startswith(f"packet of {MAX_U32} bytes")
 
 
 def test_a_turn_ends_at_its_count_or_size() -> None:
