@@ -133,7 +133,7 @@ class _Daemon:
     def _hurry_up(self, task: asyncio.Task[Any]) -> None:
         """End what the end waits for, one thing after the other: handlers to finish, those cancelled to clean up."""
         task.cancel()
-        self._hurry = task.get_loop().call_later(_MOMENT, lambda: None)
+        self._hurry = task.get_loop().call_later(_MOMENT, self._hurry_up, task)
 
     async def _serve(self) -> None:
         try:

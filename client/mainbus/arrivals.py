@@ -91,7 +91,7 @@ class Arrivals:
     @property
     def is_clear(self) -> bool:
         """Whether nothing that has arrived waits for its turn."""
-        return all(inbox.clear for inbox in self._inboxes.values())
+        return all(inbox.quiet for inbox in self._inboxes.values())
 
     def end(self) -> None:
         """End what waits for messages: none will come any more."""

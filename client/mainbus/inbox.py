@@ -82,7 +82,12 @@ class Inbox:
     @property
     def clear(self) -> bool:
         """Whether an arrival may be started at once, before anything else is asked."""
-        return not self._waits and not self._begins and not self._waiting and not self._resolved
+        return self.quiet and not self._resolved
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits here."""
+        return not self._waits and not self._begins and not self._waiting
 
     @property
     def waiting(self) -> bool:
@@ -97,7 +102,7 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return self.clear and not self.running and not self.handlers
+        return self.quiet and not self.running and not self.handlers
 
     @property
     def full(self) -> bool:

@@ -101,7 +101,7 @@ class Bus:
 
 def _is_served(peer: Peer) -> bool:
     """Whether the broker has nothing to do for a renderer, nor that one anything to read."""
-    return peer.inbox.clear and not peer.wire.backlog and peer.outbox.idle and not peer.outbox.held
+    return peer.inbox.quiet and not peer.wire.backlog and peer.outbox.idle and not peer.outbox.held
 
 
 def _is_clear(renderer: IpcRenderer) -> bool:

@@ -195,7 +195,7 @@ def test_two_signals_at_once_do_not_wait_either(address: str) -> None:
                 await ended.wait()
 
     with client(address, "stubborn") as outcome:
-        assert run(ipc_main, addresses=[address], drain=3600, config=Config(cancel_grace=3600)) > 128
+        assert run(ipc_main, addresses=[address], drain=3600) > 128
     assert [type(error) for error in outcome] == [ReplyNeverSent], outcome
 
 

@@ -296,6 +296,7 @@ async def test_one_that_overruns_the_main_process_is_closed(address: str) -> Non
             await asyncio.Event().wait()
 
         bus.ipc_main.on("busy", busy)
+        bus.ipc_main.on("x", print)
         source.send("busy")
         packet = build(Kind.SEND, MAIN, 0, b"\x81\x59\x27\x10" + b"x" * 10_000, channel=b"x")
         async with asyncio.timeout(10):

@@ -1,16 +1,18 @@
-"""The broker's end of a lane: whichever way a packet comes first counts, nothing overtakes, and the lane waits for room."""
+"""The broker's end of a lane: what comes first counts, whichever way, nothing overtakes, and it waits for room."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import cbor2
-import pytest
-
 import mainbus
+import pytest
 from mainbus_broker import Config, IpcMain
 from mainbus_broker.config import Limits
+from mainbus_broker.lane_end import LaneEnd
+
 from tests.support import raw as wire
 from tests.support.bus import Bus, until
 from tests.support.raw import Packet, Raw, args, raw
@@ -55,6 +57,13 @@ async def lane(address: str, owner: Raw, nonce: bytes | None = None) -> AsyncIte
         await opened.close()
 
 
+def end(bus: Bus, owner: Raw) -> LaneEnd:
+    """The broker's end of a renderer's lane."""
+    found = bus.hub.renderers.ids[owner.id].lane
+    assert found is not None
+    return found
+
+
 def send(value: object, channel: bytes = b"c", **fields: Any) -> Packet:
     return Packet(wire.SEND, channel=channel, body=args(value), **fields)
 
@@ -91,7 +100,7 @@ async def test_a_call_waits_for_what_was_sent_before_it_on_the_main_connection(a
     async with Bus(address, ipc_main=main.ipc) as bus, raw(address) as owner, lane(address, owner) as own:
         # The hello was the first packet; three more are on their way.
         own.write(repeat(5), sync("call"))
-        await until(lambda: bus.hub.renderers.ids[owner.id].lane._next == 5)
+        await until(lambda: end(bus, owner)._next == 5)
         owner.write(send(2), send(3))
         assert await owner.is_served()
         assert (await own.next(wire.RESULT)).said == "call"
@@ -147,7 +156,7 @@ async def test_what_the_main_connection_has_brought_is_dropped_on_the_lane(addre
     async with Bus(address, ipc_main=main.ipc) as bus, raw(address) as owner, lane(address, owner) as own:
         # The lane stands still until the main connection has brought its numbers up to 4.
         own.write(repeat(5), once(1), send("held"), once(2), sync("call"), once(3), send("new"))
-        await until(lambda: bus.hub.renderers.ids[owner.id].lane._wire.backlog)
+        await until(lambda: end(bus, owner)._wire.backlog)
         owner.write(once(1), send("held"), once(2), sync("call"))
         assert await owner.is_served()
         await until(lambda: "new" in main.got)
@@ -218,7 +227,7 @@ async def test_a_lane_waits_until_a_handler_may_run(address: str) -> None:
         owner.write(invoke(1), invoke(2))
         async with lane(address, owner) as own:
             own.write(repeat(4), once(1), invoke(3), once(2), invoke(4), once(3), sync("call"))
-            await until(lambda: bus.hub.renderers.ids[owner.id].lane._held)
+            await until(lambda: end(bus, owner)._held)
             assert main.got == [1, 2]
             main.gate.set()
             await own.next(wire.RESULT)
@@ -247,7 +256,7 @@ async def test_what_waits_for_room_may_come_on_the_main_connection_first(address
         owner.write(first)
         async with lane(address, owner) as own:
             own.write(repeat(3), once(1), second, once(2), sync("call"))
-            await until(lambda: bus.hub.renderers.ids[owner.id].lane._held)
+            await until(lambda: end(bus, owner)._held)
             main.gate.set()
             assert (await owner.next(wire.RESULT)).request == 1
             owner.write(once(1), second, once(2), sync("call"), send("last"))
@@ -263,7 +272,7 @@ async def test_a_new_lane_ends_the_former_one(address: str) -> None:
     main = Main()
     async with Bus(address, ipc_main=main.ipc) as bus, raw(address) as owner, lane(address, owner) as old:
         old.write(repeat(5), once(1), sync("call"))
-        await until(lambda: bus.hub.renderers.ids[owner.id].lane._next == 5)
+        await until(lambda: end(bus, owner)._next == 5)
         async with lane(address, owner, old.welcome["nonce"]) as new:
             assert await old.rest() == []
             owner.write(send(2), send(3), send(4))
@@ -338,7 +347,7 @@ async def test_a_lane_is_served_in_turns(address: str) -> None:
         count()
         await own.next(wire.RESULT)
         assert main.got == [*range(1000), "call"]
-        assert max(later - before for before, later in zip(turns, turns[1:], strict=False)) <= 128
+        assert max(later - before for before, later in pairwise(turns)) <= 128
 
 
 async def test_a_large_answer_comes_in_fragments(address: str) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from mainbus.answers import Answers
 from mainbus.errors import InvokeTimeout, NoHandlerError, RemoteError, ReplyNeverSent
 from mainbus.remote import remote_error
@@ -12,6 +11,7 @@ from mainbus.wire import clone
 from mainbus.wire.packets import Kind
 from mainbus_broker import Config, IpcMain
 from mainbus_broker.config import Limits
+
 from tests.support.bus import Bus, within
 
 ANSWERS = Answers(1000, 10, tracebacks=False)

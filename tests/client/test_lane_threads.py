@@ -3,18 +3,18 @@
 import asyncio
 import threading
 
-import pytest
-
 import mainbus
+import pytest
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus_broker import Broker
+
 from tests.support.bus import Bus, in_thread
 
 
 async def test_a_broker_is_listed_with_its_thread_while_it_runs(address: str) -> None:
     before = dict(BROKER_THREADS)
     async with Bus(address) as bus:
-        assert BROKER_THREADS == {**before, bus.hub.instance: threading.get_ident()}
+        assert {**before, bus.hub.instance: threading.get_ident()} == BROKER_THREADS
     assert before == BROKER_THREADS
 
 

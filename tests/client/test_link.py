@@ -7,12 +7,12 @@ from typing import Any
 
 import cbor2
 import pytest
-
 from mainbus.address import parse
 from mainbus.errors import ConnectionLost, ConnectRefused, NameTaken, RemoteProtocolError
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.wire.messages import Hello, Welcome
+
 from tests.support import raw as wire
 from tests.support.bus import until, within
 from tests.support.raw import Packet, Raw

@@ -45,9 +45,7 @@ class Packet(NamedTuple):
         """Return it as it is on the wire."""
         length = _HEADER.size + len(self.name) + len(self.channel) + len(self.body)
         lengths = (len(self.name), len(self.channel))
-        head = _HEADER.pack(
-            length, self.kind, self.flags, *lengths, self.peer, self.request, self.frame, self.value
-        )
+        head = _HEADER.pack(length, self.kind, self.flags, *lengths, self.peer, self.request, self.frame, self.value)
         return head + self.name + self.channel + self.body
 
     @property

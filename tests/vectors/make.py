@@ -1,4 +1,4 @@
-"""Write the golden vectors beside this file: `python -m tests.vectors.make`. To be run when the protocol changes only."""
+"""Write the golden vectors beside this file, only when the protocol changes: `python -m tests.vectors.make`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 DOC = {"path": "docs/report.txt", "n": 42, "tags": ["a", "b"]}
 
 
-def packet(label: str, kind: Kind, flags: Flag = Flag(0), body: bytes = b"", **fields: Any) -> dict[str, Any]:
+def packet(label: str, kind: Kind, flags: int = 0, body: bytes = b"", **fields: Any) -> dict[str, Any]:
     """Return one packet by its fields and as bytes."""
     texts = {key: fields.pop(key, "") for key in ("name", "channel")}
     numbers = {key: fields.pop(key, 0) for key in ("peer", "request", "frame", "value")}
@@ -73,7 +73,7 @@ def packets() -> list[dict[str, Any]]:
 def handshakes() -> list[dict[str, Any]]:
     """Return the packets of handshakes by what their bodies say."""
     secret, instance, nonce = bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
-    said = {
+    said: dict[str, Hello | Welcome | LaneHello | LaneWelcome] = {
         "a first hello": Hello(name="editor", token="one-time"),
         "a hello without a name": Hello(),
         "a reconnect": Hello(name="editor", session=secret, instance=instance),

@@ -58,6 +58,7 @@ def path_of(address: str) -> Path:
     return Path(address.removeprefix("unix:"))
 
 
+@pytest.mark.smoke
 @pytest.mark.contract("2.1", "8.1", "9.8")
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 async def test_it_serves_says_where_and_ends_clean(loop: str, address: str, tmp_path: Path) -> None:
@@ -118,7 +119,10 @@ async def test_a_second_signal_does_not_wait(address: str, tmp_path: Path) -> No
                 except asyncio.CancelledError:
                     pass
     """
-    with Serving(address, "--drain", "3600", app=stubborn, folder=tmp_path) as daemon:
+    config = tmp_path / "mainbus.toml"
+    config.write_text("cancel_grace = 3600")
+    options = ["--drain", "3600", "--config", str(config)]
+    with Serving(address, *options, app=stubborn, folder=tmp_path) as daemon:
         async with connected(address) as renderer:
             reply = renderer.invoke("stubborn")
             assert await asyncio.to_thread(daemon.line) == "started"

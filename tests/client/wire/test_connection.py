@@ -3,62 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
 from mainbus.errors import RemoteProtocolError
-from mainbus.wire import packets
 from mainbus.wire.connection import Connection, Message, text_of
 from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack, unpack
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MAX_FRAGMENT, MAX_U32, MORE, Kind, build
 from mainbus.wire.states import Role, State
 
-LIMIT = 400
-"""The largest message of the connections in these tests, in bytes."""
-
-
-def opened(role: Role, state: State = State.OPEN, limit: int = LIMIT) -> Connection:
-    """One end of a connection in a state."""
-    wire = Connection(role, limit)
-    walk = {State.CONNECTED: (), State.GREETED: (Kind.HELLO,), State.LANE: (Kind.LANE,)}
-    for kind in walk.get(state, (Kind.HELLO, Kind.WELCOME)):
-        wire.sent(kind)
-    if state is State.CLOSED:
-        wire.sent(Kind.GOODBYE)
-    assert wire.state is state
-    return wire
-
-
-def take(wire: Connection, pieces: Sequence[bytes], **turn: int) -> list[Any]:
-    """Feed bytes in pieces; returns the packets and the messages, in order."""
-    out: list[Any] = []
-    for piece in pieces:
-        wire.feed(piece)
-        while True:
-            before = wire.received, len(out)
-            for head, data, at in wire.packets(**turn):
-                out.append(data[at : at + head[0]])
-                if head[1] >= Kind.SEND and (message := wire.message(head, data, at)) is not None:
-                    out.append(message)
-            if not turn or (wire.received, len(out)) == before:
-                break
-    return out
-
-
-def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
-    """Cut bytes at some places."""
-    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
-
-
-def turned(data: bytes, size: int) -> list[bytes]:
-    return [data[start : start + size] for start in range(0, len(data), size)]
-
+from tests.support.cores import LIMIT, cut, opened, take, turned
 
 # Any bytes in any pieces.
 
@@ -175,111 +133,21 @@ def test_the_pieces_of_a_packet_are_joined_once() -> None:
     assert len(take(wire, [data[-1:]])) == 2
 
 
-# Fragments.
-
-
-@st.composite
-def interleaved(draw: st.DrawFn) -> tuple[list[bytes], list[tuple[int, ...]]]:
-    """Fragments of several messages, of different pairs or streams, in any order that keeps each message's own."""
-    pairs = draw(
-        st.lists(
-            st.tuples(st.integers(1, 3), st.sampled_from([0, BY_NAME]), st.sampled_from([16, 17, 19, 20, 24, 25])),
-            min_size=1,
-            max_size=5,
-            unique_by=lambda pair: (pair[0], {20: 20, 24: 24, 25: 24}.get(pair[2], pair[1])),
-        )
-    )
-    queues = []
-    for peer, flags, kind in pairs:
-        bodies = draw(st.lists(st.binary(max_size=60), min_size=1, max_size=5))
-        last = len(bodies) - 1
-        queues.append(
-            [
-                build(
-                    kind,
-                    peer,
-                    7,
-                    body,
-                    flags=flags | (CONTINUES if at else 0) | (MORE if at < last else 0),
-                    channel=b"" if at else b"c",
-                )
-                for at, body in enumerate(bodies)
-            ]
-        )
-    order = draw(st.permutations([number for number, queue in enumerate(queues) for _ in queue]))
-    heads = [iter(queue) for queue in queues]
-    expected = [(kind, flags, peer) for peer, flags, kind in pairs]
-    return [next(heads[number]) for number in order], expected
-
-
-@given(interleaved())
-def test_fragments_of_different_pairs_and_streams_mix_in_any_order(
-    mixed: tuple[list[bytes], list[tuple[int, ...]]],
-) -> None:
-    parts, expected = mixed
-    wire = opened(Role.RENDERER, limit=1000)
-    messages = [found for found in take(wire, parts) if isinstance(found, tuple)]
-    assert wire.failure is None
-    assert not wire._partials
-    assert sorted(message[:3] for message in messages) == sorted(expected)
-    for message in messages:
-        mine = [part for part in parts if part[4] == message[0] and part[8:12] == message[2].to_bytes(4, "big")]
-        mine = [part for part in mine if part[5] & BY_NAME == message[1]]
-        assert message[8] == b"".join(part[HEADER_SIZE + part[7] :] for part in mine)
-        assert message[7] == "c"
-
-
-def fragments(*parts: tuple[int, int, bytes], peer: int = 1) -> list[bytes]:
-    """Packets by kind, flags and body."""
-    return [build(kind, peer, 7, body, flags=flags, channel=b"c") for kind, flags, body in parts]
-
-
-BROKEN = {
-    "no first": ([(16, CONTINUES, b"")], "fragment of kind SEND without its first"),
-    "the first twice": ([(16, MORE, b""), (16, MORE, b"")], "packet of kind SEND inside another message"),
-    "a whole one inside": ([(16, MORE, b""), (17, 0, b"")], "packet of kind POST inside another message"),
-    "another kind": ([(16, MORE, b""), (19, CONTINUES, b"")], "fragment of kind INVOKE without its first"),
-    "one too many": ([(16, MORE, b""), (16, CONTINUES, b""), (16, CONTINUES, b"")], "SEND without its first"),
-    "another stream": ([(16, MORE, b""), (16, CONTINUES | BY_NAME, b"")], "fragment of kind SEND without its first"),
-}
-
-
-@pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize(("parts", "text"), BROKEN.values(), ids=BROKEN)
-def test_fragments_that_fit_nothing_are_a_fault(role: Role, parts: list[tuple[int, int, bytes]], text: str) -> None:
-    wire = opened(role)
-    messages = [found for found in take(wire, fragments(*parts)) if isinstance(found, tuple)]
-    assert len(messages) == text.startswith("SEND")
-    assert text in str(wire.failure)
-
-
-def test_a_fragment_of_another_request_is_a_fault() -> None:
-    wire = opened(Role.RENDERER)
-    take(wire, [build(Kind.RESULT, 1, 7, flags=MORE), build(Kind.RESULT, 1, 8, flags=CONTINUES)])
-    assert str(wire.failure) == "fragment of kind RESULT without its first"
-
-
-def test_an_aborted_message_leaves_nothing() -> None:
-    wire = opened(Role.RENDERER)
-    parts = fragments((16, MORE, b"a"), (16, MORE | BY_NAME, b"b"), (20, MORE, b"c"), (24, MORE, b"d"))
-    take(wire, parts + fragments((16, MORE, b"kept"), peer=2))
-    wire.abort(1)
-    wire.abort(3)
-    messages = take(wire, [*fragments((16, 0, b"new")), *fragments((16, CONTINUES, b"!"), peer=2)])
-    assert [message[8] for message in messages if isinstance(message, tuple)] == [b"new", b"kept!"]
-
-
 # Limits.
 
 
-@pytest.mark.parametrize(("sizes", "fits"), [((LIMIT,), True), ((LIMIT + 1,), False), ((200, 200), True), ((200, 201), False)])
+@pytest.mark.parametrize(
+    ("sizes", "fits"), [((LIMIT,), True), ((LIMIT + 1,), False), ((200, 200), True), ((200, 201), False)]
+)
 def test_a_message_is_no_longer_than_the_limit(sizes: tuple[int, ...], fits: bool) -> None:
     wire = opened(Role.BROKER)
     last = len(sizes) - 1
     take(
         wire,
         [
-            build(Kind.SEND, body=bytes(size), channel=b"c", flags=(CONTINUES if at else 0) | (MORE if at < last else 0))
+            build(
+                Kind.SEND, body=bytes(size), channel=b"c", flags=(CONTINUES if at else 0) | (MORE if at < last else 0)
+            )
             for at, size in enumerate(sizes)
         ],
     )
@@ -482,15 +350,6 @@ def test_a_renderer_can_be_refused_before_and_after_its_hello(before: tuple[Kind
     pair.ends[Role.BROKER].sent(Kind.REFUSED)
     pair.say(Role.BROKER, build(Kind.REFUSED, value=6))
     assert pair.ends[Role.RENDERER].state is State.CLOSED
-
-
-def test_a_large_message_arrives_as_one() -> None:
-    wire = opened(Role.RENDERER, limit=1 << 20)
-    body = bytes(range(256)) * 2000
-    parts: Iterator[bytes] | bytes = packets.message(Kind.INVOKE, 4, 9, body, value=7, name=b"n", channel=b"c")
-    assert not isinstance(parts, bytes)
-    *_, message = take(wire, [*parts])
-    assert message == (Kind.INVOKE, 0, 4, 9, 0, 7, b"n", "c", body)
 
 
 @example(flags=MORE | CONTINUES)

@@ -1,7 +1,6 @@
 """What fragments of one message have in common."""
 
 import pytest
-
 from mainbus.wire.fragments import STREAMS, Progress, stream_of
 from mainbus.wire.packets import Flag, Kind
 from mainbus.wire.states import FRAGMENTED

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mainbus.errors import RemoteProtocolError
 from mainbus.wire import clone
 from mainbus.wire.messages import VERSION, Hello, LaneHello, LaneWelcome, Welcome, WireLimits, pack, unpack
 from mainbus.wire.packets import HEADER_SIZE, KIND_AT, Kind
+
 from tests.support.clones import TREES, graphs
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -69,7 +69,9 @@ def test_a_version_that_is_no_number_is_a_fault(version: object) -> None:
 
 
 @pytest.mark.parametrize("cls", TYPES.values())
-@pytest.mark.parametrize("body", [b"", b"\xff", b"\xa0\x00", clone.encode(None), clone.encode([]), b"\x81" * 9 + b"\x00"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"\xa0\x00", clone.encode(None), clone.encode([]), b"\x81" * 9 + b"\x00"]
+)
 def test_a_body_that_is_none_is_a_fault(cls: Any, body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=f"{cls.__name__} does not decode"):
         unpack(cls, body)

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-
 from mainbus.errors import by_code
 from mainbus.wire.messages import MAX_MESSAGE, WireLimits
 from mainbus.wire.packets import MAX_FRAGMENT, Flag, Kind
 from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
+
 from tests.checks.docs import split
 from tests.support.clones import parse_tables
 

@@ -1,0 +1,110 @@
+"""Fragments join whatever stands between them, and what fits nothing is a fault."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mainbus.wire import packets
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MORE, Kind, build
+from mainbus.wire.states import Role
+
+from tests.support.cores import opened, take
+
+
+@st.composite
+def interleaved(draw: st.DrawFn) -> tuple[list[bytes], list[tuple[int, int, int]]]:
+    """Fragments of several messages, of different pairs or streams, in any order that keeps each message's own."""
+    pairs = draw(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.sampled_from([0, BY_NAME]), st.sampled_from([16, 17, 19, 20, 24, 25])),
+            min_size=1,
+            max_size=5,
+            unique_by=lambda pair: (pair[0], {20: 20, 24: 24, 25: 24}.get(pair[2], pair[1])),
+        )
+    )
+    queues = []
+    for peer, flags, kind in pairs:
+        bodies = draw(st.lists(st.binary(max_size=60), min_size=1, max_size=5))
+        last = len(bodies) - 1
+        queues.append(
+            [
+                build(
+                    kind,
+                    peer,
+                    7,
+                    body,
+                    flags=flags | (CONTINUES if at else 0) | (MORE if at < last else 0),
+                    channel=b"" if at else b"c",
+                )
+                for at, body in enumerate(bodies)
+            ]
+        )
+    order = draw(st.permutations([number for number, queue in enumerate(queues) for _ in queue]))
+    heads = [iter(queue) for queue in queues]
+    expected = [(kind, flags, peer) for peer, flags, kind in pairs]
+    return [next(heads[number]) for number in order], expected
+
+
+@given(interleaved())
+def test_fragments_of_different_pairs_and_streams_mix_in_any_order(
+    mixed: tuple[list[bytes], list[tuple[int, int, int]]],
+) -> None:
+    parts, expected = mixed
+    wire = opened(Role.RENDERER, limit=1000)
+    messages = [found for found in take(wire, parts) if isinstance(found, tuple)]
+    assert wire.failure is None
+    assert not wire._partials
+    assert sorted(message[:3] for message in messages) == sorted(expected)
+    for message in messages:
+        mine = [part for part in parts if part[4] == message[0] and part[8:12] == message[2].to_bytes(4, "big")]
+        mine = [part for part in mine if part[5] & BY_NAME == message[1]]
+        assert message[8] == b"".join(part[HEADER_SIZE + part[7] :] for part in mine)
+        assert message[7] == "c"
+
+
+def fragments(*parts: tuple[int, int, bytes], peer: int = 1) -> list[bytes]:
+    """Packets by kind, flags and body."""
+    return [build(kind, peer, 7, body, flags=flags, channel=b"c") for kind, flags, body in parts]
+
+
+BROKEN = {
+    "no first": ([(16, CONTINUES, b"")], "fragment of kind SEND without its first"),
+    "the first twice": ([(16, MORE, b""), (16, MORE, b"")], "packet of kind SEND inside another message"),
+    "a whole one inside": ([(16, MORE, b""), (17, 0, b"")], "packet of kind POST inside another message"),
+    "another kind": ([(16, MORE, b""), (19, CONTINUES, b"")], "fragment of kind INVOKE without its first"),
+    "one too many": ([(16, MORE, b""), (16, CONTINUES, b""), (16, CONTINUES, b"")], "SEND without its first"),
+    "another stream": ([(16, MORE, b""), (16, CONTINUES | BY_NAME, b"")], "fragment of kind SEND without its first"),
+}
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(("parts", "text"), BROKEN.values(), ids=BROKEN)
+def test_fragments_that_fit_nothing_are_a_fault(role: Role, parts: list[tuple[int, int, bytes]], text: str) -> None:
+    wire = opened(role)
+    messages = [found for found in take(wire, fragments(*parts)) if isinstance(found, tuple)]
+    assert len(messages) == text.startswith("SEND")
+    assert text in str(wire.failure)
+
+
+def test_a_fragment_of_another_request_is_a_fault() -> None:
+    wire = opened(Role.RENDERER)
+    take(wire, [build(Kind.RESULT, 1, 7, flags=MORE), build(Kind.RESULT, 1, 8, flags=CONTINUES)])
+    assert str(wire.failure) == "fragment of kind RESULT without its first"
+
+
+def test_an_aborted_message_leaves_nothing() -> None:
+    wire = opened(Role.RENDERER)
+    parts = fragments((16, MORE, b"a"), (16, MORE | BY_NAME, b"b"), (20, MORE, b"c"), (24, MORE, b"d"))
+    take(wire, parts + fragments((16, MORE, b"kept"), peer=2))
+    wire.abort(1)
+    wire.abort(3)
+    messages = take(wire, [*fragments((16, 0, b"new")), *fragments((16, CONTINUES, b"!"), peer=2)])
+    assert [message[8] for message in messages if isinstance(message, tuple)] == [b"new", b"kept!"]
+
+
+def test_a_large_message_arrives_as_one() -> None:
+    wire = opened(Role.RENDERER, limit=1 << 20)
+    body = bytes(range(256)) * 2000
+    parts = packets.message(Kind.INVOKE, 4, 9, body, value=7, name=b"n", channel=b"c")
+    assert not isinstance(parts, bytes)
+    *_, message = take(wire, [*parts])
+    assert message == (Kind.INVOKE, 0, 4, 9, 0, 7, b"n", "c", body)
