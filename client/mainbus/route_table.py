@@ -12,6 +12,7 @@ from mainbus.wire.packets import MAIN
 BROADCASTS: Final = -1
 """The key of the broadcasts' route: they keep an order of their own."""
 
+_APART: Final = (MAIN, BROADCASTS)
 _KEPT: Final = 1024
 
 
@@ -38,11 +39,27 @@ class RouteTable:
     def to(self, target: int | str) -> Route:
         """Return the route to a target; a new one, if need be."""
         route = self._routes.get(target)
+        if self._outbox.held and target not in _APART and (route is None or not route.size):
+            busy = self._busy_otherwise(target)
+            if busy is not None:
+                return busy
         if route is None:
             if len(self._routes) >= _KEPT:
                 self._routes = {key: route for key, route in self._routes.items() if key == MAIN or not route.idle}
             route = self._routes[target] = Route(self._outbox, self._credit)
         return route
+
+    def _busy_otherwise(self, target: int | str) -> Route | None:
+        """Return a route with something waiting that may lead to the same renderer, addressed the other way.
+
+        A name and an id may mean one renderer, and only the broker knows. What is paused is known by both.
+        """
+        others = (
+            route
+            for key, route in self._routes.items()
+            if type(key) is not type(target) and key not in _APART and route.size and not route.paused
+        )
+        return max(others, key=lambda route: route.size, default=None)
 
     @property
     def any_paused(self) -> bool:

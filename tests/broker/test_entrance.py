@@ -11,7 +11,7 @@ from mainbus_broker import Broker, Config, IpcMain
 from mainbus_broker.config import Limits
 
 from tests.support import raw as wire
-from tests.support.bus import Bus, until, within
+from tests.support.bus import Bus, until
 from tests.support.raw import Packet, raw
 
 HELLO = Packet(wire.HELLO, body=cbor2.dumps({"version": 1}))
@@ -33,7 +33,8 @@ async def test_another_user_is_refused_before_it_speaks(
         assert len(bus.hub.renderers) == 0
         assert [record.levelno for record in caplog.records if "refused" in record.getMessage()] == [logging.INFO]
         with pytest.raises(mainbus.ConnectRefused, match="serves its own user only"):
-            await within(mainbus.connect(address).__aenter__())
+            async with mainbus.connect(address):
+                pass
 
 
 @pytest.mark.contract("9.6")

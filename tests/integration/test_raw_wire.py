@@ -169,11 +169,12 @@ FAULTS: dict[str, tuple[list[Callable[[int], Packet | bytes]], str]] = {
     "too large, to another": ([to_other(body=bytes(300_001), **C)], "exceeds the limit of 300000"),
     "too large, to all": (TOO_LARGE_FOR_ALL, "exceeds the limit of 300000"),
 }
-for label, where in {
+WHERE: dict[str, Callable[..., Callable[[int], Packet]]] = {
     "main": to_main,
     "another": to_other,
     "a name": partial(to_main, name=b"target"),
-}.items():
+}
+for label, where in WHERE.items():
     first = where(wire.SEND, flags=wire.MORE, body=b"x", **C)
     FAULTS |= {
         f"a fragment without its first, to {label}": (

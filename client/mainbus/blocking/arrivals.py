@@ -168,8 +168,10 @@ class Arrivals:
                 notice = partial(self.session.notice, Kind.UNDELIVERABLE, peer, flags=flags, channel=channel.encode())
                 self._loop.post(partial(notice, body=b"nobody listens there"))
             return
-        args = self._decode(message)
-        if args is None:
+        try:
+            args = _decode(message)
+        except (BadMessage, LimitExceeded) as fault:
+            self._loop.post(partial(self._blame, peer, channel, fault))
             return
         event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "")
         for target in targets:
@@ -195,6 +197,12 @@ class Arrivals:
             return  # cancelled while it waited
         try:
             outcome = self._handle(invoke)
+        except (BadMessage, LimitExceeded) as fault:
+            refusal = BadMessage(f"the arguments of {invoke.channel!r} do not decode")
+            self._post_answer(invoke, self._answers.refused(refusal))
+            # Behind the answer: the broker closes that renderer when it reads this.
+            self._loop.post(partial(self._blame, invoke.key[0], invoke.channel, fault))
+            return
         except BaseException as error:
             self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
             raise
@@ -205,9 +213,7 @@ class Arrivals:
         target = self._channels.handler(channel)
         if target is None or not accepts(target, invoke.key[0]):
             return self._answers.refused(NoHandlerError(channel))
-        args = self._decode(invoke.message)
-        if args is None:
-            return self._answers.refused(BadMessage(f"the arguments of {channel!r} do not decode"))
+        args = _decode(invoke.message)
         if target.once and not target.consume():
             return self._answers.refused(NoHandlerError(channel))
         if not target.takes(len(args)):
@@ -222,16 +228,12 @@ class Arrivals:
         # Behind what the handler has sent: a reply keeps its place.
         self._loop.post(partial(self._answer, invoke, outcome))
 
-    def _decode(self, message: Message) -> Sequence[object] | None:
-        peer, channel, body = message[2], message[7], message[8]
-        try:
-            args = clone.decode(body)
-            if isinstance(args, list):
-                return args
-            raise BadMessage(f"the body of a message is a list of arguments, not {type(args).__name__}")
-        except (BadMessage, LimitExceeded) as fault:
-            self._loop.post(partial(self._blame, peer, channel, fault))
-            return None
+
+def _decode(message: Message) -> Sequence[object]:
+    args = clone.decode(message[8])
+    if not isinstance(args, list):
+        raise BadMessage(f"the body of a message is a list of arguments, not {type(args).__name__}")
+    return args
 
 
 class _Invoke:

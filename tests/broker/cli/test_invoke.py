@@ -138,14 +138,14 @@ def test_ctrl_c_cancels_the_handler_and_says_nothing(daemon: Serving, address: s
     assert daemon.line() == "cancelled"
 
 
-async def test_another_renderer_is_invoked_by_name_and_by_id(address: str) -> None:
+async def test_another_renderer_is_invoked_by_name_and_by_id(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with mainbus.connect(address, name="editor") as editor:
         editor.handle("who", lambda event, *args: [event.sender_name, *args], senders="any")
         editor.handle("private", lambda event: None)
 
         async def invoke(*arguments: str) -> tuple[int, str]:
-            done = await asyncio.to_thread(run, "invoke", "-a", address, "--json", *arguments)
-            return done.returncode, done.stdout or done.stderr
+            code = await asyncio.to_thread(main, ["invoke", "-a", address, "--json", *arguments])
+            return code, "".join(capsys.readouterr())
 
         assert await invoke("who", "1", "--to", "editor", "--name", "shell") == (0, '["shell",1]\n')
         assert await invoke("who", "--to", str(editor.id)) == (0, '[""]\n')
