@@ -253,6 +253,26 @@ async def test_what_the_main_process_sends_and_replies_keeps_its_order(address: 
 
 
 @pytest.mark.contract("2.19")
+async def test_who_awaits_a_reply_goes_on_before_listeners_of_what_was_sent_after_it(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer, seen = await bus.renderer(), list[str]()
+
+        def handler(event: object) -> None:
+            # Leaves in one write with the reply, behind it.
+            asyncio.get_running_loop().call_soon(renderer.send, "later")
+
+        async def ask() -> None:
+            await bus.contents(renderer).invoke("ask")
+            seen.append("reply")
+
+        renderer.handle("ask", handler)
+        bus.ipc_main.on("later", lambda event: seen.append("later"))
+        await asyncio.create_task(ask())
+        await bus.served(renderer)
+        assert seen == ["reply", "later"]
+
+
+@pytest.mark.contract("2.19")
 async def test_a_large_message_keeps_its_place(address: str) -> None:
     async with Bus(address) as bus:
         renderer, seen = await bus.renderer(), list[object]()

@@ -106,7 +106,9 @@ def test_arity(fn: Callable[..., Any], least: int, most: int) -> None:
 
 @pytest.mark.contract("2.5")
 @pytest.mark.parametrize(
-    ("value", "name"), [(3, "int"), (None, "NoneType"), ("f", "str"), (object(), "object")], ids=str
+    ("value", "name"),
+    [(3, "int"), (None, "NoneType"), ("f", "str"), (object(), "object")],
+    ids=["int", "NoneType", "str", "object"],
 )
 def test_not_callable(value: Any, name: str) -> None:
     with pytest.raises(TypeError, match=f"^Expected handler to be a function, but found type '{name}'$"):
