@@ -271,3 +271,41 @@ async def test_nothing_that_was_dropped_unretrieved_is_left_in_any_table(
         gc.collect()
         assert renderer.stats() == {"pending": 0, "queued": 0, "held": 0, "running": 0, "reconnects": 0}
         assert not caplog.records
+
+
+# Fails: what goes to a name is put behind what waits for credit at another renderer's id (RouteTable.to).
+@pytest.mark.contract("9.2", "9.3")
+async def test_what_waits_for_credit_at_an_id_holds_up_no_other_name(address: str) -> None:
+    async with Bus(address, config=Config(limits=Limits(running=2))) as bus:
+        source, one, two = [await bus.renderer(name) for name in ("source", "one", "two")]
+        go = asyncio.Event()
+
+        async def slow(event: Any) -> None:
+            await go.wait()
+
+        one.handle("slow", slow, senders="any")
+        two.handle("echo", lambda event, value: value, senders="any")
+        replies = [source.invoke_to(one.id, "slow") for _ in range(4)]
+        try:
+            await until(lambda: one.stats()["running"] == 2)
+            assert await within(source.invoke_to("two", "echo", 1)) == 1
+        finally:
+            go.set()
+        await within(asyncio.gather(*replies))
+
+
+# Fails: the id and the name of one renderer have a credit each.
+@pytest.mark.contract("9.3")
+async def test_the_credit_is_one_however_the_target_is_addressed(address: str) -> None:
+    async with Bus(address, config=Config(limits=Limits(running=4))) as bus:
+        source, target = await bus.renderer("source"), await bus.renderer("target")
+        go = asyncio.Event()
+
+        async def slow(event: Any) -> None:
+            await go.wait()
+
+        target.handle("slow", slow, senders="any")
+        replies = [source.invoke_to(address_, "slow") for address_ in ("target", target.id) for _ in range(3)]
+        await until(lambda: target.stats()["running"] == 4)
+        go.set()
+        await within(asyncio.gather(*replies))

@@ -163,7 +163,6 @@ async def test_large_messages_to_main_keep_their_place_among_small_ones(address:
         assert seen == list(range(30))
 
 
-# Fails: a renderer keeps one route for the id and another for the name until it is told that both are one (a pause).
 @pytest.mark.contract("2.19")
 async def test_one_renderer_by_id_and_by_name_is_one_pair(address: str) -> None:
     async with Bus(address) as bus:

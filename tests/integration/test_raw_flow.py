@@ -31,10 +31,10 @@ async def test_who_overruns_a_pause_is_closed_and_not_its_target(
     ):
         message = Packet(wire.SEND, peer=slow.id, channel=b"c", body=bytes(100_000))
         # Until the kernel takes no more for a reader that does not read.
-        while not bus.hub.renderers.ids[slow.id].pausing:
+        while (pausing := bus.hub.renderers.ids[slow.id].pausing) is None:
             fast.write(message)
             assert await fast.is_served()
-        pause = bus.hub.renderers.ids[slow.id].pausing[fast.id].serial
+        pause = pausing[fast.id].serial
         caplog.clear()
         if acknowledges:
             fast.write(Packet(wire.PAUSED, peer=slow.id, request=pause), message)
