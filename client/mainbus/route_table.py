@@ -50,14 +50,14 @@ class RouteTable:
         return route
 
     def _busy_otherwise(self, target: int | str) -> Route | None:
-        """Return a route with something waiting that may lead to the same renderer, addressed the other way.
+        """Return a route that is busy and may lead to the same renderer, addressed the other way.
 
         A name and an id may mean one renderer, and only the broker knows. What is paused is known by both.
         """
         others = (
             route
             for key, route in self._routes.items()
-            if type(key) is not type(target) and key not in _APART and route.size and not route.paused
+            if type(key) is not type(target) and key not in _APART and route.is_leaving
         )
         return max(others, key=lambda route: route.size, default=None)
 
@@ -72,7 +72,10 @@ class RouteTable:
         # One renderer, two ways to address it: both lead to the same route while it is paused.
         self._routes.setdefault(peer, route).pause()
         if name:
-            self._routes.setdefault(name, route).pause()
+            named = self._routes.get(name)
+            if named is None or not named.size:
+                named = self._routes[name] = route
+            named.pause()
         if broadcasts:
             self._broadcasts_held_by.add(peer)
             self.to(BROADCASTS).pause()

@@ -114,6 +114,14 @@ class Route:
         return True
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether something waits here that is free to go, and only needs time to leave."""
+        if not self._queue or self.paused:
+            return False
+        entry = self._queue[0]
+        return entry.begun or not entry.request or self._may_invoke()
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits here and nothing is owed."""
         return not self._queue and not self.unanswered and not self.paused

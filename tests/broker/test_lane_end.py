@@ -273,11 +273,14 @@ async def test_a_new_lane_ends_the_former_one(address: str) -> None:
     async with Bus(address, ipc_main=main.ipc) as bus, raw(address) as owner, lane(address, owner) as old:
         old.write(repeat(5), once(1), sync("call"))
         await until(lambda: end(bus, owner)._next == 5)
+        former = end(bus, owner)
         async with lane(address, owner, old.welcome["nonce"]) as new:
             assert await old.rest() == []
             owner.write(send(2), send(3), send(4))
             assert await owner.is_served()
             # What the former one carried is said again, and only then served.
+            former.look_again()
+            await asyncio.sleep(0)
             assert main.got == [2, 3, 4]
             new.write(repeat(5), once(1), sync("call"), once(2), sync("next", 2))
             assert [(await new.next(wire.RESULT)).request for _ in range(2)] == [1, 2]

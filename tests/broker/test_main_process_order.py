@@ -191,6 +191,29 @@ async def test_a_coroutine_of_the_contents_event_starts_before_what_comes_later(
         assert seen == [("event", 1), ("main", 1), ("event", 2), ("main", 2)]
 
 
+@pytest.mark.contract("2.20", "2.16")
+async def test_one_level_has_started_before_the_next(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer, seen = await bus.renderer(), list[str]()
+        contents = bus.contents(renderer)
+
+        def coroutine(name: str) -> Callable[..., Awaitable[None]]:
+            async def listener(event: object, *args: object) -> None:
+                seen.append(name)
+
+            return listener
+
+        contents.on("ipc-message", coroutine("event, coroutine"))
+        contents.on("ipc-message", lambda event, channel: seen.append("event, plain"))
+        contents.ipc.on("x", coroutine("contents, coroutine"))
+        contents.ipc.on("x", lambda event: seen.append("contents, plain"))
+        bus.ipc_main.on("x", coroutine("main, coroutine"))
+        renderer.send("x")
+        await bus.served(renderer)
+        order = ["event, coroutine", "event, plain", "contents, coroutine", "contents, plain", "main, coroutine"]
+        assert seen == order
+
+
 @pytest.mark.contract("2.20")
 async def test_only_the_start_is_waited_for_not_the_end(address: str) -> None:
     async with Bus(address) as bus:

@@ -98,18 +98,21 @@ async def test_it_says_hello_and_takes_the_welcome(address: str) -> None:
 
 
 async def test_what_comes_behind_the_welcome_is_handed_on_once_it_is_started(address: str) -> None:
+    opened = asyncio.Event()
+
     async def answer(client: Raw) -> None:
         await client.read()
         client.write(welcome(), one_way(1))
-        await client.writer.drain()
+        await opened.wait()
         client.write(*map(one_way, range(2, 5)))
         await forever(client)
 
     async with broker(address, answer):
         client = Client()
         got = await client.open(address)
-        # More comes in pieces of its own before anybody takes it.
-        await until(lambda: client.link.wire._data.count(b"c") >= 4)
+        # More comes, in a piece of its own, before anybody takes it.
+        opened.set()
+        await until(lambda: client.link.wire._data.endswith(one_way(4).encode()))
         assert client.received == []
         client.link.start(got)
         assert client.received == [1, 2, 3, 4]

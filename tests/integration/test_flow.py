@@ -309,7 +309,6 @@ async def test_a_renderer_that_stands_still_with_little_waiting_is_not_closed(ad
         assert await within(contents.invoke("got")) == [1]
 
 
-# Fails: where both have been used before, a pause holds two routes, and they go on in turns.
 @pytest.mark.contract("9.2", "2.19")
 async def test_what_is_held_for_an_id_and_its_name_goes_on_in_the_order_sent(address: str) -> None:
     async with Bus(address, config=SMALL) as bus, collector(address, "target") as target:

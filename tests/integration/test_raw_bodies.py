@@ -239,9 +239,11 @@ async def test_a_target_that_dies_in_the_middle_of_a_message_costs_its_sender_no
             first, *rest = wire.fragments(Packet(wire.SEND, peer=target.id, channel=b"c", body=bytes(500)), 100)
             sender.write(first)
             await target.next(wire.SEND)
+            gone = bus.hub.renderers.ids[target.id]
         await sender.next(wire.GAP)
         sender.write(*rest)
         assert await sender.is_served()
+        assert gone.outbox.queued == 0
         assert not bus.hub.renderers.ids[sender.id].streams
 
 

@@ -31,7 +31,7 @@ async def test_who_overruns_a_pause_is_closed_and_not_its_target(
     ):
         message = Packet(wire.SEND, peer=slow.id, channel=b"c", body=bytes(100_000))
         # Until the kernel takes no more for a reader that does not read.
-        while (pausing := bus.hub.renderers.ids[slow.id].pausing) is None:
+        while not (pausing := bus.hub.renderers.ids[slow.id].pausing):
             fast.write(message)
             assert await fast.is_served()
         pause = pausing[fast.id].serial

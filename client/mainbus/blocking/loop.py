@@ -82,22 +82,16 @@ class LoopThread:
             raise
 
     def check(self) -> None:
-        """Raise what makes every verb impossible.
+        """Raise if this process is a fork of the one that opened it.
 
         Raises:
-            RuntimeError: This process is a fork of the one that opened it.
-            LocalProtocolError: It was not opened.
-            ObjectDestroyedError: It was closed.
+            RuntimeError: It is.
         """
         if self.is_fork:
             raise RuntimeError(
                 "this renderer belongs to the process that opened it, and a fork has none of its threads: open another "
                 "one there, with mainbus.blocking, or with mainbus.connect and loop.call_soon_threadsafe"
             )
-        if self._released:
-            raise ObjectDestroyedError(CLOSED)
-        if self._thread is None:
-            raise LocalProtocolError("not connected yet: use `with` or `open()` on what connect() returned")
 
     @property
     def is_fork(self) -> bool:

@@ -320,13 +320,13 @@ class BlockingRenderer(LockedChannels):
             LocalProtocolError: Listeners have a thread of their own, or another thread opened this renderer.
             ConnectionLost: The connection is lost for good, and all that had arrived was run.
         """
-        self._loop.check()
+        session = self._opened()
         check_timeout(timeout)
         if not self._dispatching:
             self._dispatch()
         count = self._work.poll(timeout)
         if not count and self._work.is_over:
-            self._opened().check()
+            session.check()
         return count
 
     def fileno(self) -> int:
@@ -335,7 +335,7 @@ class BlockingRenderer(LockedChannels):
         Raises:
             LocalProtocolError: Listeners have a thread of their own.
         """
-        self._loop.check()
+        self._opened()
         return self._work.fileno()
 
     def listen(self, channel: str, max_queue: int = 1024, *, senders: Senders = "main") -> Messages:
@@ -378,12 +378,12 @@ class BlockingRenderer(LockedChannels):
     # Private: any thread
 
     def _opened(self) -> Session:
+        self._loop.check()
         if self._session is None:
             raise LocalProtocolError("not connected yet: use `with` or `open()` on what connect() returned")
         return self._session
 
     def _checked(self) -> Session:
-        self._loop.check()
         session = self._opened()
         session.check()
         return session

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import mainbus
@@ -12,7 +13,7 @@ import pytest
 from mainbus.blocking import BlockingRenderer
 from mainbus.blocking.arrivals import EVENTS_KEPT
 from mainbus.wire import clone
-from mainbus.wire.packets import Kind, build
+from mainbus.wire.packets import MAIN, Kind, build
 
 from tests.support.threads import PATIENCE, Box, BrokerThread, in_thread
 
@@ -109,12 +110,12 @@ def test_everything_of_a_sender_runs_in_order(broker: BrokerThread, renderer: Bl
 
 @pytest.mark.contract("3.14", "2.19")
 def test_reply_comes_behind_what_the_handler_sent(broker: BrokerThread, renderer: BlockingRenderer) -> None:
-    seen: list[str] = []
-    broker.ipc_main.on("before", lambda event, text: seen.append(text))
+    seen: list[object] = []
+    broker.ipc_main.on("before", lambda event, number: seen.append(number))
 
     def handler(event: Any) -> None:
-        for number in range(3):
-            renderer.send("before", f"sent {number}")
+        for number in range(300):
+            renderer.send("before", number)
 
     renderer.handle("x", handler)
     contents = broker.contents("a")
@@ -124,7 +125,7 @@ def test_reply_comes_behind_what_the_handler_sent(broker: BrokerThread, renderer
         seen.append("answered")
 
     broker.run(invoke())
-    assert seen == ["sent 0", "sent 1", "sent 2", "answered"]
+    assert seen == [*range(300), "answered"]
 
 
 @pytest.mark.contract("3.14")
@@ -176,11 +177,13 @@ def test_cancelled_handler_runs_on_and_is_answered_once(broker: BrokerThread, re
             wait()
     # The cancels are here once this is answered.
     renderer.invoke("echo")
+    wire = broker.contents("a")._peer.wire
+    received = broker.call(lambda: wire.received)
     go_on.set()
     renderer.handle("last", lambda event: "last")
     assert start(broker, "last")() == "last"
     assert ran.empty
-    assert broker.call(broker.broker.stats)["renderers"] == 1
+    assert broker.call(lambda: wire.received) == received + 1
 
 
 @pytest.mark.contract("3.14", "2.6")
@@ -304,6 +307,26 @@ def test_body_that_does_not_decode_is_told(broker: BrokerThread, renderer: Block
     assert got.args(1) == ["whole"]
     assert [told.get(), told.get()] == [(0, "item"), (0, "item")]
     assert renderer.is_connected
+
+
+@pytest.mark.contract("3.14", "8.7")
+def test_invoke_that_does_not_decode_is_answered_before_its_sender_is_closed(
+    broker: BrokerThread, renderer: BlockingRenderer
+) -> None:
+    told = Box()
+    renderer.events.on("message-error", told)
+    renderer.handle("item", lambda event: None, senders="any")
+    with mainbus.blocking.connect(broker.address, reconnect=False) as other:
+        gone, session, sender = Box(), other._session, other.id
+        assert session is not None
+        other.events.on("disconnected", gone)
+        bad = partial(session.invoke, Kind.INVOKE, MAIN, "a", "item", b"item", b"\xff", None)
+        with pytest.raises(mainbus.BadMessage):
+            other._loop.wait(lambda waiter: waiter.follow(bad()))
+        assert told.get() == (sender, "item")
+        gone.get()
+    assert renderer.is_connected
+    assert renderer.invoke("echo", 1) == [1]
 
 
 def test_events_that_nobody_takes_are_bounded(

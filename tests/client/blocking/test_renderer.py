@@ -30,6 +30,7 @@ VERBS: dict[str, Callable[[BlockingRenderer], object]] = {
     "drain": lambda renderer: renderer.drain(),
     "wait_for": lambda renderer: renderer.wait_for("x"),
     "poll": lambda renderer: renderer.poll(),
+    "fileno": lambda renderer: renderer.fileno(),
 }
 each_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 

@@ -62,7 +62,9 @@ def test_timeout_has_its_name_and_the_late_answer_is_dropped(broker: BrokerThrea
         event.return_value = "now"
 
     broker.call(setattr, event, "return_value", "late")
+    lane = renderer._lane
     assert renderer.send_sync("now") == "now"
+    assert renderer._lane is lane
 
 
 @pytest.mark.contract("3.14", "2.19")
@@ -135,6 +137,36 @@ def test_loss_fails_the_calls_that_wait(address: str) -> None:
             with pytest.raises(mainbus.ConnectionLost):
                 wait()
         renderer.close()
+
+
+def test_calls_before_the_lane_is_open_share_it(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+    stands, go_on = threading.Event(), threading.Event()
+
+    @broker.ipc_main.on("sync")
+    def sync(event: Any, number: int) -> None:
+        event.return_value = number
+
+    def stand_still() -> None:
+        stands.set()
+        assert go_on.wait(PATIENCE)
+
+    still = in_thread(lambda: broker.call(stand_still))
+    assert stands.wait(PATIENCE)
+
+    def call(number: int) -> Any:
+        waiting = in_thread(lambda: renderer.send_sync("sync", number))
+        while renderer._lane is None or len(renderer._lane._calls) <= number or renderer._lane._transport is None:
+            turn(renderer)
+        return waiting
+
+    waiting = [call(number) for number in range(3)]
+    turn(renderer)
+    lane = renderer._lane
+    go_on.set()
+    still()
+    assert [wait() for wait in waiting] == [0, 1, 2]
+    assert lane is not None
+    assert not lane.is_lost
 
 
 def test_lost_lane_is_opened_again(broker: BrokerThread, renderer: BlockingRenderer) -> None:
