@@ -63,7 +63,7 @@ async def test_an_unknown_token_is_refused(address: str) -> None:
 
 
 async def test_whoever_is_in_is_not_refused_for_being_late(address: str) -> None:
-    config = Config(limits=Limits(handshake_timeout=0.02))
+    config = Config(limits=Limits(handshake_timeout=0.3))
     async with Bus(address, config=config) as bus, raw(address) as renderer, raw(address, hello=False) as late:
         assert (await late.rest())[0].kind == wire.REFUSED
         # The other one's time would have come before.

@@ -85,7 +85,7 @@ async def test_settled_means_that_what_was_sent_was_dispatched() -> None:
 
         renderer.on("from main", lambda event, text: seen.append(text))
         other.on("from a", lambda event, text: seen.append(text), senders="renderers")
-        for number in range(500):
+        for number in range(3000):
             renderer.send("item", number)
         contents = bus.broker.web_contents.from_name("a")
         assert contents is not None
@@ -93,8 +93,8 @@ async def test_settled_means_that_what_was_sent_was_dispatched() -> None:
         renderer.send_to("b", "from a", bytes(1_000_000))
         assert seen == []
         await bus.settle()
-        assert [one for one in seen if isinstance(one, int)] == list(range(500))
-        assert len(seen) == 502
+        assert [one for one in seen if isinstance(one, int)] == list(range(3000))
+        assert len(seen) == 3002
 
 
 @pytest.mark.contract("3.15")
@@ -150,20 +150,23 @@ async def test_settling_does_not_wait_for_a_handler_of_its_own_mind() -> None:
         assert reply.done()
 
 
-async def test_settling_waits_for_what_a_renderer_does_not_take() -> None:
+@pytest.mark.parametrize("slow", ["renderer", "main"])
+async def test_settling_waits_for_what_is_not_taken(slow: str) -> None:
     async with mainbus.testing.broker() as bus:
         renderer = await bus.connect("a")
-        go_on, started = asyncio.Event(), []
+        contents = bus.broker.web_contents.from_name("a")
+        assert contents is not None
+        sender, receiver = (contents, renderer) if slow == "renderer" else (renderer, bus.ipc_main)
+        go_on = asyncio.Event()
+        started: list[int] = []
 
-        @renderer.on("item")
         async def item(event: Any, number: int) -> None:
             started.append(number)
             await go_on.wait()
 
-        contents = bus.broker.web_contents.from_name("a")
-        assert contents is not None
+        receiver.on("item", item)
         for number in range(RUNNING + 10):
-            contents.send("item", number)
+            sender.send("item", number)
         settled = asyncio.ensure_future(bus.settle())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(settled), 0.05)

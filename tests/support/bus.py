@@ -68,8 +68,11 @@ class Bus:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # Whatever the failed test has left paused or full: nothing is to be waited for any more.
+            await self.broker.stop(drain=0)
         for renderer in self._renderers:
-            await renderer.aclose()
+            await within(renderer.aclose())
         await self.broker.stop(drain=0)
         if kind is None:
             check_empty(self.hub, self._peers)
