@@ -165,6 +165,15 @@ async def test_a_coroutine_may_answer_and_so_may_whoever_keeps_the_event(address
         assert await outcome(address, 1) == (1, None)
 
 
+@pytest.mark.contract("5.6", "2.10")
+async def test_a_listener_in_a_worker_may_answer(address: str) -> None:
+    async with Bus(address) as bus:
+        bus.ipc_main.on("x", lambda event: setattr(event, "return_value", threading.get_ident()), thread=True)
+        value, error = await outcome(address)
+        assert error is None
+        assert value != threading.get_ident()
+
+
 @pytest.mark.contract("5.6")
 async def test_without_a_listener_the_reply_is_never_sent(address: str) -> None:
     async with Bus(address) as bus:
@@ -320,6 +329,18 @@ async def test_a_sync_reply_that_is_dropped_in_another_thread_answers_on_the_loo
     await until(lambda: threads)
     assert threads == [threading.get_ident()]
     assert answered == []
+
+
+async def test_a_sync_reply_that_is_set_in_another_thread_answers_on_the_loop() -> None:
+    answered, never = list[tuple[object, int]](), list[object]()
+    loop = asyncio.get_running_loop()
+    reply = SyncReply(loop, lambda value: answered.append((value, threading.get_ident())), lambda: never.append(None))
+    await asyncio.to_thread(reply.set, 1)
+    reply.set(2)
+    del reply
+    await until(lambda: answered)
+    assert answered == [(1, threading.get_ident())]
+    assert never == []
 
 
 async def test_a_sync_reply_gives_up_once() -> None:
