@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ class SyncReply:
         never: Called once if no value was set and the event is gone.
     """
 
-    __slots__ = ("_answer", "_loop", "_never", "_value")
+    __slots__ = ("_answer", "_loop", "_never", "_thread", "_value")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, answer: Callable[[object], None], never: Callable[[], None]
@@ -29,6 +30,7 @@ class SyncReply:
         self._loop = loop
         self._answer: Callable[[object], None] | None = answer
         self._never = never
+        self._thread = threading.get_ident()
         self._value: object = None
 
     @property
@@ -41,7 +43,11 @@ class SyncReply:
         answer, self._answer = self._answer, None
         if answer is not None:
             self._value = value
-            answer(value)
+            if threading.get_ident() == self._thread:
+                answer(value)
+            elif not self._loop.is_closed():
+                # A listener in a worker.
+                self._loop.call_soon_threadsafe(answer, value)
 
     def give_up(self) -> None:
         """Answer that there will be no answer."""

@@ -261,3 +261,15 @@ def test_errors_are_named() -> None:
     with pytest.raises(LimitExceeded) as caught:
         encode([[[]]], max_depth=2)
     assert (caught.value.limit, str(caught.value)) == (2, "The nesting depth exceeds the limit of 2")
+
+
+@pytest.mark.contract("4.6")
+def test_the_depth_that_is_allowed_unasked() -> None:
+    value: list[Any] = []
+    for _ in range(511):
+        value = [value]
+    assert decode(encode(value)) == value
+    with pytest.raises(LimitExceeded, match="exceeds the limit of 512"):
+        encode([value])
+    with pytest.raises(LimitExceeded, match="exceeds the limit of 512"):
+        decode(encode([value], max_depth=513))
