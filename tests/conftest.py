@@ -3,18 +3,24 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.skips"]
 
 Backend = tuple[str, dict[str, object]]
 
 LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False}), ("uvloop", {"use_uvloop": True})]
+
+# How long the drawing of an example takes is the machine's business.
+settings.register_profile("mainbus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mainbus")
 
 if sys.version_info >= (3, 12):
 
@@ -27,7 +33,12 @@ if sys.version_info >= (3, 12):
 
 
 def pytest_configure() -> None:
-    """Keep the developer's own daemon and settings out of the tests."""
+    """Keep the developer's own daemon and settings out of the tests, and give them a Ctrl-C.
+
+    Whoever runs them in the background of a shell has SIGINT ignored, and so would all their processes.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("MAINBUS_")]:
         del os.environ[name]
 

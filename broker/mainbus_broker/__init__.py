@@ -2,10 +2,12 @@
 
 from mainbus_broker.broker import Broker, Spawned
 from mainbus_broker.config import Config, Limits
+from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
-from mainbus_broker.web_contents import WebContents, WebContentsRegistry, WebFrameMain
+from mainbus_broker.web_contents import WebContents
+from mainbus_broker.web_frame import WebFrameMain
 
 __all__ = [
     "Broker",

@@ -16,11 +16,12 @@ from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError, ObjectDestroyedError
 
 from mainbus_broker.config import Config
+from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.entrance import Entrance
 from mainbus_broker.hub import Hub
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Listener, listen
-from mainbus_broker.web_contents import WebContents, WebContentsRegistry
+from mainbus_broker.web_contents import WebContents
 
 EVENTS: Final = frozenset({"web-contents-created", "listener-error", "slow-consumer", "message-error"})
 

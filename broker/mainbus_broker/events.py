@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mainbus_broker.web_contents import WebContents, WebFrameMain
+from mainbus_broker.web_contents import WebContents
+from mainbus_broker.web_frame import WebFrameMain
 
 if TYPE_CHECKING:
-    from mainbus_broker.web_contents import WebFrameMain as _Frame
+    from mainbus_broker.web_frame import WebFrameMain as _Frame
 
 
 class SyncReply:

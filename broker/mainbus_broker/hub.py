@@ -19,6 +19,7 @@ from mainbus.wire.messages import Hello, Welcome, WireLimits, pack
 from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
+from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.flow import Flow
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
@@ -28,7 +29,7 @@ from mainbus_broker.renderers import Renderers
 from mainbus_broker.replies import Replies
 from mainbus_broker.router import Router
 from mainbus_broker.tokens import Tokens
-from mainbus_broker.web_contents import WebContents, WebContentsRegistry
+from mainbus_broker.web_contents import WebContents
 
 if TYPE_CHECKING:
     from mainbus_broker.entrance import Entrance

@@ -1,9 +1,9 @@
-"""WebContents: a renderer as the main process sees it; its frames; and the registry of all."""
+"""WebContents: a renderer as the main process sees it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mainbus.channels import check_channel
@@ -16,6 +16,7 @@ from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
 
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
+from mainbus_broker.web_frame import WebFrameMain
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -27,57 +28,6 @@ MESSAGES: Final = frozenset({"ipc-message", "ipc-message-sync"})
 
 Level: TypeAlias = tuple[IpcMain, str, Sequence[object]]
 """One of those who are asked in turn for their listeners: registry, channel, arguments."""
-
-
-class WebFrameMain:
-    """A frame of a renderer. Frame 0 is the main frame, the renderer's own.
-
-    Attributes:
-        frame_id: 0 for the main frame.
-        name: The frame's name; the main frame has the renderer's.
-        process_id: The process ID of the renderer.
-        parent: The frame that it was created in; None for the main frame.
-        frames: The frames that were created in it.
-    """
-
-    __slots__ = ("_contents", "_ipc", "frame_id", "frames", "name", "parent", "process_id")
-
-    def __init__(self, contents: WebContents) -> None:
-        self._contents = contents
-        self._ipc: IpcMain | None = None
-        self.frame_id = 0
-        self.name = contents.name
-        self.process_id = contents.process.pid
-        self.parent: WebFrameMain | None = None
-        self.frames: list[WebFrameMain] = []
-
-    @property
-    def ipc(self) -> IpcMain:
-        """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
-        if self._ipc is None:
-            self._ipc = IpcMain()
-        return self._ipc
-
-    @property
-    def detached(self) -> bool:
-        """Whether the frame is gone while its object lives on."""
-        return self.is_destroyed()
-
-    def is_destroyed(self) -> bool:
-        """Tell whether the frame, or its renderer, is gone."""
-        return self._contents.is_destroyed()
-
-    def send(self, channel: str, *args: object) -> None:
-        """Send a message to this frame. As `WebContents.send`."""
-        self._contents.send_to_frame(self.frame_id, channel, *args)
-
-    def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
-        """Send one message to this frame. As `WebContents.post_message`."""
-        self._contents.post_message(channel, message, transfer)
-
-    def own_ipc(self) -> IpcMain | None:
-        """Return `ipc` if it was ever asked for."""
-        return self._ipc
 
 
 class WebContents:
@@ -344,65 +294,6 @@ class WebContents:
         if self.queued >= hard:
             raise SendQueueFull(hard, self.name or self.id)
         peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
-
-
-class WebContentsRegistry:
-    """`broker.web_contents`: every connected renderer."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._by_id: dict[int, WebContents] = {}
-
-    def get_all_web_contents(self) -> list[WebContents]:
-        """Return all connected renderers, the oldest first."""
-        return list(self._by_id.values())
-
-    def from_id(self, id: int) -> WebContents | None:
-        """Return the renderer with this id, or None."""
-        return self._by_id.get(id)
-
-    def from_name(self, name: str) -> WebContents | None:
-        """Return the renderer with this name, or None."""
-        peer = self._hub.renderers.names.get(name)
-        return peer.contents if peer is not None else None
-
-    def broadcast(self, channel: str, *args: object, exclude: Iterable[WebContents | int | str] = ()) -> None:
-        """Send a message to every renderer; it is encoded once.
-
-        It does not wait: a renderer whose queue is at the hard limit is closed as a slow consumer.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-            exclude: Renderers that do not get it, as contents, ids or names.
-
-        Raises:
-            CloneError: An argument cannot be cloned; nothing was sent.
-        """
-        self._hub.owner.check()
-        raw = check_channel(channel)
-        limits = self._hub.config.limits
-        body = clone.encode(list(args), max_depth=limits.depth)
-        if len(body) > limits.message:
-            raise MessageTooLarge(len(body), limits.message)
-        whole = packets.message(Kind.SEND, MAIN, 0, body, channel=raw)
-        packet = whole if isinstance(whole, bytes) else None
-        left_out = {item.id if isinstance(item, WebContents) else item for item in exclude}
-        for contents in self.get_all_web_contents():
-            if contents.id in left_out or contents.name in left_out:
-                continue
-            if contents.queued >= limits.hard:
-                self._hub.close_slow(contents)
-            else:
-                contents.send_encoded(raw, body, packet)
-
-    def add(self, contents: WebContents) -> None:
-        """Make a renderer known."""
-        self._by_id[contents.id] = contents
-
-    def remove(self, contents: WebContents) -> None:
-        """Forget one that is gone."""
-        del self._by_id[contents.id]
 
 
 def check_transfer(transfer: Sequence[object]) -> None:

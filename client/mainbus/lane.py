@@ -242,3 +242,14 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+def lane_of(session: Session) -> Lane:
+    """Return the lane of a session's connection; a new one, if need be."""
+    lane = session.lane
+    if lane is not None and not lane.usable:
+        lane.close()
+        lane = None
+    if lane is None:
+        lane = session.lane = Lane(session)
+    return lane

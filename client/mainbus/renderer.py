@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import Generator
 from typing import Any, Final, NamedTuple, Self
 
 from mainbus.address import Address, default_address, parse
 from mainbus.arrivals import Arrivals
-from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
-from mainbus.errors import ConnectionLost, InvokeTimeout, LocalProtocolError, PortError
-from mainbus.incoming import Incoming
-from mainbus.lane import Lane
-from mainbus.lane_threads import BROKER_THREADS
+from mainbus.errors import LocalProtocolError
+from mainbus.names import check_name
 from mainbus.ownership import Owner
-from mainbus.reply import Reply
-from mainbus.sender_channels import SenderChannels
-from mainbus.session import Session, released
-from mainbus.target import Senders
-from mainbus.timeouts import check_timeout
-from mainbus.wire import clone
-from mainbus.wire.packets import MAIN, MAX_U32, Kind
+from mainbus.released import released
+from mainbus.session import Session
+from mainbus.verbs import Verbs
+from mainbus.wire.packets import MAIN, Kind
 
 EVENTS: Final = frozenset(
     {
@@ -78,11 +70,10 @@ def connect(
     )
 
 
-class IpcRenderer(SenderChannels):
+class IpcRenderer(Verbs):
     """Electron's `ipcRenderer`: this process as a renderer. Made by `connect`.
 
-    Every object belongs to the thread of its loop. Verbs that return at once never wait: what cannot leave yet is
-    held, in order, and `drain` waits for it.
+    Every object belongs to the thread of its loop.
 
     Attributes:
         events: What happens to the connection itself, apart from the channels: "disconnected" (reason),
@@ -92,9 +83,7 @@ class IpcRenderer(SenderChannels):
 
     __slots__ = (
         "_address",
-        "_arrivals",
         "_connect_timeout",
-        "_lane",
         "_name",
         "_owner",
         "_reconnect",
@@ -119,7 +108,6 @@ class IpcRenderer(SenderChannels):
         self._arrivals = Arrivals(self, self, self.events.emit)
         self._session: Session | None = None
         self._owner: Owner | None = None
-        self._lane: Lane | None = None
         self._watching = False
         self._released = False
 
@@ -143,8 +131,6 @@ class IpcRenderer(SenderChannels):
         self._released = True
         if self._session is None:
             return
-        if self._lane is not None:
-            self._lane.close()
         await self._session.aclose()
 
     # Public: what it is
@@ -177,112 +163,7 @@ class IpcRenderer(SenderChannels):
             "reconnects": session.reconnects,
         }
 
-    # Public: to the main process
-
-    def send(self, channel: str, *args: object) -> None:
-        """Send a message to the main process; returns at once.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-
-        Raises:
-            CloneError: An argument cannot be cloned; nothing was sent.
-            MessageTooLarge: It is longer than the broker takes.
-            SendQueueFull: Too much waits to leave; `drain` waits until it has.
-        """
-        self._checked().send(Kind.SEND, MAIN, None, check_channel(channel), self._encode(list(args)))
-
-    def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
-        """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
-
-        Raises:
-            PortError: `transfer` has something that is no MessagePort.
-        """
-        if transfer:
-            raise PortError("Invalid value for transfer")
-        self._checked().send(Kind.POST, MAIN, None, check_channel(channel), self._encode([message]))
-
-    def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
-        """Invoke a handler of the main process; the request leaves at the call, awaited or not.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-            timeout: Seconds until `InvokeTimeout`, or None.
-
-        Returns:
-            A `Reply`. Awaiting it gives the handler's result, or raises `RemoteError` (`NoHandlerError`,
-            `ReplyNeverSent`), `InvokeTimeout` or `ConnectionLost`. Cancelling it cancels the handler.
-
-        Raises:
-            CloneError: An argument cannot be cloned; nothing was sent.
-        """
-        return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
-
-    def send_sync(self, channel: str, *args: object, timeout: float = 30) -> object:
-        """Send a message to the main process and block this thread until a listener sets `event.return_value`.
-
-        It keeps its place among what was sent before. What arrives meanwhile is dispatched after it returns. Prefer
-        `invoke`: while this blocks, nothing else of this loop runs.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-            timeout: Seconds until `InvokeTimeout`.
-
-        Raises:
-            ConnectionLost: There is no connection, or it was lost.
-            ReplyNeverSent: Nobody listens, or nobody set a value.
-            RuntimeError: This is the thread of the broker's own loop, which would wait for itself.
-        """
-        session = self._checked()
-        check_timeout(timeout)
-        raw, body = check_channel(channel), self._encode(list(args))
-        if session.link is None or session.welcome is None:
-            raise ConnectionLost("send_sync needs a connection, and there is none at this moment")
-        if BROKER_THREADS.get(session.welcome.instance) == threading.get_ident():
-            raise RuntimeError("send_sync on the thread of the broker's own loop would wait for itself; use invoke")
-        if self._lane is not None and not self._lane.usable:
-            self._lane.close()
-            self._lane = None
-        if self._lane is None:
-            self._lane = Lane(session)
-        return self._lane.call(channel, raw, body, timeout)
-
-    # Public: to other renderers
-
-    def send_to(self, target: int | str, channel: str, *args: object) -> None:
-        """Send a message to another renderer; returns at once. If it cannot be delivered, "undeliverable" is raised.
-
-        Args:
-            target: The id or name of the renderer; 0 is the main process.
-            channel: The channel; the other one must listen with `senders="renderers"` or `"any"`.
-            args: Values that structured clone can copy.
-
-        Raises:
-            As `send`.
-        """
-        peer, name = check_target(target)
-        self._checked().send(Kind.SEND, peer, name, check_channel(channel), self._encode(list(args)))
-
-    def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Reply:
-        """Invoke another renderer's handler. As `invoke`; awaiting may also raise `NoSuchRenderer`.
-
-        Args:
-            target: The id or name of the renderer; 0 is the main process.
-            channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
-            args: Values that structured clone can copy.
-            timeout: Seconds until `InvokeTimeout`, or None.
-        """
-        return self._invoke(Kind.INVOKE, target, channel, args, timeout)
-
-    def broadcast(self, channel: str, *args: object) -> None:
-        """Send a message to every other renderer; returns at once. As `send`.
-
-        Broadcasts keep their own order; they do not wait behind what is held for one renderer.
-        """
-        self._checked().send(Kind.BROADCAST, MAIN, None, check_channel(channel), self._encode(list(args)))
+    # Public: what the broker knows
 
     async def peers(self) -> list[PeerInfo]:
         """Return the other renderers that are connected. Safe to cancel."""
@@ -293,62 +174,6 @@ class IpcRenderer(SenderChannels):
         """Return what the broker tells of itself: pid, renderers, channels of the main process. Safe to cancel."""
         found: dict[str, Any] = await self._invoke(Kind.QUERY, MAIN, "status", (), None)
         return found
-
-    # Public: receiving
-
-    def listen(
-        self, channel: str, max_queue: int = 1024, *, senders: Senders = "main"
-    ) -> AsyncIterator[tuple[Any, ...]]:
-        """Return an async iterator of `(event, *args)`, one for each message on a channel from now on.
-
-        Args:
-            channel: The channel.
-            max_queue: Messages that may wait to be taken; then their senders are slowed down, and none is dropped.
-            senders: Whose messages: "main", "renderers" or "any".
-        """
-        incoming = Incoming(max_queue)
-        incoming.registration = self.on(channel, incoming.put, senders=senders)
-        self._arrivals.incoming.add(incoming)
-        return incoming
-
-    async def wait_for(
-        self, channel: str, timeout: float | None = None, *, senders: Senders = "main"
-    ) -> tuple[Any, ...]:
-        """Wait for the next message on a channel and return `(event, *args)`. Safe to cancel.
-
-        Args:
-            channel: The channel.
-            timeout: Seconds until `InvokeTimeout`, or None.
-            senders: Whose messages: "main", "renderers" or "any".
-
-        Raises:
-            InvokeTimeout: None came in time.
-            ObjectDestroyedError: The renderer was closed meanwhile; `ConnectionLost` if it was lost for good.
-        """
-        check_timeout(timeout)
-        future: asyncio.Future[tuple[Any, ...]] = self._checked().loop.create_future()
-
-        def take(*message: Any) -> None:
-            if not future.done():
-                future.set_result(message)
-
-        self._arrivals.waiting.add(future)
-        try:
-            with self.once(channel, take, senders=senders):
-                async with asyncio.timeout(timeout):
-                    message = await future
-        except TimeoutError:
-            assert timeout is not None
-            raise InvokeTimeout(channel, timeout) from None
-        finally:
-            self._arrivals.waiting.discard(future)
-        if not message:
-            self._checked()
-        return message
-
-    async def drain(self, target: int | str | None = None) -> None:
-        """Wait until what was sent has left, and the target (None: every one) keeps up. Safe to cancel."""
-        await self._checked().drain(target)
 
     # Private
 
@@ -393,33 +218,11 @@ class IpcRenderer(SenderChannels):
         session.check()
         return session
 
-    def _add_listener(self, *args: Any, **options: Any) -> Any:
-        self._check_registering()
-        return super()._add_listener(*args, **options)
-
-    def _add_handler(self, *args: Any, **options: Any) -> Any:
-        self._check_registering()
-        return super()._add_handler(*args, **options)
-
     def _check_registering(self) -> None:
         """Registering is allowed before there is a connection, and while it is lost."""
         self._check_thread()
         if self._released:
             raise released()
-
-    def _encode(self, args: list[object]) -> bytes:
-        welcome = self._opened().welcome
-        assert welcome is not None
-        return clone.encode(args, max_depth=welcome.limits.depth)
-
-    def _invoke(
-        self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None
-    ) -> Reply:
-        session = self._checked()
-        check_timeout(timeout)
-        peer, name = check_target(target)
-        raw = check_channel(channel)
-        return session.invoke(kind, peer, name, channel, raw, self._encode(list(args)), timeout)
 
 
 class ConnectionEvents(Emitter):
@@ -434,33 +237,3 @@ class ConnectionEvents(Emitter):
         if event in ("peer-joined", "peer-left"):
             self.on_peers()
         return registration
-
-
-def check_name(name: str) -> str:
-    """Return a renderer's name if it is one.
-
-    Raises:
-        TypeError: It is no str.
-        ValueError: It has not 1 to 255 bytes of UTF-8.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"Expected name to be a str, but found type {type(name).__name__!r}")
-    if not 1 <= len(name.encode("utf-8", "replace")) <= 255 or any("\ud800" <= char <= "\udfff" for char in name):
-        raise ValueError(f"Expected a renderer's name of 1 to 255 bytes of UTF-8, but found {name!r}")
-    return name
-
-
-def check_target(target: int | str) -> tuple[int, str | None]:
-    """Return a target as its id, or as 0 and its name.
-
-    Raises:
-        TypeError: It is neither an id nor a name.
-        ValueError: No renderer can have that id or name.
-    """
-    if isinstance(target, str):
-        return MAIN, check_name(target)
-    if isinstance(target, bool) or not isinstance(target, int):
-        raise TypeError(f"Expected target to be a renderer's id or name, but found type {type(target).__name__!r}")
-    if not 0 <= target <= MAX_U32:
-        raise ValueError(f"Expected a renderer's id, but found {target}")
-    return target, None

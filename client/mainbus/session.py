@@ -7,24 +7,24 @@ import logging
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from mainbus.address import Address
 from mainbus.calls import Calls
 from mainbus.errors import (
     ConnectionLost,
-    ConnectRefused,
     LocalProtocolError,
     MainbusError,
     MessageTooLarge,
     NoSuchRenderer,
-    ObjectDestroyedError,
     RemoteProtocolError,
     ReplyNeverSent,
     SendQueueFull,
 )
 from mainbus.link import Link
 from mainbus.outbox import Outbox
+from mainbus.receiver import Receiver
+from mainbus.released import again, refused, released
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.routes import Route
@@ -33,6 +33,9 @@ from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
+
+if TYPE_CHECKING:
+    from mainbus.lane import Lane
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
@@ -45,37 +48,6 @@ GOODBYE_TIMEOUT: Final = 5.0
 _SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
 
 log = logging.getLogger("mainbus")
-
-
-class Receiver(Protocol):
-    """Whom the session hands what has arrived."""
-
-    def message(self, message: Message) -> None:
-        """Take a one-way message."""
-
-    def invoke(self, message: Message) -> None:
-        """Take an invoke."""
-
-    def reply(self, message: Message) -> None:
-        """Take the answer to an invoke."""
-
-    def cancel(self, peer: int, request: int, *, late: bool) -> None:
-        """Cancel an invoke of `peer`. `late`: since its deadline has passed."""
-
-    def peer_left(self, peer: int) -> None:
-        """Note that `peer` is gone."""
-
-    def connected(self, limits: WireLimits) -> None:
-        """Note what the broker takes from now on."""
-
-    def connection_lost(self) -> None:
-        """Note that everybody at the other end is out of reach."""
-
-    def end(self) -> None:
-        """Note that nothing will arrive any more."""
-
-    def notify(self, event: str, *args: object) -> object:
-        """Emit an event of the connection itself."""
 
 
 class Session:
@@ -101,6 +73,8 @@ class Session:
         self.calls = Calls(self.loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self.lane: Lane | None = None
+        """The connection for calls that block; opened on first need."""
         self.reconnects = 0
         self.dispatching = False
         """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
@@ -149,16 +123,16 @@ class Session:
         while True:
             if self._broken is not None:
                 # Closed by another task meanwhile.
-                raise _again(self._broken)
+                raise again(self._broken)
             try:
                 return await self._connect()
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 if self.loop.time() >= give_up:
-                    raise _refused(self.address, error) from error
+                    raise refused(self.address, error) from error
             except (OSError, ConnectionLost) as error:
                 if isinstance(error, MainbusError) and not isinstance(error, ConnectionLost):
                     raise
-                raise _refused(self.address, error) from error
+                raise refused(self.address, error) from error
             await asyncio.sleep(min(RETRY_FIRST, max(0.0, give_up - self.loop.time())))
 
     async def aclose(self) -> None:
@@ -166,6 +140,8 @@ class Session:
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
+        if self.lane is not None:
+            self.lane.close()
         self._closed = self.loop.create_future()
         try:
             if self._broken is None and self.link is not None:
@@ -187,7 +163,7 @@ class Session:
     def check(self) -> None:
         """Raise what makes every verb impossible: closed, or lost for good."""
         if self._broken is not None:
-            raise _again(self._broken)
+            raise again(self._broken)
         if self.welcome is None:
             raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
 
@@ -283,7 +259,7 @@ class Session:
         welcome = await link.open(self.address, hello)
         if self._broken is not None:
             link.abort()
-            raise _again(self._broken)
+            raise again(self._broken)
         self.welcome = welcome
         self._receiver.connected(welcome.limits)
         self.name = welcome.name
@@ -349,7 +325,7 @@ class Session:
     def _end(self, error: MainbusError) -> None:
         if self._broken is None:
             self._broken = error
-        self.calls.fail_all(lambda reply: _again(error))
+        self.calls.fail_all(lambda reply: again(error))
         self.outbox.wake()
         self._receiver.end()
 
@@ -459,26 +435,3 @@ def _by(name: str | None) -> int:
 
 def _raw(name: str | None) -> bytes:
     return name.encode() if name is not None else b""
-
-
-def _refused(address: Address, error: OSError) -> ConnectRefused:
-    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return ConnectRefused(
-            str(address),
-            "no broker answers there; start one (`mainbus serve`), set MAINBUS_ADDRESS, or wait with connect_timeout",
-        )
-    return ConnectRefused(str(address), str(error))
-
-
-def released() -> ObjectDestroyedError:
-    """Return what every verb of a closed renderer raises."""
-    return ObjectDestroyedError("IPC method called after context was released")
-
-
-def _again(error: MainbusError) -> MainbusError:
-    """Return an equal error: each caller gets its own, for a shared one would collect their tracebacks."""
-    # Past the constructor, which makes the text.
-    again = type(error).__new__(type(error))
-    again.args = error.args
-    vars(again).update(vars(error))
-    return again

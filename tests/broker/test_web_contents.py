@@ -1,4 +1,4 @@
-"""A renderer as the main process sees it, its main frame, and the registry of all renderers."""
+"""A renderer as the main process sees it."""
 
 import asyncio
 import os
@@ -10,7 +10,6 @@ import mainbus
 import pytest
 from mainbus import (
     CloneError,
-    IpcRenderer,
     MessageTooLarge,
     NoHandlerError,
     ObjectDestroyedError,
@@ -20,9 +19,9 @@ from mainbus import (
     Reply,
     SendQueueFull,
 )
-from mainbus_broker import Config, IpcMain, Limits, WebContents, WebFrameMain
+from mainbus_broker import Config, IpcMain, Limits, WebContents
 
-from tests.support.bus import Bus, Calls, until, within
+from tests.support.bus import Bus, Calls, stop_reading, until, within
 
 GONE = "^Object has been destroyed$"
 
@@ -69,36 +68,6 @@ async def test_ipc_is_an_ipc_main_of_its_own(address: str) -> None:
         assert contents.ipc.channels() == {}
         assert contents.ipc is not bus.ipc_main
         assert contents.ipc is not contents.main_frame.ipc
-
-
-@pytest.mark.contract("2.13")
-async def test_the_main_frame(address: str) -> None:
-    async with Bus(address) as bus:
-        renderer = await bus.renderer("editor")
-        contents, told = bus.contents(renderer), Calls()
-        renderer.on("x", told)
-        frame = contents.main_frame
-        assert isinstance(frame, WebFrameMain)
-        assert frame is contents.main_frame
-        assert contents.frames == [frame]
-        assert (frame.frame_id, frame.name, frame.process_id) == (0, "editor", os.getpid())
-        assert (frame.parent, frame.frames) == (None, [])
-        assert frame.ipc is frame.ipc
-        assert not frame.is_destroyed()
-        assert not frame.detached
-        frame.send("x", 1)
-        frame.post_message("x", 2)
-        contents.send_to_frame(0, "x", 3)
-        await told.wait(3)
-        assert told.args == [(1,), (2,), (3,)]
-        with pytest.raises(ObjectDestroyedError):
-            contents.send_to_frame(1, "x")
-        await renderer.aclose()
-        await until(frame.is_destroyed)
-        assert frame.detached
-        for verb in (frame.send, frame.post_message):
-            with pytest.raises(ObjectDestroyedError, match=GONE):
-                verb("x", 1)
 
 
 # 2.12: verbs.
@@ -353,76 +322,6 @@ async def test_a_verb_from_another_thread_is_refused(address: str) -> None:
         for verb in (contents.send, contents.invoke, bus.broker.web_contents.broadcast):
             with pytest.raises(RuntimeError, match=r"loop\.call_soon_threadsafe"):
                 await asyncio.to_thread(verb, "x")
-
-
-# 2.14: the registry.
-
-
-@pytest.mark.contract("2.14")
-async def test_the_registry_finds_by_id_and_name(address: str) -> None:
-    async with Bus(address) as bus:
-        registry = bus.broker.web_contents
-        assert registry.get_all_web_contents() == []
-        renderers = [await bus.renderer("b"), await bus.renderer(), await bus.renderer("a")]
-        everyone = [bus.contents(renderer) for renderer in renderers]
-        assert registry.get_all_web_contents() == everyone
-        assert [registry.from_id(contents.id) for contents in everyone] == everyone
-        assert [registry.from_name(name) for name in ("b", "a", "c", "")] == [everyone[0], everyone[2], None, None]
-        assert registry.from_id(99) is None
-        registry.get_all_web_contents().clear()
-        await renderers[0].aclose()
-        await until(everyone[0].is_destroyed)
-        assert registry.get_all_web_contents() == everyone[1:]
-        assert registry.from_name("b") is None
-        assert registry.from_id(everyone[0].id) is None
-
-
-@pytest.mark.contract("2.14")
-@pytest.mark.parametrize("size", [1, 300_000])
-async def test_broadcast_reaches_all_but_those_left_out(size: int, address: str) -> None:
-    async with Bus(address) as bus:
-        renderers = [await bus.renderer(name) for name in (None, "by name", "by id", "by contents", "too")]
-        heard: dict[int, Calls] = {}
-        for renderer in renderers:
-            heard[renderer.id] = Calls()
-            renderer.on("x", heard[renderer.id])
-        exclude: list[WebContents | int | str] = ["by name", renderers[2].id, bus.contents(renderers[3])]
-        bus.broker.web_contents.broadcast("x", "x" * size, 7, exclude=exclude)
-        for renderer in renderers:
-            await bus.reached(renderer)
-        assert [len(calls.calls) for calls in heard.values()] == [1, 0, 0, 0, 1]
-        assert heard[renderers[0].id].args == [("x" * size, 7)]
-        bus.broker.web_contents.broadcast("x", exclude=iter(exclude))
-        bus.broker.web_contents.broadcast("x")
-        for renderer in renderers:
-            await bus.reached(renderer)
-        assert [len(calls.calls) for calls in heard.values()] == [3, 1, 1, 1, 3]
-
-
-@pytest.mark.contract("2.14", "9.3")
-async def test_a_broadcast_does_not_wait_for_who_is_full_but_closes_it(address: str) -> None:
-    limits = Limits(low=1000, high=2000, hard=50_000)
-    async with Bus(address, config=Config(limits=limits)) as bus:
-        slow, quick = await bus.renderer(reconnect=False), await bus.renderer()
-        contents, told, heard = bus.contents(slow), Calls(), Calls()
-        bus.broker.on("slow-consumer", told)
-        quick.on("x", heard)
-        stop_reading(slow)
-        while not contents.is_destroyed():
-            bus.broker.web_contents.broadcast("x", "x" * 20_000)
-            await bus.reached(quick)
-        assert told.calls == [(contents,)]
-        assert bus.broker.stats()["slow_consumers"] == 1
-        assert len(heard.calls) > 3
-
-
-def stop_reading(renderer: IpcRenderer) -> asyncio.Transport:
-    assert renderer._session is not None
-    link = renderer._session.link
-    assert link is not None
-    assert link.transport is not None
-    link.transport.pause_reading()
-    return link.transport
 
 
 # 5.4 the other way: what the renderer's handler returns.

@@ -234,3 +234,13 @@ class Program:
 def program(source: str, *args: str) -> list[str]:
     """Return the command that runs such a program."""
     return [sys.executable, "-c", PRELUDE + dedent(source), *args]
+
+
+def stop_reading(renderer: IpcRenderer) -> asyncio.Transport:
+    """Let a renderer read nothing more until its transport, which is returned, resumes."""
+    assert renderer._session is not None
+    link = renderer._session.link
+    assert link is not None
+    assert link.transport is not None
+    link.transport.pause_reading()
+    return link.transport

@@ -28,7 +28,8 @@ from mainbus.errors import (
     SendQueueFull,
 )
 from mainbus.lane_threads import BROKER_THREADS
-from mainbus.renderer import PeerInfo, check_name, check_target
+from mainbus.names import check_name, check_target
+from mainbus.renderer import PeerInfo
 from mainbus.route_table import BROADCASTS
 from mainbus.session import MAX_UNSENT, Session
 from mainbus.target import Senders

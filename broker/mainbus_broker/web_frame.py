@@ -1,0 +1,62 @@
+"""WebFrameMain: a frame of a renderer, as the main process sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mainbus_broker.ipc_main import IpcMain
+
+if TYPE_CHECKING:
+    from mainbus_broker.web_contents import WebContents
+
+
+class WebFrameMain:
+    """A frame of a renderer. Frame 0 is the main frame, the renderer's own.
+
+    Attributes:
+        frame_id: 0 for the main frame.
+        name: The frame's name; the main frame has the renderer's.
+        process_id: The process ID of the renderer.
+        parent: The frame that it was created in; None for the main frame.
+        frames: The frames that were created in it.
+    """
+
+    __slots__ = ("_contents", "_ipc", "frame_id", "frames", "name", "parent", "process_id")
+
+    def __init__(self, contents: WebContents) -> None:
+        self._contents = contents
+        self._ipc: IpcMain | None = None
+        self.frame_id = 0
+        self.name = contents.name
+        self.process_id = contents.process.pid
+        self.parent: WebFrameMain | None = None
+        self.frames: list[WebFrameMain] = []
+
+    @property
+    def ipc(self) -> IpcMain:
+        """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
+        if self._ipc is None:
+            self._ipc = IpcMain()
+        return self._ipc
+
+    @property
+    def detached(self) -> bool:
+        """Whether the frame is gone while its object lives on."""
+        return self.is_destroyed()
+
+    def is_destroyed(self) -> bool:
+        """Tell whether the frame, or its renderer, is gone."""
+        return self._contents.is_destroyed()
+
+    def send(self, channel: str, *args: object) -> None:
+        """Send a message to this frame. As `WebContents.send`."""
+        self._contents.send_to_frame(self.frame_id, channel, *args)
+
+    def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
+        """Send one message to this frame. As `WebContents.post_message`."""
+        self._contents.post_message(channel, message, transfer)
+
+    def own_ipc(self) -> IpcMain | None:
+        """Return `ipc` if it was ever asked for."""
+        return self._ipc

@@ -1,0 +1,35 @@
+"""Names and ids of renderers."""
+
+from __future__ import annotations
+
+from mainbus.wire.packets import MAIN, MAX_U32
+
+
+def check_name(name: str) -> str:
+    """Return a renderer's name if it is one.
+
+    Raises:
+        TypeError: It is no str.
+        ValueError: It has not 1 to 255 bytes of UTF-8.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"Expected name to be a str, but found type {type(name).__name__!r}")
+    if not 1 <= len(name.encode("utf-8", "replace")) <= 255 or any("\ud800" <= char <= "\udfff" for char in name):
+        raise ValueError(f"Expected a renderer's name of 1 to 255 bytes of UTF-8, but found {name!r}")
+    return name
+
+
+def check_target(target: int | str) -> tuple[int, str | None]:
+    """Return a target as its id, or as 0 and its name.
+
+    Raises:
+        TypeError: It is neither an id nor a name.
+        ValueError: No renderer can have that id or name.
+    """
+    if isinstance(target, str):
+        return MAIN, check_name(target)
+    if isinstance(target, bool) or not isinstance(target, int):
+        raise TypeError(f"Expected target to be a renderer's id or name, but found type {type(target).__name__!r}")
+    if not 0 <= target <= MAX_U32:
+        raise ValueError(f"Expected a renderer's id, but found {target}")
+    return target, None

@@ -1,0 +1,39 @@
+"""Whom a session hands what has arrived."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mainbus.wire.connection import Message
+from mainbus.wire.messages import WireLimits
+
+
+class Receiver(Protocol):
+    """The receiving half of a renderer, as its session sees it."""
+
+    def message(self, message: Message) -> None:
+        """Take a one-way message."""
+
+    def invoke(self, message: Message) -> None:
+        """Take an invoke."""
+
+    def reply(self, message: Message) -> None:
+        """Take the answer to an invoke."""
+
+    def cancel(self, peer: int, request: int, *, late: bool) -> None:
+        """Cancel an invoke of `peer`. `late`: since its deadline has passed."""
+
+    def peer_left(self, peer: int) -> None:
+        """Note that `peer` is gone."""
+
+    def connected(self, limits: WireLimits) -> None:
+        """Note what the broker takes from now on."""
+
+    def connection_lost(self) -> None:
+        """Note that everybody at the other end is out of reach."""
+
+    def end(self) -> None:
+        """Note that nothing will arrive any more."""
+
+    def notify(self, event: str, *args: object) -> object:
+        """Emit an event of the connection itself."""
