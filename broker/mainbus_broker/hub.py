@@ -33,6 +33,7 @@ from mainbus_broker.web_contents import WebContents
 
 if TYPE_CHECKING:
     from mainbus_broker.entrance import Entrance
+    from mainbus_broker.farewell import Farewell
 
 _SECRET: Final = 16
 
@@ -57,6 +58,8 @@ class Hub:
         self.renderers = Renderers()
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
+        self.leaving: dict[Farewell, asyncio.Future[None]] = {}
+        """Connections after the goodbye, until they are closed; each takes a bounded time for it."""
         self.stopping = False
         self.tokens = Tokens()
         self.web_contents = WebContentsRegistry(self)

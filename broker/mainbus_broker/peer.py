@@ -14,6 +14,7 @@ from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
+from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class Peer(asyncio.Protocol):
         self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
 
     def close(self, reason: str, *, blame: bool = False, stops: bool = False) -> None:
-        """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it.
+        """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it in time.
 
         Args:
             reason: For the renderer's "disconnected" event, and for the log.
@@ -173,14 +174,16 @@ class Peer(asyncio.Protocol):
         self.closing = True
         log.log(logging.WARNING if blame else logging.INFO, "closing %s: %s", self.label, reason)
         value = ReplyNeverSent.wire_code if stops else 0
+        # What waits in the route first: nothing is read behind a goodbye.
+        self.outbox.flush()
         self.outbox.put(build(Kind.GOODBYE, MAIN, value=value, body=reason.encode()))
         self.outbox.flush()
         self._hub.gone(self, clean=False)
-        if blame or not self.outbox.idle:
-            # It may never read again: what the kernel has not taken is given up.
+        if blame:
+            # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()
         else:
-            self.transport.close()
+            self._part()
 
     def leave(self, received: int) -> None:
         """Answer a goodbye. `received`: the packets that the renderer has had, to tell whether it missed any."""
@@ -189,8 +192,7 @@ class Peer(asyncio.Protocol):
         log.info("%s said goodbye", self.label)
         self._hub.gone(self, clean=clean)
         self.outbox.put(build(Kind.GOODBYE, MAIN))
-        self.outbox.flush()
-        self.transport.close()
+        self._part()
 
     # Callbacks
 
@@ -223,6 +225,13 @@ class Peer(asyncio.Protocol):
         self.outbox.resume_writing()
 
     # Private
+
+    def _part(self) -> None:
+        self.outbox.hand_over()
+        self.outbox.detach()
+        # A connection that was lost as it was written to has nobody to wait for.
+        if not self.transport.is_closing():
+            Farewell(self._hub, self.transport)
 
     def _schedule(self) -> None:
         if not self._scheduled:

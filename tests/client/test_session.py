@@ -193,8 +193,8 @@ async def test_the_back_off_grows_and_is_jittered(address: str, monkeypatch: pyt
 
     async with Bus(address):
         renderer = await mainbus.connect(address)
-    monkeypatch.setattr("mainbus.session.asyncio.sleep", sleep)
-    monkeypatch.setattr("mainbus.session.random.uniform", uniform)
+        monkeypatch.setattr("mainbus.session.asyncio.sleep", sleep)
+        monkeypatch.setattr("mainbus.session.random.uniform", uniform)
     async with asyncio.timeout(10):
         while len(waits) < 12:
             await real(0)
