@@ -15,7 +15,7 @@ from mainbus.dispatch import Dispatch
 from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, TooManyRequests
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.inbox import Inbox
-from mainbus.incoming import Incoming
+from mainbus.incoming import Mailbox
 from mainbus.session import Session
 from mainbus.wire import clone
 from mainbus.wire.connection import Message, text_of
@@ -57,8 +57,10 @@ class Arrivals:
         self._inboxes: dict[int, Inbox] = {}
         self._paused: set[int] = set()
         self._waits_for_opener = True
-        self.incoming: weakref.WeakSet[Incoming] = weakref.WeakSet()
-        """Iterators of `listen`, which end with the renderer."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The session's; None before there is one."""
+        self.mailboxes: weakref.WeakSet[Mailbox] = weakref.WeakSet()
+        """Where iterators of `listen` take from; they end with the renderer."""
         self.waiting: set[asyncio.Future[tuple[Any, ...]]] = set()
         """Those who wait for one message; they get an empty one when the renderer ends."""
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
@@ -68,6 +70,7 @@ class Arrivals:
     def attach(self, session: Session) -> None:
         """Take the session whose arrivals these are."""
         self.session = session
+        self._loop = session.loop
         self.dispatch = Dispatch(
             session.loop,
             answer=self._answer,
@@ -88,6 +91,13 @@ class Arrivals:
         """Emit an event of the connection itself."""
         return self._notify(event, *args)
 
+    def post(self, call: Callable[[], None]) -> None:
+        """Make a call on the loop, from any thread. Before there is one nothing arrives, and it is made at once."""
+        if self._loop is None:
+            call()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
     @property
     def is_clear(self) -> bool:
         """Whether nothing that has arrived waits for its turn."""
@@ -95,8 +105,8 @@ class Arrivals:
 
     def end(self) -> None:
         """End what waits for messages: none will come any more."""
-        for incoming in list(self.incoming):
-            incoming.close()
+        for mailbox in list(self.mailboxes):
+            mailbox.close()
         for future in self.waiting:
             if not future.done():
                 future.set_result(())
