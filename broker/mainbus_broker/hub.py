@@ -138,6 +138,8 @@ class Hub:
         # Before the application hears of it, which may close it at once.
         for watcher in self.renderers.watchers:
             watcher.outbox.put(build(Kind.JOINED, peer.id, name=peer.name_raw))
+        if hello.watch:
+            self.renderers.watchers.add(peer)
         self.emit("web-contents-created", peer.contents)
         return peer
 

@@ -69,7 +69,6 @@ class Peer(asyncio.Protocol):
         "secret",
         "streams",
         "transport",
-        "watching",
         "wire",
     )
 
@@ -110,7 +109,6 @@ class Peer(asyncio.Protocol):
         """The large messages that it is sending to others, by what leads to them."""
         self.pausing: dict[int, Pause] | None = None
         """Those who were asked to send it nothing for now, by id."""
-        self.watching = False
         self.bad_messages = 0
         self.progress = (0, 0.0)
         """Bytes that it had read when it was last seen to read, and when that was."""

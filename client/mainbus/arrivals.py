@@ -88,7 +88,9 @@ class Arrivals:
         self.session.start_dispatch()
 
     def notify(self, event: str, *args: object) -> object:
-        """Emit an event of the connection itself."""
+        """Emit an event of the connection itself; the first ones wait for the opener, too."""
+        if self._waits_for_opener and self._loop is not None:
+            return self._loop.call_soon(partial(self._notify, event, *args))
         return self._notify(event, *args)
 
     def post(self, call: Callable[[], None]) -> None:

@@ -241,9 +241,10 @@ class Session:
         self.notice(Kind.READY, MAIN)
 
     def watch(self) -> None:
-        """Ask to be told who joins and leaves, now and after each reconnect."""
-        self._watching = True
-        self.notice(Kind.WATCH, MAIN)
+        """Ask to be told who joins and leaves: with the hello, also after each reconnect, or else now."""
+        if not self._watching:
+            self._watching = True
+            self.notice(Kind.WATCH, MAIN)
 
     # Private: connecting
 
@@ -255,6 +256,7 @@ class Session:
             token=self._token,
             session=before.session if before else None,
             instance=before.instance if before else None,
+            watch=self._watching,
         )
         welcome = await link.open(self.address, hello)
         if self._broken is not None:
@@ -277,7 +279,7 @@ class Session:
         link.start(welcome)
         if self.dispatching:
             self.notice(Kind.READY, MAIN)
-        if self._watching:
+        if self._watching and not hello.watch:
             self.notice(Kind.WATCH, MAIN)
 
     async def _come_back(self) -> None:

@@ -76,7 +76,7 @@ def handshakes() -> list[dict[str, Any]]:
     said: dict[str, Hello | Welcome | LaneHello | LaneWelcome] = {
         "a first hello": Hello(name="editor", token="one-time"),
         "a hello without a name": Hello(),
-        "a reconnect": Hello(name="editor", session=secret, instance=instance),
+        "a reconnect": Hello(name="editor", session=secret, instance=instance, watch=True),
         "a welcome": Welcome(id=3, session=secret, instance=instance, lane=nonce, name="editor"),
         "a lane": LaneHello(id=3, nonce=nonce),
         "a lane's welcome": LaneWelcome(nonce=secret),
