@@ -76,11 +76,13 @@ class Hub:
     def start(self) -> None:
         """Watch for renderers that stall."""
         BROKER_THREADS[self.instance] = threading.get_ident()
+        self.main.ipc_main.belong_to(self.owner)
         self._watch()
 
     def stop(self) -> None:
         """End the watch. Every renderer must be gone."""
         BROKER_THREADS.pop(self.instance, None)
+        self.main.ipc_main.let_go(self.owner)
         if self._watchdog is not None:
             self._watchdog.cancel()
         assert not self.renderers, "renderers are left at the end"

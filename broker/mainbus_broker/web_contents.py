@@ -101,7 +101,7 @@ class WebContents:
     def ipc(self) -> IpcMain:
         """Listeners and handlers for this renderer only; asked before `ipc_main`."""
         if self._ipc is None:
-            self._ipc = IpcMain()
+            self._ipc = self.new_ipc()
         return self._ipc
 
     @property
@@ -250,6 +250,10 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
+    def new_ipc(self) -> IpcMain:
+        """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
+        return IpcMain().belong_to(self._hub.owner)
+
     def registries(self) -> Sequence[IpcMain]:
         """Return the scoped registries that exist, the narrowest first."""
         frame = self._main_frame.own_ipc() if self._main_frame is not None else None
@@ -267,7 +271,7 @@ class WebContents:
     def _registry(self, event: str) -> Emitter | IpcMain:
         if event in MESSAGES:
             if self._messages is None:
-                self._messages = IpcMain()
+                self._messages = self.new_ipc()
             return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)

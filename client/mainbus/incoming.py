@@ -61,9 +61,9 @@ class Mailbox:
 
     def close(self) -> None:
         """Take no more messages; those that wait may still be taken."""
-        self.closed = True
         if self.registration is not None:
             self.registration.cancel()
+        self.closed = True
         if self._getter is not None and not self._getter.done():
             self._getter.set_result(None)
         while self._putters:
