@@ -80,6 +80,7 @@ class MainProcess:
         kind = message[0]
         start = self._start[kind]
         if inbox.clear or (kind in (Kind.RESULT, Kind.ERROR) and not inbox.waiting):
+            inbox.starting = len(message[8]) + _OVERHEAD
             start(peer, message)
             return
         self._wait(peer, partial(start, peer, message), message)
@@ -87,6 +88,7 @@ class MainProcess:
     def sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> None:
         """Start a `send_sync`, in its place, when its turn has come."""
         if peer.inbox.clear:
+            peer.inbox.starting = len(message[8]) + _OVERHEAD
             self._start_sync(peer, message, lane)
         else:
             self._wait(peer, partial(self._start_sync, peer, message, lane), message)
@@ -118,7 +120,8 @@ class MainProcess:
     # Private
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
-        peer.inbox.add(start, len(message[8]) + _OVERHEAD)
+        request = message[3] if message[0] == Kind.INVOKE else 0
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
         if not peer.by_lane and message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
@@ -226,7 +229,7 @@ class MainProcess:
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key
-        return request in peer.inbox.handlers
+        return request in peer.inbox.handlers or peer.inbox.waits_for(request)
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
@@ -238,8 +241,7 @@ class MainProcess:
         self._reply(event, self._answers.result(value))
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
-        late = event.deadline is not None and self._hub.loop.time() >= event.deadline
-        self._reply(event, self._answers.raised(event.channel, error, late=late))
+        self._reply(event, self._answers.raised(event.channel, error))
 
     def _refuse(self, event: IpcMainInvokeEvent, error: MainbusError) -> None:
         self._reply(event, self._answers.refused(error))

@@ -6,7 +6,6 @@ import asyncio
 
 from mainbus.errors import (
     CloneError,
-    InvokeTimeout,
     LimitExceeded,
     MainbusError,
     MessageTooLarge,
@@ -44,13 +43,8 @@ class Answers:
             return Kind.ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": str(error)})
         return Kind.RESULT, 0, body
 
-    def raised(self, channel: str, error: BaseException, *, late: bool) -> tuple[Kind, int, bytes]:
-        """Return kind, value and body for a handler that raised; cancelled or exited, it never replied.
-
-        `late`: the caller's deadline has passed, and a cancelled handler was cancelled for that.
-        """
-        if late and isinstance(error, asyncio.CancelledError):
-            return Kind.ERROR, InvokeTimeout.wire_code, b""
+    def raised(self, channel: str, error: BaseException) -> tuple[Kind, int, bytes]:
+        """Return kind, value and body for a handler that raised; cancelled or exited, it never replied."""
         if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
             return self.refused(ReplyNeverSent(channel))
         body = clone.encode(describe(error, traceback=self._tracebacks))

@@ -168,10 +168,12 @@ class Arrivals:
     def _accept(self, message: Message, start: Callable[[Inbox, Message], bool]) -> None:
         peer = message[2]
         inbox = self._inbox(peer)
+        size = len(message[8]) + _OVERHEAD
         if inbox.clear:
+            inbox.starting = size
             start(inbox, message)
             return
-        inbox.add(partial(start, inbox, message), len(message[8]) + _OVERHEAD)
+        inbox.add(partial(start, inbox, message), size, message[3])
         if inbox.size > HIGH and peer not in self._paused:
             self._paused.add(peer)
             self.session.notice(Kind.PAUSE, peer)
@@ -257,12 +259,7 @@ class Arrivals:
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         if event.link is self.session.link:
-            self.session.answer(
-                event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event))
-            )
-
-    def _is_late(self, event: IpcRendererInvokeEvent) -> bool:
-        return event.deadline is not None and self.session.loop.time() >= event.deadline
+            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error))
 
     def _refuse(self, event: IpcRendererInvokeEvent, error: MainbusError) -> None:
         if event.link is self.session.link:

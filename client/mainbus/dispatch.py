@@ -90,10 +90,11 @@ class Dispatch:
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of an invoke; False if it has to wait."""
         if not inbox.may_call(target.is_coroutine):
-            inbox.put_back(partial(self.handler, inbox, event, args, target))
+            inbox.put_back(partial(self.handler, inbox, event, args, target), event.request_id)
             return False
-        if inbox.was_cancelled(event.request_id):
-            self._raised(event, asyncio.CancelledError())
+        late = inbox.was_cancelled(event.request_id)
+        if late is not None:
+            self._cancelled(event, late=late)
             return True
         if target.once and not target.consume():
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
@@ -120,7 +121,7 @@ class Dispatch:
         """Cancel the handler of a request, or keep it from starting. `late`: since the deadline has passed."""
         running = inbox.handlers.get(request)
         if running is None:
-            inbox.cancel(request)
+            inbox.cancel(request, late=late)
         elif not running.cancelled:
             running.cancelled = True
             running.late = late
@@ -238,16 +239,19 @@ class Dispatch:
 
     def _settle(self, event: Any, task: asyncio.Task[Any], *, late: bool = False) -> None:
         if task.cancelled():
-            if late:
-                self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
-            else:
-                self._raised(event, asyncio.CancelledError())
+            self._cancelled(event, late=late)
             return
         error = task.exception()
         if error is None:
             self._answer(event, task.result())
         else:
             self._raised(event, error)
+
+    def _cancelled(self, event: Any, *, late: bool) -> None:
+        if late:
+            self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
+        else:
+            self._raised(event, asyncio.CancelledError())
 
     def _overdue(self, task: asyncio.Task[Any]) -> None:
         if not task.done():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from mainbus.answers import Answers
-from mainbus.errors import InvokeTimeout, NoHandlerError, RemoteError, ReplyNeverSent
+from mainbus.errors import NoHandlerError, RemoteError, ReplyNeverSent
 from mainbus.remote import remote_error
 from mainbus.wire import clone
 from mainbus.wire.packets import Kind
@@ -47,7 +47,7 @@ def test_a_result_that_cannot_cross_rejects_the_call(result: object, text: str) 
 
 @pytest.mark.contract("5.1")
 def test_an_exception_is_described() -> None:
-    kind, value, body = ANSWERS.raised("x", ValueError("some error"), late=False)
+    kind, value, body = ANSWERS.raised("x", ValueError("some error"))
     assert (kind, value) == (Kind.ERROR, RemoteError.wire_code)
     assert clone.decode(body) == {"name": "ValueError", "message": "some error"}
 
@@ -58,7 +58,7 @@ def test_a_traceback_crosses_where_it_may() -> None:
         try:
             raise ValueError("some error")
         except ValueError as error:
-            return clone.decode(Answers(10_000, 10, tracebacks).raised("x", error, late=False)[2])
+            return clone.decode(Answers(10_000, 10, tracebacks).raised("x", error)[2])
 
     assert "traceback" not in described(False)
     assert "test_answers.py" in described(True)["traceback"]
@@ -67,17 +67,9 @@ def test_a_traceback_crosses_where_it_may() -> None:
 @pytest.mark.contract("5.5")
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
 def test_a_handler_that_was_ended_never_replied(error: BaseException) -> None:
-    kind, value, body = ANSWERS.raised("x", error, late=False)
+    kind, value, body = ANSWERS.raised("x", error)
     assert (kind, value) == (Kind.ERROR, ReplyNeverSent.wire_code)
     assert clone.decode(body) == "Error invoking remote method 'x': reply was never sent"
-
-
-@pytest.mark.contract("5.7")
-def test_a_handler_that_was_cancelled_by_the_deadline_came_too_late() -> None:
-    assert ANSWERS.raised("x", asyncio.CancelledError(), late=True) == (Kind.ERROR, InvokeTimeout.wire_code, b"")
-    # What it raised by itself is worth more than that it was late.
-    assert ANSWERS.raised("x", ValueError(), late=True)[1] == RemoteError.wire_code
-    assert ANSWERS.raised("x", SystemExit(), late=True)[1] == ReplyNeverSent.wire_code
 
 
 @pytest.mark.contract("5.2")

@@ -23,12 +23,12 @@ TESTING = {"broker": mainbus.testing.broker, "Bus": mainbus.testing.Bus}
 
 # What one part of mainbus needs of another, or a base class of the standard library brings.
 INTERNAL = {
-    "IpcMain": {"handler", "listeners"},
+    "IpcMain": {"belong_to", "handler", "let_go", "listeners"},
     "IpcRenderer": {"handler", "listeners"},
     "BlockingRenderer": {"handler", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
     "Reply": {"send", "throw", "close", "request", "route"},
-    "WebContents": {"destroyed", "dispatched", "emit", "levels", "registries", "send_encoded"},
+    "WebContents": {"destroyed", "dispatched", "emit", "levels", "new_ipc", "registries", "send_encoded"},
     "WebContentsRegistry": {"add", "remove"},
     "WebFrameMain": {"own_ipc"},
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,7 +15,7 @@ from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
+from mainbus.errors import BadMessage, InvokeTimeout, LimitExceeded, NoHandlerError, ReplyNeverSent, from_wire
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
@@ -98,8 +97,8 @@ class Arrivals:
         """Answer an invoke that nobody waits for any more. A thread cannot be cancelled: what runs, runs on."""
         invoke = self._invokes.get((peer, request))
         if invoke is not None:
-            late = late or invoke.is_late
-            self._answer(invoke, self._answers.raised(invoke.channel, CancelledError(), late=late))
+            error = from_wire(InvokeTimeout.wire_code if late else ReplyNeverSent.wire_code, invoke.channel, "")
+            self._answer(invoke, self._answers.refused(error))
 
     def peer_left(self, peer: int) -> None:
         """Forget the invokes of a renderer that is gone."""
@@ -204,7 +203,7 @@ class Arrivals:
             self._loop.post(partial(self._blame, invoke.key[0], invoke.channel, fault))
             return
         except BaseException as error:
-            self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+            self._post_answer(invoke, self._answers.raised(invoke.channel, error))
             raise
         self._post_answer(invoke, outcome)
 
@@ -221,7 +220,7 @@ class Arrivals:
         try:
             value = _call(target, invoke.event(self._renderer), args)
         except Exception as error:  # noqa: BLE001 - it is the answer
-            return self._answers.raised(channel, error, late=invoke.is_late)
+            return self._answers.raised(channel, error)
         return self._answers.result(value)
 
     def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
@@ -252,10 +251,6 @@ class _Invoke:
     @property
     def channel(self) -> str:
         return self.message[7]
-
-    @property
-    def is_late(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def event(self, renderer: IpcRenderer) -> IpcRendererInvokeEvent:
         name = self.message[6]
