@@ -13,9 +13,11 @@ from mainbus.address import Address
 from mainbus.calls import Calls
 from mainbus.errors import (
     ConnectionLost,
+    ConnectRefused,
     LocalProtocolError,
     MainbusError,
     MessageTooLarge,
+    NameTaken,
     NoSuchRenderer,
     RemoteProtocolError,
     ReplyNeverSent,
@@ -284,14 +286,22 @@ class Session:
 
     async def _come_back(self) -> None:
         delay = RETRY_FIRST
+        warned = False
         while True:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(RETRY_LAST, delay * 2)
             try:
                 await self._connect()
-            except RemoteProtocolError as error:
+            except (RemoteProtocolError, ConnectRefused) as error:
+                # The broker said no, and would say it again.
+                log.warning("no reconnect to %s: %s", self.address, error)
                 self._end(error)
                 return
+            except NameTaken as error:
+                # Who has it may leave.
+                log.log(logging.DEBUG if warned else logging.WARNING, "no reconnect to %s yet: %s", self.address, error)
+                warned = True
+                continue
             except (OSError, MainbusError) as error:
                 log.debug("reconnect to %s failed: %s", self.address, error)
                 continue
