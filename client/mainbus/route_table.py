@@ -100,12 +100,11 @@ class RouteTable:
         self._broadcasts_held_by.clear()
         return {request for route in self._routes.values() for request in route.reset()}
 
-    def forget_ids(self) -> Iterator[tuple[int, int]]:
-        """Drop what is addressed to ids: another broker gives them to others. Yields id and request of each invoke."""
+    def forget_ids(self) -> Iterator[bytes]:
+        """Drop what is addressed to ids: another broker gives them to others. Yields the first packet of each."""
         for target in [key for key in self._routes if isinstance(key, int) and key not in (MAIN, BROADCASTS)]:
             # While it was paused this may have been the route of the target's name too; that one stays.
-            for request in self._routes.pop(target).forget_ids():
-                yield target, request
+            yield from self._routes.pop(target).forget_ids()
 
     def restart(self) -> None:
         """Let everything leave that may."""

@@ -199,9 +199,9 @@ class Route:
         self.listed = False
         return set(self._unsent or ())
 
-    def forget_ids(self) -> set[int]:
-        """Drop what is addressed to an id and return the requests of the invokes among it; what has a name stays."""
-        requests: set[int] = set()
+    def forget_ids(self) -> list[bytes]:
+        """Drop what is addressed to an id and return the first packet of each; what has a name stays."""
+        dropped: list[bytes] = []
         kept: deque[Entry] = deque()
         for entry in self._queue:
             first = next(entry.packets, None)
@@ -210,10 +210,13 @@ class Route:
                 kept.append(entry)
                 continue
             self._release(entry)
-            if self._unsent and self._unsent.pop(entry.request, None):
-                requests.add(entry.request)
+            # One that was cancelled while it waited has its outcome.
+            if first is not None and not self._is_withdrawn(entry):
+                dropped.append(first)
+            if self._unsent:
+                self._unsent.pop(entry.request, None)
         self._queue = kept
-        return requests
+        return dropped
 
     # Private
 

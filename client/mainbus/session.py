@@ -272,12 +272,14 @@ class Session:
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
-        self._restore(same_broker=before is None or before.instance == welcome.instance)
+        undeliverable = self._restore(same_broker=before is None or before.instance == welcome.instance)
         if before is not None:
             # Before anything that has arrived behind the welcome is dispatched.
             self.reconnects += 1
             self._receiver.notify("reconnected")
             self._receiver.notify("gap")
+        for peer, channel in undeliverable:
+            self._receiver.notify("undeliverable", peer, channel, "that id was given by a former broker")
         link.start(welcome)
         if self.dispatching:
             self.notice(Kind.READY, MAIN)
@@ -367,23 +369,29 @@ class Session:
         kept.discard(0)
         return kept
 
-    def _restore(self, *, same_broker: bool) -> None:
+    def _restore(self, *, same_broker: bool) -> list[tuple[int, str]]:
+        """Let leave what has waited; returns id and channel of the messages that cannot."""
         backlog, self._backlog = [*self._backlog, *self.outbox.take()], []
+        undeliverable: list[tuple[int, str] | None] = []
         if not same_broker:
             # The ids of the former broker mean other renderers now, or none.
-            backlog = [packet for packet in backlog if not self._is_by_id(packet)]
-            for target, request in self.routes.forget_ids():
-                self.calls.fail(request, NoSuchRenderer(target))
+            undeliverable += [self._drop(packet, left=True) for packet in backlog if _is_by_id(packet)]
+            backlog = [packet for packet in backlog if not _is_by_id(packet)]
+            undeliverable += [self._drop(packet, left=False) for packet in self.routes.forget_ids()]
         for packet in backlog:
             self.outbox.put(packet)
         self.routes.restart()
+        return [target for target in undeliverable if target is not None]
 
-    def _is_by_id(self, packet: bytes) -> bool:
-        head = HEADER.unpack_from(packet)
-        if not head[5] or head[2] & BY_NAME:
-            return False
-        self.calls.fail(head[6], NoSuchRenderer(head[5]), left=True)
-        return True
+    def _drop(self, packet: bytes, *, left: bool) -> tuple[int, str] | None:
+        """Fail an invoke to an id that nobody has; returns id and channel of a message to it."""
+        _, kind, _, _, length, peer, request, _, _ = HEADER.unpack_from(packet)
+        if request:
+            self.calls.fail(request, NoSuchRenderer(peer), left=left)
+        if kind not in (Kind.SEND, Kind.POST):
+            return None
+        # One that is addressed by id has no name in front of its channel.
+        return peer, packet[HEADER_SIZE : HEADER_SIZE + length].decode()
 
     # Private: sending
 
@@ -439,6 +447,11 @@ class Session:
         packet = build(Kind.CANCEL, MAIN, reply.request)
         if self.link is not None and not reply.route.put_behind(reply.request, packet):
             self.outbox.put(packet)
+
+
+def _is_by_id(packet: bytes) -> bool:
+    _, _, flags, _, _, peer, _, _, _ = HEADER.unpack_from(packet)
+    return bool(peer) and not flags & BY_NAME
 
 
 def _by(name: str | None) -> int:

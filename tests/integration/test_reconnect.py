@@ -218,7 +218,10 @@ async def test_ids_of_a_former_broker_reach_nobody(address: str) -> None:
     for renderer in (one, two):
         await told[renderer].wait("disconnected")
         renderer.handle("who", lambda event: event.sender.name, senders="any")
+    lost: list[object] = []
+    one.events.on("undeliverable", lambda *told: lost.append(told))
     one.send_to(old[two], "item", "by id")
+    one.send_to(old[two], "large", b"x" * 300_000)
     by_id = one.invoke_to(old[two], "who")
     one.send_to("two", "item", "by name")
     by_name = one.invoke_to("two", "who")
@@ -231,6 +234,8 @@ async def test_ids_of_a_former_broker_reach_nobody(address: str) -> None:
         _ = await within(stranger.__aenter__())
         for renderer in (two, one):
             await told[renderer].wait("gap")
+        reason = "that id was given by a former broker"
+        assert lost[:2] == [(old[two], "item", reason), (old[two], "large", reason)]
         with pytest.raises(mainbus.NoSuchRenderer):
             await within(by_id)
         try:
