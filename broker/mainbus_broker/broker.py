@@ -161,6 +161,7 @@ class Broker:
             "bad_messages": hub.counters["bad_messages"],
             "slow_consumers": hub.counters["slow_consumers"],
             "overruns": hub.counters["overruns"],
+            "dropped_notices": hub.counters["dropped_notices"],
             "queued": sum(peer.contents.queued for peer in hub.renderers),
         }
 

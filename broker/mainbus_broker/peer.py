@@ -69,6 +69,7 @@ class Peer(asyncio.Protocol):
         "secret",
         "streams",
         "transport",
+        "unfinished",
         "wire",
     )
 
@@ -107,6 +108,8 @@ class Peer(asyncio.Protocol):
         """Those of them that have invoked it, or answered it."""
         self.streams: dict[Key, Forward] | None = None
         """The large messages that it is sending to others, by what leads to them."""
+        self.unfinished = 0
+        """How many of them there are."""
         self.pausing: dict[int, Pause] | None = None
         """Those who were asked to send it nothing for now, by id."""
         self.bad_messages = 0

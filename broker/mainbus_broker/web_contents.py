@@ -175,11 +175,17 @@ class WebContents:
 
         Returns:
             A `Reply`: the result, or a `RemoteError`, when awaited.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            SendQueueFull: The renderer does not keep up, or answers too little; `drain` waits until it does.
+            ObjectDestroyedError: The renderer is gone.
         """
         peer = self._alive()
         raw = check_channel(channel)
         check_timeout(timeout)
         body = self._encode(list(args))
+        self._check_room()
         request = peer.calls.next_request()
         reply = peer.calls.open(channel, request, peer.route, timeout)
         packet = packets.message(Kind.INVOKE, MAIN, request, body, value=milliseconds(timeout), channel=raw)
@@ -290,13 +296,16 @@ class WebContents:
             raise MessageTooLarge(len(body), limits.message)
         return body
 
+    def _check_room(self) -> None:
+        hard = self._hub.config.limits.hard
+        if self.queued >= hard:
+            raise SendQueueFull(hard, self.name or self.id)
+
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:
         peer = self._alive()
         raw = check_channel(channel)
         body = self._encode(args)
-        hard = self._hub.config.limits.hard
-        if self.queued >= hard:
-            raise SendQueueFull(hard, self.name or self.id)
+        self._check_room()
         peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
 
 
