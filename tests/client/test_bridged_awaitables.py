@@ -163,8 +163,10 @@ async def test_it_goes_wherever_a_coroutine_goes(
 @pytest.mark.parametrize("fails", [failing, lambda: asyncio.ensure_future(failing())])
 @pytest.mark.parametrize("way", [direct, by_create_task, by_wait_for])
 async def test_an_error_goes_there_too(way: Callable[[Any], Coroutine[Any, Any, object]], fails: Any) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError) as info:
         await way(exposed(fails))
+    assert info.value.__context__ is None
+    assert "failing" not in {frame.name for frame in traceback.extract_tb(info.value.__traceback__)}
 
 
 async def test_a_promise_can_be_awaited_by_many() -> None:

@@ -9,6 +9,7 @@ import pytest
 from mainbus import InvokeTimeout, IpcRenderer, NoHandlerError, RemoteError
 from mainbus.testing import Bus
 
+from tests.support.bus import Bus as SocketBus
 from tests.support.worlds import exposed
 
 
@@ -108,24 +109,30 @@ async def test_cancelling_behind_the_bridge_cancels_the_handler(bus: Bus) -> Non
 
 
 @pytest.mark.contract("3.4", "7.9")
-async def test_who_awaits_behind_the_bridge_resumes_before_later_messages(bus: Bus) -> None:
-    seen: list[str] = []
+async def test_who_awaits_behind_the_bridge_resumes_before_later_messages(address: str) -> None:
+    async with SocketBus(address) as bus:
+        log: list[tuple[str, int]] = []
+        renderer = await bus.renderer()
+        contents, loop = bus.contents(renderer), asyncio.get_running_loop()
 
-    @bus.ipc_main.handle("save")
-    def save(event: Any, document: object) -> None:
-        # In the same turn, but after the reply has been written.
-        asyncio.get_running_loop().call_soon(event.sender.send, "title", "later")
+        @bus.ipc_main.handle("ask")
+        def answer(event: object, number: int) -> None:
+            # Behind the reply, and in one write with it.
+            loop.call_soon(contents.send, "later", number)
 
-    _, api = await preload(bus)
-    api.on_title(seen.append)
+        renderer.on("later", lambda event, number: log.append(("heard", number)))
+        invoke = exposed({"invoke": renderer.invoke}).invoke
 
-    async def ask() -> None:
-        await api.save(1)
-        seen.append("reply")
+        async def ask(number: int) -> None:
+            await invoke("ask", number)
+            log.append(("resumed", number))
 
-    await ask()
-    await bus.settle()
-    assert seen == ["reply", "later"]
+        async with asyncio.TaskGroup() as group:
+            for number in range(100):
+                group.create_task(ask(number))
+        await bus.reached(renderer)
+        for number in range(100):
+            assert log.index(("resumed", number)) < log.index(("heard", number))
 
 
 @pytest.mark.contract("7.9")
