@@ -48,7 +48,7 @@ def test_an_api_is_read_by_its_key_with_members_as_attributes(api: object) -> No
 
 
 @pytest.mark.contract("7.9")
-@pytest.mark.parametrize("api", ["1.0", None, 0, [1], lambda: 1], ids=repr)
+@pytest.mark.parametrize("api", ["1.0", None, 0, [1], lambda: 1])
 def test_an_api_may_be_one_value(api: object) -> None:
     context_bridge.expose_in_main_world("app", api)
     assert main_world.app() == 1 if callable(api) else main_world.app == api

@@ -123,11 +123,13 @@ CASES: list[tuple[object, object]] = [
     (RegExp("a", "i"), RegExp("a", "i")),
     (array("h", [-2]), array("h", [-2])),
 ]
+# The same in every run: the repr of a view has its address.
+NAMES = [f"{type(value).__name__}-{arrived}" for value, arrived in CASES]
 
 
 @pytest.mark.contract("7.9")
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("value", "arrived"), CASES, ids=repr)
+@pytest.mark.parametrize(("value", "arrived"), CASES, ids=NAMES)
 def test_arguments_and_results_arrive_as_by_structured_clone(way: Way, value: object, arrived: object) -> None:
     got = way(value)
     assert got == arrived
@@ -137,7 +139,7 @@ def test_arguments_and_results_arrive_as_by_structured_clone(way: Way, value: ob
 
 
 @pytest.mark.contract("7.9")
-@pytest.mark.parametrize(("value", "arrived"), CASES, ids=repr)
+@pytest.mark.parametrize(("value", "arrived"), CASES, ids=NAMES)
 def test_exposed_values_are_the_same_but_frozen(value: object, arrived: object) -> None:
     got = exposed(value)
     assert thawed(got) == arrived
