@@ -48,6 +48,6 @@ $(READY): pyproject.toml tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) hatchling editables
+	@$(PIP) hatchling editables cython setuptools
 	@$(PIP) --no-build-isolation -e '.[test]'
 	@touch $@
