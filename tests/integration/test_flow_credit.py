@@ -293,7 +293,6 @@ async def test_what_waits_for_credit_at_an_id_holds_up_no_other_name(address: st
         await within(asyncio.gather(*replies))
 
 
-@pytest.mark.xfail(reason="the id and the name of one renderer have a credit each", strict=True)
 @pytest.mark.contract("9.3")
 async def test_the_credit_is_one_however_the_target_is_addressed(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(running=4))) as bus:
