@@ -55,6 +55,7 @@ class Router:
             Kind.UNDELIVERABLE: self._undeliverable,
             Kind.BAD_MESSAGE: self._bad_message,
             Kind.WATCH: self._watch,
+            Kind.WHO: self._who,
             Kind.READY: self._ready,
             Kind.GOODBYE: self._goodbye,
         }
@@ -262,6 +263,12 @@ class Router:
 
     def _watch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.renderers.watchers.add(peer)
+
+    def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        named = self._ids.get(head[5])
+        peer.outbox.put(
+            build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
+        )
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()

@@ -60,6 +60,8 @@ def packets() -> list[dict[str, Any]]:
         packet("paused", Kind.PAUSED, peer=7, request=12),
         packet("resume", Kind.RESUME, peer=7, name="editor"),
         packet("credit", Kind.CREDIT, value=256),
+        packet("who", Kind.WHO, peer=7),
+        packet("who, as it is answered", Kind.WHO, peer=7, value=1, name="editor"),
         packet("undeliverable", Kind.UNDELIVERABLE, Flag.BY_NAME, name="nobody", channel="c", body=b"no such renderer"),
         packet("gap", Kind.GAP, peer=7),
         packet("abort", Kind.ABORT, peer=7),
