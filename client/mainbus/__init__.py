@@ -28,6 +28,7 @@ from mainbus.errors import (
     ValidationError,
 )
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.ports import MessageChannel, MessageEvent, MessagePort
 from mainbus.registration import Registration
 from mainbus.remote import register_error
 from mainbus.renderer import IpcRenderer, PeerInfo, connect
@@ -48,6 +49,9 @@ __all__ = [
     "LimitExceeded",
     "LocalProtocolError",
     "MainbusError",
+    "MessageChannel",
+    "MessageEvent",
+    "MessagePort",
     "MessageTooLarge",
     "NameTaken",
     "NoHandlerError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +23,10 @@ from mainbus.errors import (
 )
 from mainbus.link import Link
 from mainbus.outbox import Outbox
+from mainbus.port_end import End
 from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
+from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.routes import Entry, Route
@@ -33,6 +35,7 @@ from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
+from mainbus.wire.port_table import without_ports
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane
@@ -77,6 +80,7 @@ class Session:
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
         self._met = self.routes.names
+        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
@@ -97,7 +101,7 @@ class Session:
         """Whether that was the end of the broker: what it has not answered it never will."""
         self._handlers: dict[int, Callable[[Message], object]] = {
             Kind.SEND: receiver.message,
-            Kind.POST: receiver.message,
+            Kind.POST: self._on_post,
             Kind.BROADCAST: receiver.message,
             Kind.INVOKE: receiver.invoke,
             Kind.RESULT: receiver.reply,
@@ -113,6 +117,7 @@ class Session:
             Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
             Kind.LEFT: self._on_left,
             Kind.GOODBYE: self._on_goodbye,
+            **self.ports.handlers(),
         }
 
     # Public: life
@@ -188,6 +193,28 @@ class Session:
         self._check_room(route, body, accepted)
         packet = packets.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
         route.put(packet, HEADER_SIZE + len(body))
+
+    def check_room(self, target: int | str, body: bytes) -> None:
+        """Check that a message to a target can be sent.
+
+        Raises:
+            MessageTooLarge: The body is longer than the broker takes.
+            SendQueueFull: Too much is waiting to leave.
+        """
+        self._check_room(self.routes.to(target), body, accepted=False)
+
+    def post(self, channel: bytes, body: bytes, ends: list[End]) -> None:
+        """Send a message with which ends leave to the main process. Else as `send`."""
+        route = self.routes.main
+        size = HEADER_SIZE + len(body)
+        if not ends:
+            route.put(packets.message(Kind.POST, MAIN, 0, body, channel=channel), size)
+            return
+
+        def make(table: bytes) -> bytes | Iterator[bytes]:
+            return packets.message(Kind.POST, MAIN, 0, table + body, channel=channel, value=len(ends))
+
+        route.put(self.ports.departing(ends, make), size)
 
     def invoke(
         self,
@@ -266,6 +293,7 @@ class Session:
             raise again(self._broken)
         self.welcome = welcome
         self._receiver.connected(welcome.limits)
+        self.ports.max_message = welcome.limits.message
         self.name = welcome.name
         self.link = link
         self._goodbye = None
@@ -307,6 +335,7 @@ class Session:
         self.outbox.detach()
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._salvage()
+        self.ports.close_all()
         lost = ConnectionLost(f"{reason} ({self.address})")
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
         self._receiver.connection_lost()
@@ -335,6 +364,7 @@ class Session:
         self._receiver.end()
 
     async def _leave(self) -> None:
+        self.ports.hurry()
         await self.drain(None)
         assert self.link is not None
         self._broken = released()
@@ -354,7 +384,7 @@ class Session:
         for packet in self.outbox.take():
             head = HEADER.unpack_from(packet)
             if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
-                self._backlog.append(packet)
+                self._backlog.append(without_ports(packet) if head[1] == Kind.POST else packet)
                 kept.add(head[6])
         kept |= self.routes.reset()
         kept.discard(0)
@@ -452,6 +482,12 @@ class Session:
     def _on_left(self, message: Message) -> None:
         self._receiver.peer_left(message[2])
         self._receiver.notify("peer-left", message[2], text_of(message[6]) or None)
+
+    def _on_post(self, message: Message) -> None:
+        if message[5]:
+            self._receiver.message(*self.ports.arrive_with(message))
+        else:
+            self._receiver.message(message)
 
     def _on_goodbye(self, message: Message) -> None:
         self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"

@@ -18,6 +18,7 @@ from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
 from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.ports import MessagePort
 from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
 from mainbus.target import name_of
@@ -72,7 +73,7 @@ class Arrivals:
 
     # Public: the reader thread. What the session hands over
 
-    def message(self, message: Message) -> None:
+    def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
         """Queue a one-way message."""
         self._put(partial(self._run_message, message), message)
 

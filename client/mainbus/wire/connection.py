@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from mainbus.errors import MessageTooLarge, RemoteProtocolError
-from mainbus.wire.fragments import STREAMS, Progress, name_of, not_finished, stream_of, without_first
+from mainbus.wire.fragments import PORTS, STREAMS, Progress, name_of, not_finished, stream_of, without_first
 from mainbus.wire.packets import (
     BY_NAME,
     CONTINUES,
@@ -230,6 +230,11 @@ class Connection:
         if self._partials:
             for stream in range(STREAMS):
                 self._partials.pop((peer, stream), None)
+
+    def take_unfinished(self, port: int) -> tuple[Message, list[bytes]] | None:
+        """Forget the unfinished message of a port, and return its first fragment and all that has come of its body."""
+        partial = self._partials.pop((port, PORTS), None) if self._partials else None
+        return (partial.first, partial.bodies) if partial is not None else None
 
     # Private
 

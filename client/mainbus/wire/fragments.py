@@ -14,7 +14,15 @@ _MESSAGES: Final = 0
 _MESSAGES_BY_NAME: Final = 1
 _BROADCASTS: Final = 2
 _REPLIES: Final = 3
-_STREAMS: Final = {int(Kind.BROADCAST): _BROADCASTS, int(Kind.RESULT): _REPLIES, int(Kind.ERROR): _REPLIES}
+PORTS: Final = 4
+"""The stream of a port, apart from those of a pair: there the header's peer is the port's number."""
+
+_STREAMS: Final = {
+    int(Kind.BROADCAST): _BROADCASTS,
+    int(Kind.RESULT): _REPLIES,
+    int(Kind.ERROR): _REPLIES,
+    int(Kind.PORT_MESSAGE): PORTS,
+}
 
 
 def stream_of(kind: int, flags: int) -> int:

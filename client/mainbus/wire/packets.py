@@ -72,6 +72,11 @@ class Kind(IntEnum):
     CREDIT = 35
     WHO = 36
 
+    PORT_MESSAGE = 40
+    PORT_CREDIT = 41
+    PORT_CLOSE = 42
+    PORT_MOVED = 43
+
     UNDELIVERABLE = 48
     GAP = 49
     ABORT = 50
