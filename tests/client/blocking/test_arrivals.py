@@ -35,7 +35,9 @@ def start(broker: BrokerThread, channel: str, *args: object, timeout: float | No
 
 
 @pytest.mark.contract("3.14")
-def test_handler_answers_with_what_it_returns_or_raises(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+def test_handler_answers_with_what_it_returns_or_raises(
+    broker: BrokerThread, renderer: BlockingRenderer, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(event: Any) -> None:
         raise KeyError("some error")
 
@@ -51,6 +53,9 @@ def test_handler_answers_with_what_it_returns_or_raises(broker: BrokerThread, re
         start(broker, "none")()
     with pytest.raises(mainbus.ValidationError, match="missing 1 required"):
         start(broker, "add")()
+    (logged,) = [record for record in caplog.records if record.name == "mainbus"]
+    assert logged.getMessage() == "Error occurred in handler for 'fail', invoked by the main process"
+    assert "KeyError: 'some error'" in caplog.text
 
 
 @pytest.mark.contract("3.14")
