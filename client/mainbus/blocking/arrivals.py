@@ -217,7 +217,7 @@ class Arrivals:
         if target.once and not target.consume():
             return self._answers.refused(NoHandlerError(channel))
         if not target.takes(len(args)):
-            return self._answers.refused(target.arity_error(len(args)))
+            return self._answers.refused(target.arity_error(len(args), channel))
         event = invoke.event(self._renderer)
         try:
             value = _call(target, event, args)
