@@ -19,6 +19,7 @@ from socket import socket
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from mainbus.address import default_address, parse
 from mainbus.errors import ConfigError
 
 from mainbus_broker.broker import Broker
@@ -76,8 +77,11 @@ def run(
         ConfigError: uvloop was asked for and is not installed.
         SetupFailed: The function raised.
     """
+    wanted = [parse(text, across=True) for text in addresses]
+    if not (wanted or sockets):
+        wanted = [default_address(across=True)]
     broker = Broker(
-        *addresses, ipc_main=target if isinstance(target, IpcMain) else None, config=config, sockets=sockets
+        *map(str, wanted), ipc_main=target if isinstance(target, IpcMain) else None, config=config, sockets=sockets
     )
     setup = None if target is None or isinstance(target, IpcMain) else target
     runner = asyncio.Runner(loop_factory=_loop_factory(loop))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import mainbus
+from mainbus.address import default_address, parse
 from mainbus.errors import MainbusError
 
 from mainbus_broker.cli.failures import ExitCode, Failure, explain
@@ -42,8 +43,9 @@ def run(work: Work, *, address: str | None, name: str | None = None, connect_tim
 
 
 async def _run(work: Work, address: str | None, name: str | None, connect_timeout: float) -> None:
+    where = default_address(across=True) if address is None else parse(address, across=True)
     try:
-        renderer = mainbus.connect(address, name=name, connect_timeout=connect_timeout, reconnect=False)
+        renderer = mainbus.connect(str(where), name=name, connect_timeout=connect_timeout, reconnect=False)
     except ValueError as error:
         if isinstance(error, MainbusError):
             raise

@@ -265,7 +265,8 @@ def test_a_socket_is_inherited_from_systemd(address: str) -> None:
     ("options", "code", "words"),
     [
         (["--config", "{config}"], 2, ["mainbus.toml", "limits.hihg", "unknown key", "did you mean high"]),
-        (["--fd", "987"], 3, ["fd:987", "Bad file descriptor"]),
+        (["--fd", "987"], 3, ["fd:987: is no socket that was handed over: Bad file descriptor"]),
+        (["-a", "unix:/no such/x/s"], 3, ["the folder /no such/x does not exist", "`mkdir -p -m 700 '/no such/x'`"]),
         (["app:ipc_man"], 4, ["app:ipc_man", "no attribute", "ipc_main"]),
         (["app:setup_that_raises"], 4, ["app:setup_that_raises", "its setup raised LookupError: no such plugin"]),
     ],
@@ -278,7 +279,7 @@ def test_what_cannot_be_served_is_said_in_a_line(
     )
     (tmp_path / "mainbus.toml").write_text("[limits]\nhihg = 1\n")
     given = [option.format(config=tmp_path / "mainbus.toml") for option in options]
-    where = [] if "--fd" in options else ["--address", address]
+    where = [] if {"--fd", "-a"} & set(options) else ["--address", address]
     done = run("serve", *given, *where, cwd=tmp_path)
     assert done.returncode == code
     assert done.stdout == ""
@@ -289,6 +290,26 @@ def test_what_cannot_be_served_is_said_in_a_line(
     # What a setup raises has a traceback, in the log; everything else is that one line.
     assert len(done.stderr.splitlines()) == (2 if "raises" in options[0] else 1)
     assert not path_of(address).exists()
+
+
+@pytest.mark.parametrize("kind", ["option", "variable"])
+@pytest.mark.parametrize("command", ["serve", "list"])
+def test_an_address_inside_one_process_is_refused(
+    command: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "variable":
+        monkeypatch.setenv("MAINBUS_ADDRESS", "memory:x")
+    assert main([command, *(["-a", "memory:x"] if kind == "option" else [])]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "mainbus: memory:x: it is an address inside one process, which no other process can reach"
+
+
+@pytest.mark.parametrize("command", ["serve", "list"])
+def test_an_unknown_scheme_is_no_reason_to_name_one_that_will_not_do(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "-a", "tcp:1"]) == 3
+    assert capsys.readouterr().err == "mainbus: tcp:1: unknown scheme 'tcp:', this system has 'unix:'\n"
 
 
 @pytest.mark.contract("2.1")
