@@ -39,7 +39,7 @@ def run(work: Work, *, address: str | None, name: str | None = None, connect_tim
     except BrokenPipeError:
         # Nothing can be said on standard output any more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Failure("nobody reads the output any more", ExitCode.PIPE) from None
+        raise Failure("nobody reads the output any more", ExitCode.PIPE, lines=()) from None
 
 
 async def _run(work: Work, address: str | None, name: str | None, connect_timeout: float) -> None:
