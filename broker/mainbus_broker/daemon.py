@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn, Self
 from mainbus.address import default_address, parse
 from mainbus.errors import ConfigError
 
+from mainbus_broker import logs
 from mainbus_broker.broker import Broker
 from mainbus_broker.config import Config
 from mainbus_broker.ipc_main import IpcMain
@@ -205,12 +206,8 @@ def _log_start(broker: Broker) -> None:
         "mainbus": version_of("mainbus"),
         "python": python_version(),
     }
-    log.info(
-        "serving %s (pid %d, %s, mainbus %s, Python %s)",
-        " ".join(broker.addresses),
-        *list(facts.values())[1:],
-        extra=facts,
-    )
+    said = "{} (pid {pid}, {loop}, mainbus {mainbus}, Python {python})".format(" ".join(broker.addresses), **facts)
+    log.info("serving", extra={**facts, logs.DETAIL: said})
 
 
 async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:

@@ -76,8 +76,8 @@ async def test_it_serves_says_where_and_ends_clean(loop: str, address: str, tmp_
         assert daemon.start["addresses"] == [address]
         assert daemon.start["pid"] == daemon.process.pid
         assert daemon.start["loop"].split()[0] == loop
-        for word in (address, f"pid {daemon.process.pid}", loop, "mainbus ", f"Python {sys.version.split()[0]}"):
-            assert word in daemon.start["message"]
+        assert daemon.start["python"] == sys.version.split()[0]
+        assert daemon.start["message"] == "serving"
         assert stat.S_IMODE(path_of(address).stat().st_mode) == 0o600
         async with mainbus.connect(address) as renderer:
             assert await renderer.invoke("pid") == daemon.process.pid
@@ -292,6 +292,16 @@ def test_what_cannot_be_served_is_said_in_a_line(
     assert not path_of(address).exists()
 
 
+def test_each_problem_of_a_configuration_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "mainbus.toml"
+    config.write_text("tracebacks = 1\n[limits]\nhihg = 1\n")
+    assert main(["serve", "--config", str(config)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"mainbus: {config}: tracebacks: expected true or false, but found 1",
+        f"mainbus: {config}: limits.hihg: unknown key; did you mean high?",
+    ]
+
+
 @pytest.mark.parametrize("kind", ["option", "variable"])
 @pytest.mark.parametrize("command", ["serve", "list"])
 def test_an_address_inside_one_process_is_refused(
@@ -361,7 +371,8 @@ def test_a_wrong_command_line_is_said_in_a_line(
 async def test_the_log_for_people(address: str) -> None:
     with Running("serve", "-a", address, "--log-format", "text") as daemon:
         line = daemon.until("serving")
-        assert f" INFO    serving {address} (pid {daemon.process.pid}, " in line
+        assert f" INFO    serving {address} (pid {daemon.process.pid}, uvloop " in line
+        assert line.endswith(f", Python {sys.version.split()[0]})\n")
         # A name is somebody else's text: nothing in it may act upon a terminal, or pass for another line.
         async with mainbus.connect(address, name="evil\n\x1b[31m"):
             assert "renderer 1 (evil\\n\\u001b[31m) pid" in daemon.until("connected")
