@@ -93,7 +93,7 @@ class Config:
     sync_reply_timeout: Seconds = 30.0
     """Seconds after which a send_sync that nobody answered is answered with ReplyNeverSent."""
     cancel_grace: Annotated[float, Allowed(0, _DAY, "a number of seconds")] = 5.0
-    """Seconds after which a cancelled handler that still runs is logged."""
+    """Seconds that a cancelled handler has to clean up; one that still runs then is logged."""
     tracebacks: bool = False
     """Whether the traceback of a handler's exception may cross to the caller."""
 

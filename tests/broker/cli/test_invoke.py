@@ -144,6 +144,19 @@ def test_ctrl_c_cancels_the_handler_and_says_nothing(daemon: Serving, address: s
     assert daemon.line() == "cancelled"
 
 
+def test_a_broker_that_stops_in_order_never_sent_the_reply(tmp_path: Path) -> None:
+    with TemporaryDirectory(prefix="mb") as folder:
+        address = f"unix:{folder}/s"
+        with (
+            Serving(address, "--drain", "0", app=APP, folder=tmp_path) as daemon,
+            Running("invoke", "wait", "true", "-a", address) as command,
+        ):
+            assert daemon.line() == "started"
+            daemon.send(signal.SIGTERM)
+            assert command.end() == 1
+            assert command.said == ["mainbus: Error invoking remote method 'wait': reply was never sent\n"]
+
+
 async def test_another_renderer_is_invoked_by_name_and_by_id(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with mainbus.connect(address, name="editor") as editor:
         editor.handle("who", lambda event, *args: [event.sender_name, *args], senders="any")
