@@ -304,14 +304,12 @@ def test_each_problem_of_a_configuration_is_a_line(tmp_path: Path, capsys: pytes
 
 @pytest.mark.parametrize("kind", ["option", "variable"])
 @pytest.mark.parametrize("command", ["serve", "list"])
-def test_an_address_inside_one_process_is_refused(
-    command: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if kind == "variable":
-        monkeypatch.setenv("MAINBUS_ADDRESS", "memory:x")
-    assert main([command, *(["-a", "memory:x"] if kind == "option" else [])]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "mainbus: memory:x: it is an address inside one process, which no other process can reach"
+def test_an_address_inside_one_process_is_refused(command: str, kind: str) -> None:
+    options = ["-a", "memory:x"] if kind == "option" else []
+    done = run(command, *options, env=os.environ | ({"MAINBUS_ADDRESS": "memory:x"} if kind == "variable" else {}))
+    assert done.returncode == 3
+    text = "mainbus: memory:x: it is an address inside one process, which no other process can reach\n"
+    assert done.stderr == text
 
 
 @pytest.mark.parametrize("command", ["serve", "list"])
