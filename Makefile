@@ -12,7 +12,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
-demo: $(READY) ## a daemon and renderers in processes of their own show each verb
+demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync
 	@$(PY) docs/examples/demo.py
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
