@@ -113,13 +113,14 @@ class Router:
             self._hub.flow.added(peer, target, length)
 
     def _post(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        count = head[8]
-        if not count and not peer.posting:
-            self._message(peer, head, data, at)
-        elif head[5] or head[3]:
+        count = 0 if head[2] & CONTINUES else head[8]
+        is_to_main = not head[5] and not head[3]
+        if count and not is_to_main:
             peer.wire.fail("ports go to the main process, or along a port")
+        elif not is_to_main or not (count or peer.posting):
+            self._message(peer, head, data, at)
         else:
-            if count and not head[2] & CONTINUES:
+            if count:
                 found = self._ports_of(peer, head, data, at)
                 if found is None:
                     return

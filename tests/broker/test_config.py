@@ -69,7 +69,8 @@ def test_a_config_is_frozen() -> None:
 
 def test_the_defaults_are_those_that_renderers_assume() -> None:
     limits = Limits()
-    assert WireLimits(message=limits.message, depth=limits.depth, pending=limits.pending) == WireLimits()
+    announced = {field.name: getattr(limits, field.name) for field in dataclasses.fields(WireLimits)}
+    assert WireLimits(**announced) == WireLimits()
 
 
 # From TOML
