@@ -129,6 +129,18 @@ async def test_a_broadcast_reaches_every_other_renderer_and_not_main(value: obje
         assert never.calls == told.calls == []
 
 
+@pytest.mark.contract("2.19")
+async def test_who_an_id_is_can_be_asked(address: str) -> None:
+    async with Bus(address) as bus, raw(address, "ünö") as one, raw(address) as two:
+        for peer, value, name in ((one.id, 1, "ünö"), (two.id, 1, ""), (two.id + 1, 0, ""), (MAIN, 0, "")):
+            two.write(Packet(wire.WHO, peer=peer))
+            assert await two.next(wire.WHO) == Packet(wire.WHO, peer=peer, value=value, name=name.encode())
+        await one.close()
+        await until(lambda: one.id not in bus.hub.renderers.ids)
+        two.write(Packet(wire.WHO, peer=one.id))
+        assert (await two.next(wire.WHO)).value == 0
+
+
 @pytest.mark.contract("3.7")
 async def test_one_may_send_to_itself(address: str) -> None:
     async with Bus(address) as bus:
