@@ -13,9 +13,9 @@ from mainbus.wire.packets import BY_NAME, HEADER
 class Route:
     """What one sender has for one target and may not send yet.
 
-    Four things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
-    credit, or the connection has enough to write. Whatever comes after waits behind it, so that the order within a
-    pair never changes; other routes go on.
+    Five things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
+    credit, who has put the next message holds it, or the connection has enough to write. Whatever comes after waits
+    behind it, so that the order within a pair never changes; other routes go on.
     """
 
     __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "paused", "size", "unanswered")
@@ -62,6 +62,18 @@ class Route:
                 self._unsent = {}
             self._unsent[request] = entry
         self._append(entry)
+
+    def hold(self, packet: bytes | Iterator[bytes], size: int) -> Entry:
+        """Let a message wait in its place, and what comes after it behind it, until `let_go` of what is returned."""
+        entry = Entry(packet, size, 0)
+        entry.is_held = True
+        self._append(entry)
+        return entry
+
+    def let_go(self, entry: Entry) -> None:
+        """Let what `hold` has returned leave when its turn comes."""
+        entry.is_held = False
+        self._outbox.pull(self)
 
     def reply(self, packet: bytes | Iterator[bytes], size: int) -> None:
         """Send a reply: in its place, but while what is in front of it may not leave, it overtakes that.
@@ -148,6 +160,8 @@ class Route:
                 self._drop_first()
                 continue
             if not entry.begun:
+                if entry.is_held:
+                    return self._next_reply()
                 if entry.request and not self._may_invoke():
                     if self.unanswered < self.credit:
                         self._outbox.starve(self)
@@ -287,13 +301,15 @@ class Route:
 class Entry:
     """One message that waits in a route."""
 
-    __slots__ = ("begun", "given_back", "is_reply", "packets", "request", "size", "taken")
+    __slots__ = ("begun", "given_back", "is_held", "is_reply", "packets", "request", "size", "taken")
 
     def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int) -> None:
         self.packets: Iterator[bytes] = iter((packet,)) if isinstance(packet, bytes) else packet
         self.size = size
         self.request = request
         self.is_reply = False
+        self.is_held = False
+        """Whether it may not leave yet, whatever its target says."""
         self.begun = False
         """Whether a part of it has left."""
         self.taken = False

@@ -83,6 +83,22 @@ async def test_a_large_message_stops_between_its_packets_when_paused() -> None:
 
 
 @pytest.mark.contract("2.19")
+async def test_what_is_held_waits_in_its_place_until_it_is_let_go() -> None:
+    way = Way()
+    way.put(b"1")
+    held = way.route.hold(iter((b"2a", b"2b")), 4)
+    way.put(b"3")
+    way.route.reply(b"reply", 5)
+    assert way.left() == [b"1", b"reply"]
+    # It is no pause, and none ends it.
+    way.route.resume()
+    assert not way.left()
+    assert way.route.reset() == set()
+    way.route.let_go(held)
+    assert way.left() == [b"2a", b"2b", b"3"]
+    assert way.route.size == way.outbox.held == 0
+
+
 async def test_what_has_waited_elsewhere_takes_its_turn() -> None:
     way = Way(credit=1)
     way.put(b"1", request=1)
