@@ -242,7 +242,7 @@ class MainProcess:
     # Callbacks of the dispatch
 
     def _answer(self, event: IpcMainInvokeEvent, value: object) -> None:
-        self._reply(event, self._answers.result(value))
+        self._reply(event, self._answers.returned(log, event, value))
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)

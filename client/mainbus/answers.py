@@ -38,12 +38,17 @@ class Answers:
     def result(self, value: object) -> tuple[Kind, int, bytes]:
         """Return kind, value and body of the answer; a result that cannot be cloned makes it an error."""
         try:
-            body = clone.encode(value, root="result", max_depth=self._depth)
-            if len(body) > self._max_message:
-                raise MessageTooLarge(len(body), self._max_message)
+            return Kind.RESULT, 0, self._encode(value, "result")
         except (CloneError, LimitExceeded) as error:
-            return Kind.ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": str(error)})
-        return Kind.RESULT, 0, body
+            return _uncloned(str(error))
+
+    def returned(self, log: logging.Logger, event: Any, value: object) -> tuple[Kind, int, bytes]:
+        """As `result`, for a handler: what cannot be cloned is logged where it ran, like what a handler raises."""
+        try:
+            return Kind.RESULT, 0, self._encode(value, "result")
+        except (CloneError, LimitExceeded) as error:
+            log_raised(log, event, error)
+            return _uncloned(str(error))
 
     def raised(self, channel: str, error: BaseException) -> tuple[Kind, int, bytes]:
         """Return kind, value and body for a handler that raised; cancelled or exited, it never replied."""
@@ -56,9 +61,21 @@ class Answers:
         """Return kind, value and body for a call that no handler was run for."""
         return Kind.ERROR, error.wire_code, clone.encode(str(error))
 
+    # Private
+
+    def _encode(self, value: object, root: str) -> bytes:
+        body = clone.encode(value, root=root, max_depth=self._depth)
+        if len(body) > self._max_message:
+            raise MessageTooLarge(len(body), self._max_message)
+        return body
+
 
 def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
     """Log what a handler raised, as Electron does: the caller may keep it to itself. Cancelled is not failed."""
     # The loop itself raises the last two.
     if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
         log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)
+
+
+def _uncloned(text: str) -> tuple[Kind, int, bytes]:
+    return Kind.ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": text})

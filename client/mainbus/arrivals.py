@@ -257,7 +257,7 @@ class Arrivals:
 
     def _answer(self, event: IpcRendererInvokeEvent, value: object) -> None:
         if event.link is self.session.link:
-            self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
+            self.session.answer(event.sender_id, event.request_id, self._answers.returned(log, event, value))
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)

@@ -1,11 +1,13 @@
 """Outcomes of an invoke as kind, value and body, within the limits of a connection."""
 
 import asyncio
+import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mainbus.answers import Answers
-from mainbus.errors import NoHandlerError, RemoteError, ReplyNeverSent
+from mainbus.errors import CloneError, NoHandlerError, RemoteError, ReplyNeverSent
 from mainbus.remote import remote_error
 from mainbus.wire import clone
 from mainbus.wire.packets import Kind
@@ -43,6 +45,18 @@ def test_a_result_that_cannot_cross_rejects_the_call(result: object, text: str) 
     assert text in str(error)
     # Electron's text has no name of a class here.
     assert error.type_name == ""
+
+
+@pytest.mark.contract("5.4")
+def test_what_a_handler_returned_and_cannot_cross_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    log, event = logging.getLogger("mainbus"), SimpleNamespace(channel="x", sender_label="somebody")
+    assert ANSWERS.returned(log, event, {"a": [1]}) == ANSWERS.result({"a": [1]})
+    assert not caplog.records
+    assert ANSWERS.returned(log, event, print) == ANSWERS.result(print)
+    (record,) = caplog.records
+    assert record.getMessage() == "Error occurred in handler for 'x', invoked by somebody"
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], CloneError)
 
 
 @pytest.mark.contract("5.1")

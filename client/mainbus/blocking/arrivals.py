@@ -224,7 +224,7 @@ class Arrivals:
         except Exception as error:  # noqa: BLE001 - it is the answer
             log_raised(log, event, error)
             return self._answers.raised(channel, error)
-        return self._answers.result(value)
+        return self._answers.returned(log, event, value)
 
     def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
         # Behind what the handler has sent: a reply keeps its place.
