@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mainbus.address import Address
+from mainbus.backlog import Backlog
 from mainbus.calls import Calls
 from mainbus.errors import (
     ConnectionLost,
@@ -18,7 +19,6 @@ from mainbus.errors import (
     MainbusError,
     MessageTooLarge,
     NameTaken,
-    NoSuchRenderer,
     RemoteProtocolError,
     ReplyNeverSent,
     SendQueueFull,
@@ -31,13 +31,12 @@ from mainbus.released import again, refused, released
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
-from mainbus.routes import Entry, Route
+from mainbus.routes import Route
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
-from mainbus.wire.port_table import without_ports
+from mainbus.wire.packets import BY_NAME, HEADER_SIZE, MAIN, MAX_U32, Head, Kind, build
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane
@@ -50,7 +49,6 @@ RETRY_LAST: Final = 5.0
 """Seconds between attempts to reconnect: from the first to the last, doubled each time and jittered."""
 
 GOODBYE_TIMEOUT: Final = 5.0
-_SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
 
 _INTRODUCING: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.JOINED})
 """What always comes with the name of the renderer it is from."""
@@ -92,7 +90,7 @@ class Session:
         self._token = token
         self._reconnect = reconnect
         self._receiver = receiver
-        self._backlog: list[bytes] = []
+        self._backlog = Backlog(self.outbox, self.routes, self.calls)
         self._broken: MainbusError | None = None
         self._retry: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -259,7 +257,7 @@ class Session:
         def done() -> bool:
             if self._broken is not None:
                 return True
-            if not self.outbox.idle or self._backlog:
+            if not self.outbox.idle or not self._backlog.is_empty:
                 return False
             if target is not None:
                 return not self.routes.is_busy(target)
@@ -304,7 +302,8 @@ class Session:
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
-        undeliverable = self._restore(same_broker=before is None or before.instance == welcome.instance)
+        undeliverable = self._backlog.restore(same_broker=before is None or before.instance == welcome.instance)
+        self._leave_lobby()
         self.routes.learn(welcome.id, welcome.name)
         if before is not None:
             # Before anything that has arrived behind the welcome is dispatched.
@@ -348,7 +347,7 @@ class Session:
         self.link = None
         self.outbox.detach()
         reason = str(error) if error else self._goodbye or "the broker is gone"
-        kept = self._salvage()
+        kept = self._backlog.salvage()
         self.ports.close_all()
         lost = ConnectionLost(f"{reason} ({self.address})")
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
@@ -390,45 +389,6 @@ class Session:
         except TimeoutError:
             log.warning("the broker did not answer the goodbye in %g s", GOODBYE_TIMEOUT)
 
-    # Private: what outlives a connection
-
-    def _salvage(self) -> set[int]:
-        """Keep what had not begun to leave; returns the requests of the invokes among it."""
-        kept: set[int] = set()
-        for packet in self.outbox.take():
-            head = HEADER.unpack_from(packet)
-            if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
-                self._backlog.append(without_ports(packet) if head[1] == Kind.POST else packet)
-                kept.add(head[6])
-        kept |= self.routes.reset()
-        kept.discard(0)
-        return kept
-
-    def _restore(self, *, same_broker: bool) -> list[tuple[int, str]]:
-        """Let leave what has waited; returns id and channel of the messages that cannot."""
-        backlog, self._backlog = [*self._backlog, *self.outbox.take()], []
-        undeliverable: list[tuple[int, str] | None] = []
-        if not same_broker:
-            # The ids of the former broker mean other renderers now, or none.
-            undeliverable += [self._drop(packet, left=True) for packet in backlog if _is_by_id(packet)]
-            backlog = [packet for packet in backlog if not _is_by_id(packet)]
-            undeliverable += [self._drop(packet, left=False) for packet in self.routes.forget_ids()]
-        for packet in backlog:
-            self.outbox.put(packet)
-        self.routes.restart()
-        self._leave_lobby()
-        return [target for target in undeliverable if target is not None]
-
-    def _drop(self, packet: bytes, *, left: bool) -> tuple[int, str] | None:
-        """Fail an invoke to an id that nobody has; returns id and channel of a message to it."""
-        _, kind, _, _, length, peer, request, _, _ = HEADER.unpack_from(packet)
-        if request:
-            self.calls.fail(request, NoSuchRenderer(peer), left=left)
-        if kind not in (Kind.SEND, Kind.POST):
-            return None
-        # One that is addressed by id has no name in front of its channel.
-        return peer, packet[HEADER_SIZE : HEADER_SIZE + length].decode()
-
     # Private: sending
 
     def _check_room(self, route: Route, body: bytes, accepted: bool) -> None:
@@ -440,25 +400,8 @@ class Session:
             raise SendQueueFull(MAX_UNSENT)
 
     def _leave_lobby(self) -> None:
-        for entry, route in list(self.routes.leave_lobby()):
-            if route is None:
-                self._refuse(entry)
-            elif entry.request:
-                self.calls.moved(entry.request, route)
-        self.outbox.wake()
-
-    def _refuse(self, entry: Entry) -> None:
-        """Answer for a renderer that does not exist, as the broker does."""
-        packet = entry.first()
-        if packet is None or entry.is_reply:
-            return
-        head = HEADER.unpack_from(packet)
-        if entry.request:
-            self.calls.fail(entry.request, NoSuchRenderer(head[5]))
-        else:
-            channel_at = HEADER_SIZE + head[3]
-            channel = text_of(packet[channel_at : channel_at + head[4]])
-            self._receiver.notify("undeliverable", head[5], channel, "no such renderer")
+        for peer, channel in self._backlog.leave_lobby():
+            self._receiver.notify("undeliverable", peer, channel, "no such renderer")
 
     # Private: what arrives
 
@@ -519,11 +462,6 @@ class Session:
         packet = build(Kind.CANCEL, MAIN, reply.request)
         if self.link is not None and not reply.route.put_behind(reply.request, packet):
             self.outbox.put(packet)
-
-
-def _is_by_id(packet: bytes) -> bool:
-    _, _, flags, _, _, peer, _, _, _ = HEADER.unpack_from(packet)
-    return bool(peer) and not flags & BY_NAME
 
 
 def _by(name: str | None) -> int:

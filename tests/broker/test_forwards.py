@@ -119,7 +119,6 @@ async def test_the_rest_of_what_was_refused_goes_to_nobody(address: str) -> None
         assert not sender.streams
 
 
-@pytest.mark.contract("8.6")
 @pytest.mark.parametrize("how", ["by id", "by name", "to nobody", "to all"])
 async def test_so_many_may_be_unfinished_at_a_time(address: str, how: str) -> None:
     async with peers(address) as (sender, one, two):

@@ -305,7 +305,7 @@ async def test_who_comes_inside_a_large_broadcast_gets_nothing_of_it(address: st
 SMALL = Config(limits=Limits(low=1000, high=2000, hard=20_000))
 
 
-@pytest.mark.contract("8.6", "9.3")
+@pytest.mark.contract("9.3")
 @pytest.mark.parametrize("kind", [wire.SEND, wire.INVOKE])
 async def test_who_does_not_read_what_its_own_messages_cause_is_closed(address: str, kind: int) -> None:
     async with Bus(address, config=SMALL) as bus, bystanders(bus), raw(address, "deaf") as deaf:
@@ -314,7 +314,6 @@ async def test_who_does_not_read_what_its_own_messages_cause_is_closed(address: 
         assert bus.broker.stats()["slow_consumers"] == 1
 
 
-@pytest.mark.contract("8.6")
 async def test_one_who_is_closed_for_it_as_a_large_invoke_begins_leaves_nothing(address: str) -> None:
     config = Config(limits=Limits(low=1000, high=2000, hard=20_000, pending=1))
     async with Bus(address, config=config) as bus, bystanders(bus), raw(address, "deaf") as deaf:
@@ -327,7 +326,6 @@ async def test_one_who_is_closed_for_it_as_a_large_invoke_begins_leaves_nothing(
         await until(lambda: deaf.id not in bus.hub.renderers.ids)
 
 
-@pytest.mark.contract("8.6")
 async def test_nobody_is_closed_for_notices_of_others(address: str) -> None:
     async with Bus(address, config=SMALL) as bus, raw(address, "one") as one, raw(address, "other") as other:
         one.write(Packet(wire.SEND, peer=other.id, channel=b"c", body=args()))

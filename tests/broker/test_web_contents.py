@@ -207,7 +207,7 @@ async def test_drain_waits_until_all_has_left_and_send_says_when_too_much_waits(
         await within(contents.drain())
 
 
-@pytest.mark.contract("8.6", "9.3")
+@pytest.mark.contract("9.3")
 async def test_invokes_that_wait_for_an_answer_to_others_are_bounded(address: str) -> None:
     limits = Limits(high=20_000, low=10_000, hard=100_000, running=2)
     async with Bus(address, config=Config(limits=limits)) as bus:

@@ -169,7 +169,6 @@ async def test_an_invoke_that_is_cancelled_while_it_waits_is_known_when_its_turn
     assert inbox.was_cancelled(7) is None
 
 
-@pytest.mark.contract("8.6")
 async def test_cancelling_what_does_not_wait_is_not_remembered() -> None:
     arrivals = Arrivals()
     arrivals.inbox.hold()
