@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mainbus.errors import ConnectRefused, MainbusError, NameTaken, ReplyNeverSent
+from mainbus.errors import ConnectRefused, MainbusError, NameTaken, ReplyNeverSent, TooManyRequests
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.wire import clone
@@ -162,6 +162,19 @@ class Hub:
             watcher.outbox.put(build(Kind.LEFT, peer.id, name=peer.name_raw))
         self.web_contents.remove(peer.contents)
         peer.contents.destroyed()
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open, from and to whomever."""
+        main = sum(len(peer.inbox.streams) + (peer.calls.streams if peer.has_calls else 0) for peer in self.renderers)
+        return main + len(self.replies.streams)
+
+    def stream_bound(self, peer: Peer) -> TooManyRequests | None:
+        """Return why a renderer may not open another stream; None: it may."""
+        limit = self.config.limits.streams
+        if self.replies.streams.count(peer) + len(peer.inbox.streams) < limit:
+            return None
+        return TooManyRequests(limit, "The number of open streams")
 
     def close_slow(self, contents: WebContents) -> None:
         """Close a renderer that does not keep up."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
+_REPLIES: Final = frozenset({Kind.RESULT, Kind.ERROR, Kind.ITEM})
 
 log = logging.getLogger("mainbus.broker")
 
@@ -58,6 +59,7 @@ class MainProcess:
         self.dispatch = Dispatch(
             hub.loop,
             answer=self._answer,
+            item=self._item,
             raised=self._raised,
             refuse=self._refuse,
             report=self._report,
@@ -67,8 +69,10 @@ class MainProcess:
             Kind.SEND: self._start_message,
             Kind.POST: self._start_message,
             Kind.INVOKE: self._start_invoke,
+            Kind.STREAM: self._start_invoke,
             Kind.RESULT: self._settle,
             Kind.ERROR: self._settle,
+            Kind.ITEM: self._settle,
             Kind.QUERY: self._start_query,
         }
 
@@ -79,7 +83,7 @@ class MainProcess:
         inbox = peer.inbox
         kind = message[0]
         start = self._start[kind]
-        if inbox.clear or (kind in (Kind.RESULT, Kind.ERROR) and not inbox.waiting):
+        if inbox.clear or (kind in _REPLIES and not inbox.waiting):
             start(peer, message)
             return
         self._wait(peer, partial(start, peer, message), message)
@@ -95,14 +99,19 @@ class MainProcess:
         """Cancel a handler that runs, or waits to."""
         self.dispatch.cancel(peer.inbox, request)
 
+    def demand(self, peer: Peer, request: int, credit: int) -> None:
+        """Let a stream go on."""
+        self.dispatch.demand(peer.inbox, request, credit)
+
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
         self.dispatch.cancel_all(peer.inbox)
 
     def abandon(self, peer: Peer) -> None:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""
-        for request, running in list(peer.inbox.handlers.items()):
-            self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
+        for request, running in peer.inbox.requests():
+            if running.task is not None:
+                self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
         if peer.lane is not None:
             for request, channel in peer.lane.unanswered():
                 peer.lane.answer(request, self._answers.refused(ReplyNeverSent(channel)))
@@ -119,7 +128,7 @@ class MainProcess:
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
         peer.inbox.add(start, len(message[8]) + _OVERHEAD)
-        if not peer.by_lane and message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
+        if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
     def _listen(self, peer: Peer, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
@@ -170,24 +179,27 @@ class MainProcess:
         return self._listen(peer, event, args, "ipc-message-sync")
 
     def _start_invoke(self, peer: Peer, message: Message) -> bool:
-        _, _, _, request, _, value, _, channel, _ = message
+        kind, _, _, request, _, value, _, channel, _ = message
         contents, inbox = peer.contents, peer.inbox
+        is_stream = kind == Kind.STREAM
+        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
         deadline = self._hub.loop.time() + value / 1000 if value else None
         event = IpcMainInvokeEvent(channel, contents, contents.main_frame, request, deadline)
         target = self._handler(peer, channel)
         if target is None:
             self._refuse(event, NoHandlerError(channel))
-        elif len(inbox.handlers) >= self._hub.config.limits.running:
-            self._refuse(event, TooManyRequests(self._hub.config.limits.running))
-        elif request in inbox.handlers:
+        elif bound is not None:
+            self._refuse(event, bound)
+        elif request in inbox.handlers or request in inbox.streams:
             peer.close(f"request {request} is pending already", blame=True)
         elif self.draining:
             self._refuse(event, ReplyNeverSent(channel))
         elif (args := self._decode(peer, message)) is None:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
         else:
-            started = self.dispatch.handler(inbox, event, args, target)
-            if value and (not started or request in inbox.handlers):
+            run = self.dispatch.stream if is_stream else self.dispatch.handler
+            started = run(inbox, event, args, target)
+            if value and (not started or self._runs((peer, request))):
                 self._deadlines.add(value / 1000, (peer, request))
             return started
         return True
@@ -202,12 +214,25 @@ class MainProcess:
         if peer.has_calls:
             if kind == Kind.RESULT:
                 fault = peer.calls.result(request, body, self._depth)
+            elif kind == Kind.ITEM:
+                fault = self._take_item(peer, message)
             else:
                 fault = peer.calls.error(request, value, body, self._depth)
             peer.inbox.hold_for_awaiter()
             if fault is not None:
                 self._blame(peer, message[7], fault)
         return True
+
+    def _take_item(self, peer: Peer, message: Message) -> BadMessage | LimitExceeded | None:
+        stream = peer.calls.stream(message[3])
+        if stream is not None and stream.is_full:
+            peer.close(f"sent an item of request {message[3]} beyond its credit", blame=True)
+            return None
+        return peer.calls.item(message[3], message[8], self._depth)
+
+    def _bound(self, peer: Peer) -> TooManyRequests | None:
+        limit = self._hub.config.limits.running
+        return TooManyRequests(limit) if len(peer.inbox.handlers) >= limit else None
 
     def _decode(self, peer: Peer, message: Message) -> Sequence[object] | None:
         try:
@@ -226,7 +251,7 @@ class MainProcess:
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key
-        return request in peer.inbox.handlers
+        return request in peer.inbox.handlers or request in peer.inbox.streams
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
@@ -236,6 +261,11 @@ class MainProcess:
 
     def _answer(self, event: IpcMainInvokeEvent, value: object) -> None:
         self._reply(event, self._answers.result(value))
+
+    def _item(self, event: IpcMainInvokeEvent, value: object) -> int:
+        outcome = self._answers.item(value)
+        self._reply(event, outcome)
+        return len(outcome[2])
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
         late = event.deadline is not None and self._hub.loop.time() >= event.deadline

@@ -160,6 +160,11 @@ class Peer(asyncio.Protocol):
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
         self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
 
+    def demand(self, request: int, credit: int) -> None:
+        """Let a stream that the main process has asked for go on."""
+        if not self.closing:
+            self.outbox.put(build(Kind.DEMAND, MAIN, request, value=credit))
+
     def close(self, reason: str, *, blame: bool = False, stops: bool = False) -> None:
         """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it.
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
-from mainbus.errors import MessageTooLarge, ObjectDestroyedError, PortError, SendQueueFull
+from mainbus.errors import MessageTooLarge, ObjectDestroyedError, PortError, SendQueueFull, TooManyRequests
 from mainbus.reply import Reply
+from mainbus.streams import Stream
 from mainbus.timeouts import check_timeout, milliseconds
 from mainbus.wire import clone, packets
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
@@ -185,6 +186,33 @@ class WebContents:
         packet = packets.message(Kind.INVOKE, MAIN, request, body, value=milliseconds(timeout), channel=raw)
         peer.route.put(packet, HEADER_SIZE + len(body), request)
         return reply
+
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask the renderer's handler for a stream of items; the request leaves at the call.
+
+        Args:
+            channel: The channel, whose handler is an async generator; any other yields its one result.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A `Stream`, an async iterator and async context manager.
+
+        Raises:
+            TooManyRequests: `limits.streams` of this renderer are open.
+        """
+        peer = self._alive()
+        raw = check_channel(channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        limit = self._hub.config.limits.streams
+        if peer.calls.streams >= limit:
+            raise TooManyRequests(limit, "The number of open streams")
+        request = peer.calls.next_request()
+        reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
+        packet = packets.message(Kind.STREAM, MAIN, request, body, value=milliseconds(timeout), channel=raw)
+        peer.route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        return Stream(reply)
 
     async def drain(self) -> None:
         """Wait until what was sent has left and the renderer keeps up. Safe to cancel.

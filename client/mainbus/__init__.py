@@ -30,6 +30,7 @@ from mainbus.registration import Registration
 from mainbus.remote import register_error
 from mainbus.renderer import IpcRenderer, PeerInfo, connect
 from mainbus.reply import Reply
+from mainbus.streams import Stream
 from mainbus.wire.regexp import RegExp
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Reply",
     "ReplyNeverSent",
     "SendQueueFull",
+    "Stream",
     "TooManyRequests",
     "ValidationError",
     "connect",

@@ -71,6 +71,7 @@ class Arrivals:
         self.dispatch = Dispatch(
             session.loop,
             answer=self._answer,
+            item=self._item,
             raised=self._raised,
             refuse=self._refuse,
             report=self._report,
@@ -92,6 +93,11 @@ class Arrivals:
     def is_clear(self) -> bool:
         """Whether nothing that has arrived waits for its turn."""
         return all(inbox.quiet for inbox in self._inboxes.values())
+
+    @property
+    def streams(self) -> int:
+        """How many streams are produced here."""
+        return sum(len(inbox.streams) for inbox in self._inboxes.values())
 
     def end(self) -> None:
         """End what waits for messages: none will come any more."""
@@ -124,6 +130,12 @@ class Arrivals:
         inbox = self._inboxes.get(peer)
         if inbox is not None:
             self.dispatch.cancel(inbox, request, late=late)
+
+    def demand(self, peer: int, request: int, credit: int) -> None:
+        """Let a stream go on."""
+        inbox = self._inboxes.get(peer)
+        if inbox is not None:
+            self.dispatch.demand(inbox, request, credit)
 
     def peer_left(self, peer: int) -> None:
         """Cancel what a renderer that is gone has running here."""
@@ -187,7 +199,7 @@ class Arrivals:
         return self.dispatch.listeners(inbox, event, args, targets)
 
     def _start_invoke(self, inbox: Inbox, message: Message) -> bool:
-        _, _, peer, request, _, value, name, channel, _ = message
+        kind, _, peer, request, _, value, name, channel, _ = message
         deadline = self.session.loop.time() + value / 1000 if value else None
         sender_name = text_of(name) if name else ""
         event = IpcRendererInvokeEvent(channel, self._renderer, peer, sender_name, request, deadline)
@@ -198,20 +210,23 @@ class Arrivals:
             return True
         assert self.session.welcome is not None
         credit = self.session.welcome.credit
-        if len(inbox.handlers) >= credit:
+        if kind == Kind.INVOKE and len(inbox.handlers) >= credit:
             self._refuse(event, TooManyRequests(credit))
             return True
         args = self._decode(message)
         if args is None:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
             return True
-        return self.dispatch.handler(inbox, event, args, target)
+        run = self.dispatch.stream if kind == Kind.STREAM else self.dispatch.handler
+        return run(inbox, event, args, target)
 
     def _settle(self, inbox: Inbox, message: Message) -> bool:
         kind, _, peer, request, _, value, _, channel, body = message
         calls, depth = self.session.calls, clone.MAX_DEPTH
         if kind == Kind.RESULT:
             fault = calls.result(request, body, depth)
+        elif kind == Kind.ITEM:
+            fault = calls.item(request, body, depth)
         else:
             fault = calls.error(request, value, body, depth)
         inbox.hold_for_awaiter()
@@ -242,6 +257,12 @@ class Arrivals:
     def _answer(self, event: IpcRendererInvokeEvent, value: object) -> None:
         if event.link is self.session.link:
             self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
+
+    def _item(self, event: IpcRendererInvokeEvent, value: object) -> int:
+        outcome = self._answers.item(value)
+        if event.link is self.session.link:
+            self.session.answer(event.sender_id, event.request_id, outcome)
+        return len(outcome[2])
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         if event.link is self.session.link:

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from mainbus.streaming import Producer
+
 _TURN: Final = 128
 """Arrivals started in one turn of the loop, so that no sender keeps the others waiting."""
 
@@ -35,6 +37,11 @@ class Running:
         self.cancelled = False
         self.late = False
         """Whether it was cancelled because its caller's deadline has passed."""
+
+    def cancel(self) -> None:
+        """Cancel it, once."""
+        self.cancelled = True
+        self.task.cancel()
 
 
 class Inbox:
@@ -58,6 +65,7 @@ class Inbox:
         "limit",
         "running",
         "size",
+        "streams",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, on_low: Callable[[], None] | None = None) -> None:
@@ -66,6 +74,8 @@ class Inbox:
         """Tasks of one-way listeners under way."""
         self.handlers: dict[int, Running] = {}
         """Coroutine handlers under way, by request ID."""
+        self.streams: dict[int, Producer] = {}
+        """Streams under way, by request ID."""
         self.size = 0
         """Bytes of the bodies that wait."""
         self._loop = loop
@@ -102,12 +112,16 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return self.quiet and not self.running and not self.handlers
+        return self.quiet and not self.running and not self.handlers and not self.streams
 
     @property
     def full(self) -> bool:
         """Whether arrivals wait because too many tasks run."""
         return self.running >= self.limit
+
+    def requests(self) -> list[tuple[int, Running | Producer]]:
+        """Return what is to be answered: invokes and streams under way, with their request IDs."""
+        return [*self.handlers.items(), *self.streams.items()]
 
     def may_call(self, is_coroutine: bool) -> bool:
         """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""

@@ -23,6 +23,9 @@ class Receiver(Protocol):
     def cancel(self, peer: int, request: int, *, late: bool) -> None:
         """Cancel an invoke of `peer`. `late`: since its deadline has passed."""
 
+    def demand(self, peer: int, request: int, credit: int) -> None:
+        """Let a stream that `peer` has asked for send items of `credit` more bytes."""
+
     def peer_left(self, peer: int) -> None:
         """Note that `peer` is gone."""
 

@@ -156,7 +156,8 @@ class IpcRenderer(Verbs):
         """Return counters, and how much there is of what comes and goes; sizes in bytes."""
         session = self._opened()
         return {
-            "pending": len(session.calls),
+            "pending": len(session.calls) - session.calls.streams,
+            "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued,
             "held": session.outbox.held,
             "running": len(self._arrivals.dispatch.tasks),

@@ -28,6 +28,7 @@ from mainbus.released import again, refused, released
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.routes import Route
+from mainbus.streams import StreamReply
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
@@ -45,7 +46,7 @@ RETRY_LAST: Final = 5.0
 """Seconds between attempts to reconnect: from the first to the last, doubled each time and jittered."""
 
 GOODBYE_TIMEOUT: Final = 5.0
-_SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+_SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.QUERY})
 
 log = logging.getLogger("mainbus")
 
@@ -96,8 +97,11 @@ class Session:
             Kind.POST: receiver.message,
             Kind.BROADCAST: receiver.message,
             Kind.INVOKE: receiver.invoke,
+            Kind.STREAM: receiver.invoke,
             Kind.RESULT: receiver.reply,
             Kind.ERROR: receiver.reply,
+            Kind.ITEM: receiver.reply,
+            Kind.DEMAND: lambda message: receiver.demand(message[2], message[3], message[5]),
             Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
             Kind.PAUSE: self._on_pause,
             Kind.RESUME: self._on_resume,
@@ -205,6 +209,28 @@ class Session:
             kind, peer, request, body, flags=_by(name), value=milliseconds(timeout), name=_raw(name), channel=raw
         )
         route.put(packet, HEADER_SIZE + len(body), request)
+        return reply
+
+    def stream(
+        self,
+        peer: int,
+        name: str | None,
+        channel: str,
+        raw: bytes,
+        body: bytes,
+        timeout: float | None,
+        *,
+        accepted: bool = False,
+    ) -> StreamReply:
+        """Send the request of a stream, in its place; its items and its end come to the reply. Else as `send`."""
+        route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
+        request = self.calls.next_request()
+        reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
+        packet = packets.message(
+            Kind.STREAM, peer, request, body, flags=_by(name), value=milliseconds(timeout), name=_raw(name), channel=raw
+        )
+        route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
         return reply
 
     def answer(self, peer: int, request: int, outcome: tuple[Kind, int, bytes]) -> None:
@@ -422,6 +448,9 @@ class Session:
         self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
             self.link.close()
+
+    def _send_demand(self, request: int, credit: int) -> None:
+        self.notice(Kind.DEMAND, MAIN, request, value=credit)
 
     def _send_cancel(self, reply: Reply) -> None:
         packet = build(Kind.CANCEL, MAIN, reply.request)

@@ -17,6 +17,7 @@ from mainbus.names import check_target
 from mainbus.reply import Reply
 from mainbus.sender_channels import SenderChannels
 from mainbus.session import Session
+from mainbus.streams import Stream
 from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
@@ -78,6 +79,24 @@ class Verbs(SenderChannels):
         """
         return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
 
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask a handler of the main process for a stream of items; the request leaves at the call.
+
+        The generator at the other end waits while this end does not take its items.
+
+        Args:
+            channel: The channel, whose handler is an async generator; any other yields its one result.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A `Stream`, an async iterator and async context manager.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+        """
+        return self._stream(MAIN, channel, args, timeout)
+
     def send_sync(self, channel: str, *args: object, timeout: float = 30) -> object:
         """Send a message to the main process and block this thread until a listener sets `event.return_value`.
 
@@ -130,6 +149,17 @@ class Verbs(SenderChannels):
             timeout: Seconds until `InvokeTimeout`, or None.
         """
         return self._invoke(Kind.INVOKE, target, channel, args, timeout)
+
+    def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
+
+        Args:
+            target: The id or name of the renderer; 0 is the main process.
+            channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+        """
+        return self._stream(target, channel, args, timeout)
 
     def broadcast(self, channel: str, *args: object) -> None:
         """Send a message to every other renderer; returns at once. As `send`.
@@ -223,6 +253,13 @@ class Verbs(SenderChannels):
         peer, name = check_target(target)
         raw = check_channel(channel)
         return session.invoke(kind, peer, name, channel, raw, encode(session, args), timeout)
+
+    def _stream(self, target: int | str, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
+        session = self._checked()
+        check_timeout(timeout)
+        peer, name = check_target(target)
+        raw = check_channel(channel)
+        return Stream(session.stream(peer, name, channel, raw, encode(session, args), timeout))
 
 
 def encode(session: Session, args: Sequence[object]) -> bytes:

@@ -14,7 +14,12 @@ _MESSAGES: Final = 0
 _MESSAGES_BY_NAME: Final = 1
 _BROADCASTS: Final = 2
 _REPLIES: Final = 3
-_STREAMS: Final = {int(Kind.BROADCAST): _BROADCASTS, int(Kind.RESULT): _REPLIES, int(Kind.ERROR): _REPLIES}
+_STREAMS: Final = {
+    int(Kind.BROADCAST): _BROADCASTS,
+    int(Kind.RESULT): _REPLIES,
+    int(Kind.ERROR): _REPLIES,
+    int(Kind.ITEM): _REPLIES,
+}
 
 
 def stream_of(kind: int, flags: int) -> int:

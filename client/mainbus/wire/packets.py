@@ -61,10 +61,13 @@ class Kind(IntEnum):
     INVOKE = 19
     BROADCAST = 20
     QUERY = 21
+    STREAM = 22
 
     RESULT = 24
     ERROR = 25
     CANCEL = 26
+    ITEM = 27
+    DEMAND = 28
 
     PAUSE = 32
     PAUSED = 33

@@ -30,7 +30,20 @@ class State(Enum):
     """One end has said goodbye, or was refused: nothing more is read."""
 
 
-_MESSAGES = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.ERROR, Kind.CANCEL})
+_MESSAGES = frozenset(
+    {
+        Kind.SEND,
+        Kind.POST,
+        Kind.INVOKE,
+        Kind.BROADCAST,
+        Kind.STREAM,
+        Kind.RESULT,
+        Kind.ERROR,
+        Kind.CANCEL,
+        Kind.ITEM,
+        Kind.DEMAND,
+    }
+)
 _NOTICES = frozenset(
     {
         Kind.READY,
@@ -75,8 +88,20 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
 }
 """What each end may read in each state; anything else is the other end's fault."""
 
-CHANNELED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+CHANNELED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY, Kind.STREAM})
 """Kinds that name a channel."""
 
-FRAGMENTED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.ERROR})
+FRAGMENTED: Final = frozenset(
+    {
+        Kind.SEND,
+        Kind.POST,
+        Kind.SYNC,
+        Kind.INVOKE,
+        Kind.BROADCAST,
+        Kind.STREAM,
+        Kind.RESULT,
+        Kind.ERROR,
+        Kind.ITEM,
+    }
+)
 """Kinds whose body may be longer than one packet."""
