@@ -141,8 +141,9 @@ class Hub:
     def gone(self, peer: Peer, *, clean: bool) -> None:
         """Let everybody know that a renderer is gone, once. `clean`: it has received all that was sent to it."""
         self.renderers.remove(peer)
-        self._end_calls(peer)
+        # First: an answer in place of the one that it had begun must not stand inside of that.
         self.router.forget(peer)
+        self._end_calls(peer)
         self.flow.forget(peer)
         self.main.forget(peer)
         if peer.has_calls:
@@ -191,7 +192,7 @@ class Hub:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
         for request, caller in serving:
             body = clone.encode("")
-            caller.outbox.put(build(Kind.ERROR, MAIN, request, value=ReplyNeverSent.wire_code, body=body))
+            caller.outbox.put(build(Kind.ERROR, peer.id, request, value=ReplyNeverSent.wire_code, body=body))
 
     def _watch(self) -> None:
         for peer in self.flow.stalled():

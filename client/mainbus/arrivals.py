@@ -121,7 +121,7 @@ class Arrivals:
         """Settle a pending call, after the listeners of what was sent before the reply."""
         inbox = self._inbox(message[2])
         if inbox.waiting:
-            inbox.add(partial(self._settle, inbox, message), len(message[8]) + _OVERHEAD)
+            inbox.add(partial(self._settle, inbox, message), len(message[8]) + _OVERHEAD, is_reply=True)
         else:
             self._settle(inbox, message)
 

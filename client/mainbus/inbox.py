@@ -80,7 +80,7 @@ class Inbox:
         """Bytes of the bodies that wait."""
         self._loop = loop
         self._on_low = on_low
-        self._waiting: deque[tuple[Start, int]] = deque()
+        self._waiting: deque[tuple[Start, int, bool]] = deque()
         self._waits = 0
         self._resolved = False
         self._begins = 0
@@ -129,17 +129,17 @@ class Inbox:
             return False
         return (is_coroutine or not self._begins) and self.running < self.limit
 
-    def add(self, start: Start, size: int) -> None:
-        """Let an arrival of `size` bytes wait for its turn."""
+    def add(self, start: Start, size: int, *, is_reply: bool = False) -> None:
+        """Let an arrival of `size` bytes wait for its turn. `is_reply`: somebody awaits it."""
         if self._resolved:
             self._wait_for_awaiter()
-        self._waiting.append((start, size))
+        self._waiting.append((start, size, is_reply))
         self.size += size
         self._schedule()
 
     def put_back(self, start: Start) -> None:
         """Put the rest of an arrival in front of all others."""
-        self._waiting.appendleft((start, 0))
+        self._waiting.appendleft((start, 0, False))
         self._schedule()
 
     def hold(self) -> None:
@@ -184,9 +184,9 @@ class Inbox:
         return False
 
     def forget(self) -> None:
-        """Drop what waits: the sender is gone."""
-        self._waiting.clear()
-        self.size = 0
+        """Drop what waits but for replies: the sender is gone, and those who wait for its answers are not."""
+        self._waiting = deque(entry for entry in self._waiting if entry[2])
+        self.size = sum(size for _, size, _ in self._waiting)
 
     # Private
 
@@ -218,7 +218,7 @@ class Inbox:
                 self._wait_for_awaiter()
             if not self._waiting or self._waits or self.running >= self.limit:
                 break
-            start, size = self._waiting.popleft()
+            start, size, _ = self._waiting.popleft()
             self.size -= size
             if not start():
                 break
