@@ -59,15 +59,20 @@ class StreamReply(Reply):
         self.items.append((size, value))
         self._wake()
 
-    def take(self) -> Any:
-        """Return the first item, and give credit for it."""
+    def pop(self) -> tuple[Any, int]:
+        """Return the first item, and the credit to `give` now; any one thread may call it.
+
+        Raises:
+            IndexError: There is none.
+        """
         size, value = self.items.popleft()
-        credit = self._receiving.taken(size)
-        if credit:
-            self._window.credited(credit)
-            if not self.done():
-                self._demand(self.request, credit)
-        return value
+        return value, self._receiving.taken(size)
+
+    def give(self, credit: int) -> None:
+        """Let the other end go on with items of `credit` more bytes."""
+        self._window.credited(credit)
+        if not self.done():
+            self._demand(self.request, credit)
 
     def answered(self) -> None:
         """Give back nothing: a stream costs no invoke."""
@@ -131,7 +136,10 @@ class Stream:
         if not reply.items and not reply.done():
             await self._arrival()
         if reply.items:
-            return reply.take()
+            value, credit = reply.pop()
+            if credit:
+                reply.give(credit)
+            return value
         if not self._is_over:
             self._is_over = True
             error = None if reply.cancelled() else reply.exception()
@@ -152,7 +160,7 @@ class Stream:
         self._is_over = True
         reply.items.clear()
         if not reply.cancel():
-            _forgive(reply)
+            forgive(reply)
 
     async def _arrival(self) -> None:
         """Wait for an item, or the end."""
@@ -173,10 +181,10 @@ class Stream:
             with suppress(RuntimeError):
                 reply.get_loop().call_soon_threadsafe(reply.cancel)
         elif self._is_begun:
-            _forgive(reply)
+            forgive(reply)
 
 
-def _forgive(reply: StreamReply) -> None:
+def forgive(reply: StreamReply) -> None:
     """Let an error go that nobody will ask for."""
     if not reply.cancelled():
         reply.exception()

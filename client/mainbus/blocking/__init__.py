@@ -1,6 +1,8 @@
 """The renderer's API without a loop, for programs of plain threads: `connect` and what it returns."""
 
 from mainbus.blocking.messages import Messages
-from mainbus.blocking.renderer import BlockingRenderer, connect
+from mainbus.blocking.opening import connect
+from mainbus.blocking.renderer import BlockingRenderer
+from mainbus.blocking.streams import Stream
 
-__all__ = ["BlockingRenderer", "Messages", "connect"]
+__all__ = ["BlockingRenderer", "Messages", "Stream", "connect"]

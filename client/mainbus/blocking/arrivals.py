@@ -6,13 +6,14 @@ import inspect
 import logging
 import time
 from asyncio import CancelledError
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mainbus.answers import Answers
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
+from mainbus.blocking.streaming import Producer
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
@@ -77,7 +78,7 @@ class Arrivals:
         self._put(partial(self._run_message, message), message)
 
     def invoke(self, message: Message) -> None:
-        """Queue an invoke."""
+        """Queue an invoke, or the request of a stream."""
         value = message[5]
         invoke = _Invoke(message, time.monotonic() + value / 1000 if value else None)
         self._invokes[invoke.key] = invoke
@@ -89,6 +90,8 @@ class Arrivals:
         calls, depth = self.session.calls, clone.MAX_DEPTH
         if kind == Kind.RESULT:
             fault = calls.result(request, body, depth)
+        elif kind == Kind.ITEM:
+            fault = calls.item(request, body, depth)
         else:
             fault = calls.error(request, value, body, depth)
         if fault is not None:
@@ -99,12 +102,19 @@ class Arrivals:
         invoke = self._invokes.get((peer, request))
         if invoke is not None:
             late = late or invoke.is_late
+            invoke.give_up()
             self._answer(invoke, self._answers.raised(invoke.channel, CancelledError(), late=late))
+
+    def demand(self, peer: int, request: int, credit: int) -> None:
+        """Let a stream go on."""
+        invoke = self._invokes.get((peer, request))
+        if invoke is not None and invoke.producer is not None:
+            invoke.producer.credited(credit)
 
     def peer_left(self, peer: int) -> None:
         """Forget the invokes of a renderer that is gone."""
         for key in [key for key in self._invokes if key[0] == peer]:
-            del self._invokes[key]
+            self._invokes.pop(key).give_up()
 
     def connected(self, limits: WireLimits) -> None:
         """Answer within what the broker takes."""
@@ -112,10 +122,17 @@ class Arrivals:
 
     def connection_lost(self) -> None:
         """Forget everything that was asked for on the connection that is gone. What was sent still arrives."""
+        for invoke in self._invokes.values():
+            invoke.give_up()
         self._invokes.clear()
         with self._work.lock:
             self._work.paused.clear()
         self._on_lost()
+
+    @property
+    def streams(self) -> int:
+        """How many streams are produced here."""
+        return sum(invoke.producer is not None for invoke in list(self._invokes.values()))
 
     def end(self) -> None:
         """Wake what waits for messages: none will come any more."""
@@ -140,6 +157,10 @@ class Arrivals:
         # Once only, and not on another connection than it came on.
         if self._invokes.get(invoke.key) is invoke:
             del self._invokes[invoke.key]
+            self.session.answer(*invoke.key, outcome)
+
+    def _item(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+        if self._invokes.get(invoke.key) is invoke:
             self.session.answer(*invoke.key, outcome)
 
     def _blame(self, peer: int, channel: str, fault: Exception) -> None:
@@ -206,9 +227,11 @@ class Arrivals:
         except BaseException as error:
             self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
             raise
-        self._post_answer(invoke, outcome)
+        if outcome is not None:
+            self._post_answer(invoke, outcome)
 
-    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes]:
+    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes] | None:
+        """Return the answer; None for a stream that has begun, which answers by itself."""
         channel = invoke.channel
         target = self._channels.handler(channel)
         if target is None or not accepts(target, invoke.key[0]):
@@ -220,9 +243,39 @@ class Arrivals:
             return self._answers.refused(target.arity_error(len(args)))
         try:
             value = _call(target, invoke.event(self._renderer), args)
+            if isinstance(value, Generator):
+                self._stream(invoke, value)
+                return None
+            if invoke.is_stream:
+                self._send_item(invoke, value)
+                value = None
         except Exception as error:  # noqa: BLE001 - it is the answer
             return self._answers.raised(channel, error, late=invoke.is_late)
         return self._answers.result(value)
+
+    def _stream(self, invoke: _Invoke, generator: Generator[Any, Any, Any]) -> None:
+        if not invoke.is_stream:
+            raise TypeError(
+                f"the handler of {invoke.channel!r} streams its result: ask with stream(), not with invoke()"
+            )
+
+        def end(error: BaseException | None) -> None:
+            if error is None:
+                self._post_answer(invoke, self._answers.result(None))
+            else:
+                self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+
+        producer = Producer(generator, self._work, partial(self._send_item, invoke), end)
+        with self._work.lock:
+            invoke.producer = producer
+            if invoke.is_given_up:
+                producer.cancel()
+        producer.step()
+
+    def _send_item(self, invoke: _Invoke, item: object) -> int:
+        outcome = self._answers.item(item)
+        self._loop.post(partial(self._item, invoke, outcome))
+        return len(outcome[2])
 
     def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
         # Behind what the handler has sent: a reply keeps its place.
@@ -237,13 +290,26 @@ def _decode(message: Message) -> Sequence[object]:
 
 
 class _Invoke:
-    """An invoke that was not answered."""
+    """An invoke, or the request of a stream, that was not answered."""
 
-    __slots__ = ("deadline", "message")
+    __slots__ = ("deadline", "is_given_up", "message", "producer")
 
     def __init__(self, message: Message, deadline: float | None) -> None:
         self.message = message
         self.deadline = deadline
+        self.producer: Producer | None = None
+        """What sends the items of a stream that has begun."""
+        self.is_given_up = False
+
+    def give_up(self) -> None:
+        """End the stream that it may be: nobody takes its items any more."""
+        self.is_given_up = True
+        if self.producer is not None:
+            self.producer.cancel()
+
+    @property
+    def is_stream(self) -> bool:
+        return self.message[0] == Kind.STREAM
 
     @property
     def key(self) -> tuple[int, int]:
@@ -267,11 +333,12 @@ class _Invoke:
 
 def _call(target: Target, event: object, args: Sequence[object]) -> Any:
     result = target.fn(event, *args)
-    if inspect.isawaitable(result):
+    if inspect.isawaitable(result) or isinstance(result, AsyncGenerator):
         if inspect.iscoroutine(result):
             result.close()  # it will never be awaited
+        kind = "an async generator" if isinstance(result, AsyncGenerator) else "an awaitable"
         raise TypeError(
-            f"{name_of(target.fn)}() returned an awaitable, and no loop runs here: mainbus.blocking calls plain "
+            f"{name_of(target.fn)}() returned {kind}, and no loop runs here: mainbus.blocking calls plain "
             "functions; mainbus.connect is the API for coroutines"
         )
     return result

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
-from mainbus.address import Address, default_address, parse
+from mainbus.address import Address
 from mainbus.blocking.arrivals import Arrivals
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.messages import Mailbox, Messages
 from mainbus.blocking.registry import LockedChannels, LockedEvents
+from mainbus.blocking.streams import Stream
 from mainbus.blocking.sync_lane import SyncCall, SyncLane
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
@@ -28,52 +28,16 @@ from mainbus.errors import (
     SendQueueFull,
 )
 from mainbus.lane_threads import BROKER_THREADS
-from mainbus.names import check_name, check_target
+from mainbus.names import check_target
 from mainbus.renderer import PeerInfo
 from mainbus.route_table import BROADCASTS
 from mainbus.session import MAX_UNSENT, Session
+from mainbus.streams import StreamReply
 from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
-
-
-def connect(
-    address: str | None = None,
-    *,
-    name: str | None = None,
-    token: str | None = None,
-    connect_timeout: float = 0,
-    reconnect: bool = True,
-    poll: bool = False,
-) -> BlockingRenderer:
-    """Return a renderer that is not open yet: `with` or `open()` opens it.
-
-    Args:
-        address: Where the broker is, such as "unix:/run/user/1000/app.sock"; None: the default address.
-        name: The name by which other renderers can reach this one; it belongs to one renderer at a time.
-        token: What the broker may ask for; None: the token in MAINBUS_TOKEN, if the broker started this process.
-        connect_timeout: Seconds to wait for a broker that is not there yet.
-        reconnect: Whether to come back when the connection is lost.
-        poll: Run listeners and handlers in the thread that opens the renderer, while it is in `poll`, `wait_for` or
-            the iteration of `listen`; else they run in a thread of their own.
-
-    Raises:
-        AddressError: The address is none, or too long.
-        ValueError: The name is not of 1 to 255 bytes of UTF-8.
-    """
-    if name is not None:
-        check_name(name)
-    return BlockingRenderer(
-        parse(address) if address is not None else default_address(),
-        name,
-        # A token is good for one renderer: the next one of this process, and its children, must not find it.
-        token if token is not None else os.environ.pop("MAINBUS_TOKEN", None),
-        connect_timeout,
-        reconnect,
-        poll,
-    )
 
 
 class BlockingRenderer(LockedChannels):
@@ -192,7 +156,8 @@ class BlockingRenderer(LockedChannels):
         """Return counters, and how much there is of what comes and goes; sizes in bytes."""
         session = self._opened()
         return {
-            "pending": len(session.calls),
+            "pending": len(session.calls) - session.calls.streams,
+            "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued + self._loop.waiting_bytes,
             "held": session.outbox.held,
             "running": self._work.running,
@@ -243,6 +208,21 @@ class BlockingRenderer(LockedChannels):
         """
         return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
 
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask a handler of the main process for a stream of items; the request leaves at the call.
+
+        The generator at the other end waits while this end does not take its items.
+
+        Args:
+            channel: The channel, whose handler is an async generator; any other yields its one result.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A plain iterator and context manager; iterating raises what `invoke` would.
+        """
+        return self._stream(MAIN, channel, args, timeout)
+
     def send_sync(self, channel: str, *args: object, timeout: float = 30) -> Any:
         """Send a message to the main process and wait until a listener sets `event.return_value`.
 
@@ -287,6 +267,17 @@ class BlockingRenderer(LockedChannels):
             timeout: Seconds until `InvokeTimeout`, or None.
         """
         return self._invoke(Kind.INVOKE, target, channel, args, timeout)
+
+    def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
+
+        Args:
+            target: The id or name of the renderer; 0 is the main process.
+            channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+        """
+        return self._stream(target, channel, args, timeout)
 
     def broadcast(self, channel: str, *args: object) -> None:
         """Send a message to every other renderer; returns at once. As `send`."""
@@ -435,6 +426,26 @@ class BlockingRenderer(LockedChannels):
 
         room = partial(self._check_room, peer if name is None else name)
         return self._loop.wait(start, HEADER_SIZE + len(body), room)
+
+    def _stream(self, target: int | str, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
+        session = self._waiting()
+        check_timeout(timeout)
+        peer, name = check_target(target)
+        raw, body = check_channel(channel), self._encode(args)
+        opened: list[StreamReply] = []
+
+        def start(waiter: Waiter) -> None:
+            session.check()
+            opened.append(session.stream(peer, name, channel, raw, body, timeout, accepted=True))
+            waiter.succeed(None)
+
+        try:
+            room = partial(self._check_room, peer if name is None else name)
+            self._loop.wait(start, HEADER_SIZE + len(body), room)
+        except BaseException:
+            self._loop.post(lambda: [reply.cancel() for reply in opened])
+            raise
+        return Stream(self._loop, opened[0])
 
     def _dispatch(self) -> None:
         self._dispatching = True
