@@ -118,6 +118,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "tokens' waiters": hub.tokens._waiting,
         "replies asked": hub.replies._asked,
         "replies owed": hub.replies._serving,
+        "streams": hub.replies.streams,
         "flow": flow._main,
         "tasks": hub.main.dispatch.tasks,
     }
@@ -129,6 +130,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
             f"{peer.label}: pausing": peer.pausing,
             f"{peer.label}: calls": peer._calls,
             f"{peer.label}: handlers": peer.inbox.handlers,
+            f"{peer.label}: streams produced": peer.inbox.streams,
             f"{peer.label}: waiting": peer.inbox._waiting,
             f"{peer.label}: waiting bytes": peer.inbox.size,
             f"{peer.label}: running": peer.inbox.running,
