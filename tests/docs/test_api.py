@@ -27,7 +27,7 @@ INTERNAL = {
     "IpcRenderer": {"handler", "listeners"},
     "BlockingRenderer": {"handler", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
-    "Reply": {"send", "throw", "close", "request", "route"},
+    "Reply": {"send", "throw", "close", "request", "route", "answered", "has_value"},
     "WebContents": {"destroyed", "dispatched", "emit", "levels", "registries", "send_encoded"},
     "WebContentsRegistry": {"add", "remove"},
     "WebFrameMain": {"own_ipc"},

@@ -9,7 +9,7 @@ from typing import Any
 from mainbus import IpcRenderer, Stream
 from mainbus.calls import Calls
 
-from tests.support.bus import Bus
+from tests.support.bus import Bus, until
 
 DIRECTIONS = ("to main", "from main", "between")
 
@@ -64,6 +64,16 @@ class Ways:
 async def ways(bus: Bus, direction: str) -> Ways:
     """Connect a consumer and a producer."""
     return Ways(bus, direction, await bus.renderer("consumer"), await bus.renderer("producer"))
+
+
+async def collect(stream: Stream) -> list[Any]:
+    """Return all items of a stream."""
+    return [item async for item in stream]
+
+
+async def is_over(way: Ways) -> None:
+    """Wait until nobody counts a stream any more."""
+    await until(lambda: not way.count and not len(way.calls))
 
 
 class Source:

@@ -3,6 +3,6 @@
 from mainbus.blocking.messages import Messages
 from mainbus.blocking.opening import connect
 from mainbus.blocking.renderer import BlockingRenderer
-from mainbus.blocking.streams import Stream
+from mainbus.blocking.streams import Items
 
-__all__ = ["BlockingRenderer", "Messages", "Stream", "connect"]
+__all__ = ["BlockingRenderer", "Items", "Messages", "connect"]

@@ -14,7 +14,7 @@ from mainbus.blocking.arrivals import Arrivals
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.messages import Mailbox, Messages
 from mainbus.blocking.registry import LockedChannels, LockedEvents
-from mainbus.blocking.streams import Stream
+from mainbus.blocking.streams import Items
 from mainbus.blocking.sync_lane import SyncCall, SyncLane
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
@@ -208,7 +208,7 @@ class BlockingRenderer(LockedChannels):
         """
         return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
 
-    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Items:
         """Ask a handler of the main process for a stream of items; the request leaves at the call.
 
         The generator at the other end waits while this end does not take its items.
@@ -268,7 +268,7 @@ class BlockingRenderer(LockedChannels):
         """
         return self._invoke(Kind.INVOKE, target, channel, args, timeout)
 
-    def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
+    def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Items:
         """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
 
         Args:
@@ -427,7 +427,7 @@ class BlockingRenderer(LockedChannels):
         room = partial(self._check_room, peer if name is None else name)
         return self._loop.wait(start, HEADER_SIZE + len(body), room)
 
-    def _stream(self, target: int | str, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
+    def _stream(self, target: int | str, channel: str, args: Sequence[object], timeout: float | None) -> Items:
         session = self._waiting()
         check_timeout(timeout)
         peer, name = check_target(target)
@@ -445,7 +445,7 @@ class BlockingRenderer(LockedChannels):
         except BaseException:
             self._loop.post(lambda: [reply.cancel() for reply in opened])
             raise
-        return Stream(self._loop, opened[0])
+        return Items(self._loop, opened[0])
 
     def _dispatch(self) -> None:
         self._dispatching = True

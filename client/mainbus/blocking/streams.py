@@ -12,7 +12,7 @@ from mainbus.blocking.waiter import Waiter
 from mainbus.streams import StreamReply, forgive
 
 
-class Stream:
+class Items:
     """What `stream` returns: an iterator over the items, and a context manager. Any threads may take, one at a time.
 
     The end of a `with`, `close`, or Ctrl-C while it waits closes the stream at once: its generator is ended at the
