@@ -285,16 +285,20 @@ async def test_a_generator_has_begun_before_a_later_message_starts(address: str,
 async def test_a_listener_that_returns_an_async_generator_is_reported(address: str) -> None:
     async with Bus(address) as bus:
         renderer = await bus.renderer()
-        source = Source()
+        source, told = Source(), Calls()
+        bus.broker.on("listener-error", told)
 
         async def returns_one(event: Any) -> Any:
             return source(event)
 
-        listeners: list[Callable[..., Any]] = [source, lambda event: source(event), returns_one]
+        def plain(event: Any) -> Any:
+            return source(event)
+
+        listeners: list[Callable[..., Any]] = [source, plain, returns_one]
         for number, listener in enumerate(listeners, 1):
             with bus.ipc_main.on("c", listener):
                 renderer.send("c")
-                await until(lambda number=number: len(bus.errors) == number)
+                await told.wait(number)
         assert all(type(error) is TypeError and "async generator" in str(error) for error, _, _ in bus.errors)
         assert not source.made
 
