@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import mainbus
-import uvloop
 from mainbus import Stream
 from mainbus_broker import Broker, IpcMain
 
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--slower", type=float, default=10)
     parser.add_argument("--direction", choices=DIRECTIONS)
     options = parser.parse_args()
-    print(f"Python {sys.version.split()[0]}, uvloop {uvloop.__version__}, {os.cpu_count()} CPUs")
+    print(f"Python {sys.version.split()[0]}, uvloop {version('uvloop')}, {os.cpu_count()} CPUs")
     for direction in [options.direction] if options.direction else DIRECTIONS:
         measure(direction, options.items, options.slower)
 

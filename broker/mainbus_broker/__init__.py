@@ -1,5 +1,8 @@
 """The main process of mainbus: a broker to embed, and its daemon."""
 
+from mainbus.ports import MessageChannel as MessageChannelMain
+from mainbus.ports import MessagePort as MessagePortMain
+
 from mainbus_broker.broker import Broker, Spawned
 from mainbus_broker.config import Config, Limits
 from mainbus_broker.contents_registry import WebContentsRegistry
@@ -16,6 +19,8 @@ __all__ = [
     "IpcMainEvent",
     "IpcMainInvokeEvent",
     "Limits",
+    "MessageChannelMain",
+    "MessagePortMain",
     "Process",
     "Spawned",
     "WebContents",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from mainbus_broker.web_contents import WebContents
 from mainbus_broker.web_frame import WebFrameMain
 
 if TYPE_CHECKING:
+    from mainbus.ports import MessagePort
+
     from mainbus_broker.web_frame import WebFrameMain as _Frame
 
 
@@ -98,9 +100,16 @@ class IpcMainEvent(_Event):
 
     __slots__ = ("_sync", "ports")
 
-    def __init__(self, channel: str, sender: WebContents, frame: WebFrameMain, sync: SyncReply | None = None) -> None:
+    def __init__(
+        self,
+        channel: str,
+        sender: WebContents,
+        frame: WebFrameMain,
+        sync: SyncReply | None = None,
+        ports: Sequence[MessagePort] = (),
+    ) -> None:
         super().__init__(channel, sender, frame)
-        self.ports: list[Any] = []
+        self.ports = list(ports)
         self._sync = sync
 
     def reply(self, channel: str, *args: object) -> None:

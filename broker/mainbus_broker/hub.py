@@ -23,8 +23,10 @@ from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.flow import Flow
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
+from mainbus_broker.main_ports import MainPorts
 from mainbus_broker.main_process import MainProcess
 from mainbus_broker.peer import Peer
+from mainbus_broker.port_table import PortTable
 from mainbus_broker.renderers import Renderers
 from mainbus_broker.replies import Replies
 from mainbus_broker.router import Router
@@ -62,6 +64,8 @@ class Hub:
         self.web_contents = WebContentsRegistry(self)
         self.flow = Flow(self)
         self.replies = Replies(self.loop)
+        self.ports = PortTable(config.limits.message)
+        self.main_ports = MainPorts(self.ports, config.limits.message)
         self.main = MainProcess(self, ipc_main)
         self.router = Router(self)
         self.counters: Counter[str] = Counter()
@@ -80,6 +84,7 @@ class Hub:
         BROKER_THREADS.pop(self.instance, None)
         if self._watchdog is not None:
             self._watchdog.cancel()
+        self.main_ports.close_all()
         assert not self.renderers, "renderers are left at the end"
         assert not self.replies, "replies are owed at the end"
 
@@ -119,7 +124,9 @@ class Hub:
                     lane=peer.lane_nonces[0],
                     name=name,
                     credit=limits.running,
-                    limits=WireLimits(message=limits.message, depth=limits.depth, pending=limits.pending),
+                    limits=WireLimits(
+                        message=limits.message, depth=limits.depth, pending=limits.pending, ports=limits.ports
+                    ),
                 )
             )
         )
@@ -146,6 +153,9 @@ class Hub:
         self._end_calls(peer)
         self.flow.forget(peer)
         self.main.forget(peer)
+        if peer.ports is not None:
+            self.ports.forget(peer.ports)
+        peer.posting = ()
         if peer.has_calls:
             peer.calls.fail_all(lambda reply: ReplyNeverSent(reply.channel))
         for partner in peer.partners:

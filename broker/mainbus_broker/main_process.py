@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, log_raised
 from mainbus.channels import Target
 from mainbus.deadlines import Deadlines
 from mainbus.dispatch import Dispatch
@@ -30,6 +30,8 @@ from mainbus_broker.queries import answer_query
 from mainbus_broker.web_contents import Level
 
 if TYPE_CHECKING:
+    from mainbus.ports import MessagePort
+
     from mainbus_broker.hub import Hub
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
@@ -78,11 +80,13 @@ class MainProcess:
 
     # Public
 
-    def accept(self, peer: Peer, message: Message) -> None:
+    def accept(self, peer: Peer, message: Message, ports: Sequence[MessagePort] = ()) -> None:
         """Start what a renderer has sent to the main process when its turn has come."""
         inbox = peer.inbox
         kind = message[0]
         start = self._start[kind]
+        if ports:
+            start = partial(self._start_message, ports=ports)
         if inbox.clear or (kind in _REPLIES and not inbox.waiting):
             start(peer, message)
             return
@@ -151,12 +155,12 @@ class MainProcess:
                 return target
         return self.ipc_main.handler(channel)
 
-    def _start_message(self, peer: Peer, message: Message) -> bool:
+    def _start_message(self, peer: Peer, message: Message, ports: Sequence[MessagePort] = ()) -> bool:
         contents = peer.contents
         args = self._decode(peer, message)
         if args is None:
             return True
-        event = IpcMainEvent(message[7], contents, contents.main_frame)
+        event = IpcMainEvent(message[7], contents, contents.main_frame, ports=ports)
         return self._listen(peer, event, args, "ipc-message")
 
     def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> bool:
@@ -268,6 +272,7 @@ class MainProcess:
         return len(outcome[2])
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
+        log_raised(log, event, error)
         late = event.deadline is not None and self._hub.loop.time() >= event.deadline
         self._reply(event, self._answers.raised(event.channel, error, late=late))
 

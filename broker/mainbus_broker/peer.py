@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from mainbus.calls import Calls
@@ -15,8 +16,10 @@ from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
 from mainbus_broker.listeners import Process
+from mainbus_broker.peer_ports import PeerPorts
 
 if TYPE_CHECKING:
+    from mainbus.ports import MessagePort
     from mainbus.reply import Reply
 
     from mainbus_broker.flow import Pause
@@ -61,6 +64,8 @@ class Peer(asyncio.Protocol):
         "outbox",
         "partners",
         "pausing",
+        "ports",
+        "posting",
         "process",
         "progress",
         "role",
@@ -107,6 +112,10 @@ class Peer(asyncio.Protocol):
         """Those of them that have invoked it, or answered it."""
         self.streams: dict[Key, Forward] | None = None
         """The large messages that it is sending to others, by what leads to them."""
+        self.ports: PeerPorts | None = None
+        """Its ends of message channels."""
+        self.posting: Sequence[MessagePort] = ()
+        """The ports of a message to the main process that has come in part."""
         self.pausing: dict[int, Pause] | None = None
         """Those who were asked to send it nothing for now, by id."""
         self.watching = False
@@ -148,6 +157,13 @@ class Peer(asyncio.Protocol):
     def has_calls(self) -> bool:
         """Whether `calls` was ever needed."""
         return self._calls is not None
+
+    @property
+    def port_owner(self) -> PeerPorts:
+        """This renderer as an owner of ports."""
+        if self.ports is None:
+            self.ports = PeerPorts(self, self._hub.ports, self._hub.config.limits.ports)
+        return self.ports
 
     def take_once(self, number: int) -> bool:
         """Take a number; False if it was taken before."""

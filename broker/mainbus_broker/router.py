@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mainbus.errors import MainbusError, NoSuchRenderer, TooManyRequests
-from mainbus.wire import clone
+from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
+from mainbus.wire import clone, port_table
 from mainbus.wire.connection import text_of
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MORE, Head, Kind, build
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
+from mainbus_broker.peer_ports import PeerPorts
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -42,7 +43,7 @@ class Router:
         self._high = hub.config.limits.high
         self._serve: dict[int, Serve] = {
             Kind.SEND: self._message,
-            Kind.POST: self._message,
+            Kind.POST: self._post,
             Kind.INVOKE: self._message,
             Kind.STREAM: self._message,
             Kind.BROADCAST: self._broadcast,
@@ -60,8 +61,12 @@ class Router:
             Kind.UNDELIVERABLE: self._undeliverable,
             Kind.BAD_MESSAGE: self._bad_message,
             Kind.WATCH: self._watch,
+            Kind.WHO: self._who,
             Kind.READY: self._ready,
             Kind.GOODBYE: self._goodbye,
+            Kind.PORT_MESSAGE: self._port_message,
+            Kind.PORT_CREDIT: self._port_credit,
+            Kind.PORT_CLOSE: self._port_close,
         }
 
     # Public
@@ -111,6 +116,26 @@ class Router:
         target.outbox.put(_readdressed(peer, head, data, at))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
+
+    def _post(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        count = 0 if head[2] & CONTINUES else head[8]
+        is_to_main = not head[5] and not head[3]
+        if count and not is_to_main:
+            peer.wire.fail("ports go to the main process, or along a port")
+        elif not is_to_main or not (count or peer.posting):
+            self._message(peer, head, data, at)
+        else:
+            if count:
+                found = self._ports_of(peer, head, data, at)
+                if found is None:
+                    return
+                # Now, not when its listeners have their turn: what is posted on the other ends is right behind it.
+                peer.posting = self._hub.main_ports.receive(peer.port_owner, found[0])
+            message = peer.wire.message(head, data, at)
+            if message is not None:
+                ports, peer.posting = peer.posting, ()
+                body = message[8][message[5] * port_table.ENTRY_SIZE :]
+                self._hub.main.accept(peer, (*message[:8], body), ports)
 
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         length = head[0]
@@ -234,6 +259,36 @@ class Router:
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
         peer.outbox.put(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
 
+    # Private: ports
+
+    def _ports_of(self, peer: Peer, head: Head, data: bytes, at: int) -> tuple[list[port_table.Entry], bytes] | None:
+        """Return the ports and the body of a packet; None if it breaks the protocol."""
+        body = data[at + HEADER_SIZE + head[3] + head[4] : at + head[0]]
+        count = head[8] if not head[2] & CONTINUES else 0
+        found = port_table.unpack(body, count)
+        if found is None:
+            peer.wire.fail(f"a message that is too short for its {count} ports")
+        elif count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
+            peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
+            return None
+        return found
+
+    def _port_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        found = self._ports_of(peer, head, data, at)
+        if found is not None:
+            self._hub.ports.message(peer.port_owner, head[5], head[2] & (MORE | CONTINUES), *found)
+
+    def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        self._hub.ports.credit(peer.port_owner, head[5], head[8])
+
+    def _port_close(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        if head[8] == BadMessage.wire_code:
+            # Only somebody who has posted on the other end can be blamed.
+            sender = self._hub.ports.poster(peer.port_owner, head[5])
+            if isinstance(sender, PeerPorts):
+                self._hub.main.bad_message(sender.peer, "a port")
+        self._hub.ports.close(peer.port_owner, head[5])
+
     # Private: the other kinds
 
     def _cancel(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -305,6 +360,12 @@ class Router:
 
     def _watch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.renderers.watchers.add(peer)
+
+    def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        named = self._ids.get(head[5])
+        peer.outbox.put(
+            build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
+        )
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
-from mainbus.errors import MessageTooLarge, ObjectDestroyedError, PortError, SendQueueFull, TooManyRequests
+from mainbus.errors import MessageTooLarge, ObjectDestroyedError, SendQueueFull, TooManyRequests
+from mainbus.ports import check_transfer, release
 from mainbus.reply import Reply
 from mainbus.streams import Stream
 from mainbus.timeouts import check_timeout, milliseconds
@@ -159,12 +160,15 @@ class WebContents:
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message; the listener gets `(event, message)`. As `send`.
 
+        Args:
+            channel: The channel.
+            message: A value that structured clone can copy.
+            transfer: MessagePorts that go along (`event.ports`); here they are of no use any more.
+
         Raises:
-            PortError: `transfer` has something that is no MessagePort.
+            PortError: `transfer` has something else than ports that can leave; nothing was sent.
         """
-        self._alive()
-        check_transfer(transfer)
-        self._send(Kind.POST, channel, [message])
+        self.post_to_frame(0, channel, message, transfer)
 
     def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke the renderer's handler; the request leaves at the call, awaited or not.
@@ -248,6 +252,22 @@ class WebContents:
 
     # For the broker
 
+    def post_to_frame(self, frame_id: int, channel: str, message: object, transfer: Sequence[object]) -> None:
+        """Send one message to a frame. As `post_message`."""
+        peer = self._alive()
+        ports = check_transfer(transfer, None, self._hub.main_ports)
+        if not ports:
+            self._send(Kind.POST, channel, [message], frame_id)
+            return
+        raw, body = check_channel(channel), self._encode([message])
+        self._check_room()
+
+        def make(table: bytes) -> bytes | Iterator[bytes]:
+            return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame_id, channel=raw, value=len(ports))
+
+        ends = self._hub.main_ports.send_away(release(ports))
+        peer.route.put(peer.port_owner.carrying(ends, make), HEADER_SIZE + len(body))
+
     def dispatched(self) -> None:
         """Note that the renderer dispatches."""
         ready, self._ready = self._ready, True
@@ -318,17 +338,10 @@ class WebContents:
         peer = self._alive()
         raw = check_channel(channel)
         body = self._encode(args)
+        self._check_room()
+        peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
+
+    def _check_room(self) -> None:
         hard = self._hub.config.limits.hard
         if self.queued >= hard:
             raise SendQueueFull(hard, self.name or self.id)
-        peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
-
-
-def check_transfer(transfer: Sequence[object]) -> None:
-    """Refuse whatever is not a MessagePort.
-
-    Raises:
-        PortError: `transfer` has something else.
-    """
-    if transfer:
-        raise PortError("Invalid value for transfer")

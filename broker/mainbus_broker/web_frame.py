@@ -55,7 +55,7 @@ class WebFrameMain:
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to this frame. As `WebContents.post_message`."""
-        self._contents.post_message(channel, message, transfer)
+        self._contents.post_to_frame(self.frame_id, channel, message, transfer)
 
     def own_ipc(self) -> IpcMain | None:
         """Return `ipc` if it was ever asked for."""

@@ -1,5 +1,7 @@
 """mainbus: Electron's IPC for Python. This package is the renderer's side, and the core that both sides share."""
 
+from mainbus import context_bridge
+from mainbus.context_bridge import main_world
 from mainbus.errors import (
     AddressError,
     BadMessage,
@@ -26,6 +28,7 @@ from mainbus.errors import (
     ValidationError,
 )
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.ports import MessageChannel, MessageEvent, MessagePort
 from mainbus.registration import Registration
 from mainbus.remote import register_error
 from mainbus.renderer import IpcRenderer, PeerInfo, connect
@@ -47,6 +50,9 @@ __all__ = [
     "LimitExceeded",
     "LocalProtocolError",
     "MainbusError",
+    "MessageChannel",
+    "MessageEvent",
+    "MessagePort",
     "MessageTooLarge",
     "NameTaken",
     "NoHandlerError",
@@ -66,5 +72,7 @@ __all__ = [
     "TooManyRequests",
     "ValidationError",
     "connect",
+    "context_bridge",
+    "main_world",
     "register_error",
 ]

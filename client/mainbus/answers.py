@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 from mainbus.errors import (
     CloneError,
@@ -77,6 +79,13 @@ class Answers:
         if len(body) > self._max_message:
             raise MessageTooLarge(len(body), self._max_message)
         return body
+
+
+def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
+    """Log what a handler raised, as Electron does: the caller may keep it to itself. Cancelled is not failed."""
+    # What cannot be cloned is the caller's news only; the loop itself raises the last two.
+    if not isinstance(error, asyncio.CancelledError | NotCloned | KeyboardInterrupt | SystemExit):
+        log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)
 
 
 class NotCloned(Exception):

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, log_raised
 from mainbus.channels import Channels, Target
 from mainbus.dispatch import Dispatch
 from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, TooManyRequests
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.inbox import Inbox
 from mainbus.incoming import Incoming
+from mainbus.ports import MessagePort
 from mainbus.session import Session
 from mainbus.wire import clone
 from mainbus.wire.connection import Message, text_of
@@ -109,9 +110,10 @@ class Arrivals:
 
     # What the session hands over
 
-    def message(self, message: Message) -> None:
+    def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
         """Start the listeners of a one-way message when its turn has come."""
-        self._accept(message, self._start_message)
+        start = self._start_message
+        self._accept(message, partial(start, ports=ports) if ports else start)
 
     def invoke(self, message: Message) -> None:
         """Start the handler of an invoke when its turn has come."""
@@ -181,7 +183,7 @@ class Arrivals:
             self._paused.discard(peer)
             self.session.notice(Kind.RESUME, peer)
 
-    def _start_message(self, inbox: Inbox, message: Message) -> bool:
+    def _start_message(self, inbox: Inbox, message: Message, ports: Sequence[MessagePort] = ()) -> bool:
         kind, _, peer, _, _, _, name, channel, _ = message
         targets = self._channels.listeners(channel)
         if not all(accepts(target, peer) for target in targets):
@@ -195,7 +197,7 @@ class Arrivals:
         args = self._decode(message)
         if args is None:
             return True
-        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "")
+        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "", ports)
         return self.dispatch.listeners(inbox, event, args, targets)
 
     def _start_invoke(self, inbox: Inbox, message: Message) -> bool:
@@ -265,6 +267,7 @@ class Arrivals:
         return len(outcome[2])
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
+        log_raised(log, event, error)
         if event.link is self.session.link:
             self.session.answer(
                 event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event))

@@ -88,7 +88,7 @@ class Dispatch:
             if target.takes(len(args)):
                 self._listen(inbox, event, args, target)
             else:
-                self._report(target.arity_error(len(args)), event)
+                self._report(target.arity_error(len(args), event.channel), event)
         return then() if then is not None else True
 
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
@@ -173,7 +173,7 @@ class Dispatch:
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
             self._refuse(event, NoHandlerError(event.channel))
         elif not target.takes(len(args)):
-            self._refuse(event, target.arity_error(len(args)))
+            self._refuse(event, target.arity_error(len(args), event.channel))
         else:
             return False
         return True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mainbus.ports import MessagePort
     from mainbus.renderer import IpcRenderer
 
 
@@ -58,12 +60,19 @@ class IpcRendererEvent:
 
     __slots__ = ("channel", "ports", "sender", "sender_id", "sender_name")
 
-    def __init__(self, channel: str, sender: IpcRenderer, sender_id: int, sender_name: str) -> None:
+    def __init__(
+        self,
+        channel: str,
+        sender: IpcRenderer,
+        sender_id: int,
+        sender_name: str,
+        ports: Sequence[MessagePort] = (),
+    ) -> None:
         self.channel = channel
         self.sender = sender
         self.sender_id = sender_id
         self.sender_name = sender_name
-        self.ports: list[Any] = []
+        self.ports = list(ports)
 
     @property
     def sender_label(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from mainbus.ports import MessagePort
 from mainbus.wire.connection import Message
 from mainbus.wire.messages import WireLimits
 
@@ -11,8 +13,8 @@ from mainbus.wire.messages import WireLimits
 class Receiver(Protocol):
     """The receiving half of a renderer, as its session sees it."""
 
-    def message(self, message: Message) -> None:
-        """Take a one-way message."""
+    def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
+        """Take a one-way message, and the ports that came with it."""
 
     def invoke(self, message: Message) -> None:
         """Take an invoke."""

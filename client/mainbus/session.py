@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,17 +23,20 @@ from mainbus.errors import (
 )
 from mainbus.link import Link
 from mainbus.outbox import Outbox
+from mainbus.port_end import End
 from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
+from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
-from mainbus.routes import Route
+from mainbus.routes import Entry, Route
 from mainbus.streams import StreamReply
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
+from mainbus.wire.port_table import without_ports
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane
@@ -47,6 +50,11 @@ RETRY_LAST: Final = 5.0
 
 GOODBYE_TIMEOUT: Final = 5.0
 _SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.QUERY})
+
+_INTRODUCING: Final = frozenset(
+    {Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.RESULT, Kind.ITEM, Kind.JOINED}
+)
+"""What always comes with the name of the renderer it is from."""
 
 log = logging.getLogger("mainbus")
 
@@ -74,6 +82,8 @@ class Session:
         self.calls = Calls(self.loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self._met = self.routes.names
+        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
@@ -94,7 +104,7 @@ class Session:
         """Whether that was the end of the broker: what it has not answered it never will."""
         self._handlers: dict[int, Callable[[Message], object]] = {
             Kind.SEND: receiver.message,
-            Kind.POST: receiver.message,
+            Kind.POST: self._on_post,
             Kind.BROADCAST: receiver.message,
             Kind.INVOKE: receiver.invoke,
             Kind.STREAM: receiver.invoke,
@@ -106,12 +116,14 @@ class Session:
             Kind.PAUSE: self._on_pause,
             Kind.RESUME: self._on_resume,
             Kind.CREDIT: self._on_credit,
+            Kind.WHO: self._on_who,
             Kind.UNDELIVERABLE: self._on_undeliverable,
             Kind.GAP: lambda message: receiver.notify("gap"),
             Kind.ABORT: self._on_abort,
             Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
             Kind.LEFT: self._on_left,
             Kind.GOODBYE: self._on_goodbye,
+            **self.ports.handlers(),
         }
 
     # Public: life
@@ -188,6 +200,28 @@ class Session:
         packet = packets.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
         route.put(packet, HEADER_SIZE + len(body))
 
+    def check_room(self, target: int | str, body: bytes) -> None:
+        """Check that a message to a target can be sent.
+
+        Raises:
+            MessageTooLarge: The body is longer than the broker takes.
+            SendQueueFull: Too much is waiting to leave.
+        """
+        self._check_room(self.routes.to(target), body, accepted=False)
+
+    def post(self, channel: bytes, body: bytes, ends: list[End]) -> None:
+        """Send a message with which ends leave to the main process. Else as `send`."""
+        route = self.routes.main
+        size = HEADER_SIZE + len(body)
+        if not ends:
+            route.put(packets.message(Kind.POST, MAIN, 0, body, channel=channel), size)
+            return
+
+        def make(table: bytes) -> bytes | Iterator[bytes]:
+            return packets.message(Kind.POST, MAIN, 0, table + body, channel=channel, value=len(ends))
+
+        route.put(self.ports.departing(ends, make), size)
+
     def invoke(
         self,
         kind: Kind,
@@ -247,7 +281,6 @@ class Session:
 
     async def drain(self, target: int | str | None) -> None:
         """Wait until what was sent has left and the target keeps up. Safe to cancel."""
-        route = self.routes.get(target) if target is not None else None
 
         def done() -> bool:
             if self._broken is not None:
@@ -255,7 +288,7 @@ class Session:
             if not self.outbox.idle or self._backlog:
                 return False
             if target is not None:
-                return route is None or (not route.paused and not route.size)
+                return not self.routes.is_busy(target)
             return not self.outbox.held and not self.routes.any_paused
 
         await self.outbox.wait_until(done)
@@ -288,6 +321,7 @@ class Session:
             raise again(self._broken)
         self.welcome = welcome
         self._receiver.connected(welcome.limits)
+        self.ports.max_message = welcome.limits.message
         self.name = welcome.name
         self.link = link
         self._goodbye = None
@@ -295,6 +329,7 @@ class Session:
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
         self._restore(same_broker=before is None or before.instance == welcome.instance)
+        self.routes.learn(welcome.id, welcome.name)
         if before is not None:
             # Before anything that has arrived behind the welcome is dispatched.
             self.reconnects += 1
@@ -328,6 +363,7 @@ class Session:
         self.outbox.detach()
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._salvage()
+        self.ports.close_all()
         lost = ConnectionLost(f"{reason} ({self.address})")
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
         self._receiver.connection_lost()
@@ -356,6 +392,7 @@ class Session:
         self._receiver.end()
 
     async def _leave(self) -> None:
+        self.ports.hurry()
         await self.drain(None)
         assert self.link is not None
         self._broken = released()
@@ -375,7 +412,7 @@ class Session:
         for packet in self.outbox.take():
             head = HEADER.unpack_from(packet)
             if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
-                self._backlog.append(packet)
+                self._backlog.append(without_ports(packet) if head[1] == Kind.POST else packet)
                 kept.add(head[6])
         kept |= self.routes.reset()
         kept.discard(0)
@@ -391,6 +428,7 @@ class Session:
         for packet in backlog:
             self.outbox.put(packet)
         self.routes.restart()
+        self._leave_lobby()
 
     def _is_by_id(self, packet: bytes) -> bool:
         head = HEADER.unpack_from(packet)
@@ -409,6 +447,27 @@ class Session:
         if not accepted and route.size + self.outbox.queued >= MAX_UNSENT:
             raise SendQueueFull(MAX_UNSENT)
 
+    def _leave_lobby(self) -> None:
+        for entry, route in list(self.routes.leave_lobby()):
+            if route is None:
+                self._refuse(entry)
+            elif entry.request:
+                self.calls.moved(entry.request, route)
+        self.outbox.wake()
+
+    def _refuse(self, entry: Entry) -> None:
+        """Answer for a renderer that does not exist, as the broker does."""
+        packet = entry.first()
+        if packet is None or entry.is_reply:
+            return
+        head = HEADER.unpack_from(packet)
+        if entry.request:
+            self.calls.fail(entry.request, NoSuchRenderer(head[5]))
+        else:
+            channel_at = HEADER_SIZE + head[3]
+            channel = text_of(packet[channel_at : channel_at + head[4]])
+            self._receiver.notify("undeliverable", head[5], channel, "no such renderer")
+
     # Private: what arrives
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
@@ -416,7 +475,10 @@ class Session:
         assert link is not None
         message = link.wire.message(head, data, at)
         if message is not None:
-            self._handlers[message[0]](message)
+            kind, peer = message[0], message[2]
+            if peer and peer not in self._met and kind in _INTRODUCING:
+                self.routes.learn(peer, text_of(message[6]) or None)
+            self._handlers[kind](message)
 
     def _on_pause(self, message: Message) -> None:
         _, _, peer, serial, _, value, name, _, _ = message
@@ -424,11 +486,17 @@ class Session:
         self.notice(Kind.PAUSED, peer, serial)
 
     def _on_resume(self, message: Message) -> None:
-        self.routes.resume(message[2], text_of(message[6]) if message[6] else None)
+        self.routes.resume(message[2])
         self.outbox.wake()
 
     def _on_credit(self, message: Message) -> None:
-        self.routes.to(message[2]).set_credit(message[5])
+        route = self.routes.get(message[2])
+        if route is not None:
+            route.set_credit(message[5])
+
+    def _on_who(self, message: Message) -> None:
+        self.routes.answered(message[2], text_of(message[6]) or None, exists=bool(message[5]))
+        self._leave_lobby()
 
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message
@@ -442,6 +510,12 @@ class Session:
     def _on_left(self, message: Message) -> None:
         self._receiver.peer_left(message[2])
         self._receiver.notify("peer-left", message[2], text_of(message[6]) or None)
+
+    def _on_post(self, message: Message) -> None:
+        if message[5]:
+            self._receiver.message(*self.ports.arrive_with(message))
+        else:
+            self._receiver.message(message)
 
     def _on_goodbye(self, message: Message) -> None:
         self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"

@@ -9,11 +9,12 @@ from typing import Any
 
 from mainbus.arrivals import Arrivals
 from mainbus.channels import check_channel
-from mainbus.errors import ConnectionLost, InvokeTimeout, PortError
+from mainbus.errors import ConnectionLost, InvokeTimeout
 from mainbus.incoming import Incoming
 from mainbus.lane import lane_of
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_target
+from mainbus.ports import check_transfer, release
 from mainbus.reply import Reply
 from mainbus.sender_channels import SenderChannels
 from mainbus.session import Session
@@ -54,13 +55,19 @@ class Verbs(SenderChannels):
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
 
+        Args:
+            channel: The channel.
+            message: A value that structured clone can copy.
+            transfer: MessagePorts that go along (`event.ports`); here they are of no use any more.
+
         Raises:
-            PortError: `transfer` has something that is no MessagePort.
+            PortError: `transfer` has something else than ports that can leave; nothing was sent.
         """
-        if transfer:
-            raise PortError("Invalid value for transfer")
         session = self._checked()
-        session.send(Kind.POST, MAIN, None, check_channel(channel), encode(session, (message,)))
+        ports = check_transfer(transfer, None, session.ports)
+        raw, body = check_channel(channel), encode(session, (message,))
+        session.check_room(MAIN, body)
+        session.post(raw, body, release(ports))
 
     def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke a handler of the main process; the request leaves at the call, awaited or not.

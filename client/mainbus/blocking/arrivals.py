@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, log_raised
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.streaming import Producer
@@ -19,6 +19,7 @@ from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
 from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.ports import MessagePort
 from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
 from mainbus.target import name_of
@@ -73,7 +74,7 @@ class Arrivals:
 
     # Public: the reader thread. What the session hands over
 
-    def message(self, message: Message) -> None:
+    def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
         """Queue a one-way message."""
         self._put(partial(self._run_message, message), message)
 
@@ -240,9 +241,10 @@ class Arrivals:
         if target.once and not target.consume():
             return self._answers.refused(NoHandlerError(channel))
         if not target.takes(len(args)):
-            return self._answers.refused(target.arity_error(len(args)))
+            return self._answers.refused(target.arity_error(len(args), channel))
+        event = invoke.event(self._renderer)
         try:
-            value = _call(target, invoke.event(self._renderer), args)
+            value = _call(target, event, args)
             if isinstance(value, Generator):
                 self._stream(invoke, value)
                 return None
@@ -250,6 +252,7 @@ class Arrivals:
                 self._send_item(invoke, value)
                 value = None
         except Exception as error:  # noqa: BLE001 - it is the answer
+            log_raised(log, event, error)
             return self._answers.raised(channel, error, late=invoke.is_late)
         return self._answers.result(value)
 

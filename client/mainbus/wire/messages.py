@@ -42,6 +42,8 @@ class WireLimits:
     depth: int = 512
     pending: int = 4096
     """Unanswered invokes of one renderer, to all targets together."""
+    ports: int = 4096
+    """Ends of message channels that one renderer may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,12 @@ class Kind(IntEnum):
     PAUSED = 33
     RESUME = 34
     CREDIT = 35
+    WHO = 36
+
+    PORT_MESSAGE = 40
+    PORT_CREDIT = 41
+    PORT_CLOSE = 42
+    PORT_MOVED = 43
 
     UNDELIVERABLE = 48
     GAP = 49

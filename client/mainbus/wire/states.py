@@ -44,6 +44,7 @@ _MESSAGES = frozenset(
         Kind.DEMAND,
     }
 )
+_PORTS = frozenset({Kind.PORT_MESSAGE, Kind.PORT_CREDIT, Kind.PORT_CLOSE})
 _NOTICES = frozenset(
     {
         Kind.READY,
@@ -54,6 +55,7 @@ _NOTICES = frozenset(
         Kind.UNDELIVERABLE,
         Kind.BAD_MESSAGE,
         Kind.WATCH,
+        Kind.WHO,
         Kind.ONCE,
         Kind.SYNC,
     }
@@ -72,16 +74,18 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
     Role.BROKER: {
         State.CONNECTED: frozenset({Kind.HELLO, Kind.LANE}),
         State.GREETED: frozenset(),
-        State.OPEN: _MESSAGES | _NOTICES | {Kind.GOODBYE},
-        State.LANE: _MESSAGES | _NOTICES | {Kind.REPEAT, Kind.GOODBYE},
+        State.OPEN: _MESSAGES | _NOTICES | _PORTS | {Kind.GOODBYE},
+        State.LANE: _MESSAGES | _NOTICES | _PORTS | {Kind.REPEAT, Kind.GOODBYE},
         State.CLOSED: frozenset(),
     },
     Role.RENDERER: {
         State.CONNECTED: frozenset({Kind.REFUSED}),
         State.GREETED: frozenset({Kind.WELCOME, Kind.REFUSED}),
         State.OPEN: _MESSAGES
+        | _PORTS
+        | {Kind.PORT_MOVED}
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
-        | {Kind.GOODBYE},
+        | {Kind.WHO, Kind.GOODBYE},
         State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
         State.CLOSED: frozenset(),
     },
@@ -102,6 +106,7 @@ FRAGMENTED: Final = frozenset(
         Kind.RESULT,
         Kind.ERROR,
         Kind.ITEM,
+        Kind.PORT_MESSAGE,
     }
 )
 """Kinds whose body may be longer than one packet."""

@@ -1,0 +1,98 @@
+"""The ports of a renderer, from the broker's side: what the table of ports sends it, as packets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mainbus.routes import Route
+from mainbus.wire import packets, port_table
+from mainbus.wire.packets import MORE, Kind, build
+
+from mainbus_broker.port_end import PortEnd, Posted, Return
+
+if TYPE_CHECKING:
+    from mainbus_broker.peer import Peer
+    from mainbus_broker.port_table import PortTable
+
+Packets = bytes | Iterator[bytes]
+
+
+class PeerPorts:
+    """A renderer as the owner of ports.
+
+    Args:
+        peer: The renderer.
+        table: The table of all ports.
+        max_ports: How many it may have.
+    """
+
+    __slots__ = ("_last", "_table", "max_ports", "peer", "ports")
+
+    def __init__(self, peer: Peer, table: PortTable, max_ports: int) -> None:
+        self.peer = peer
+        self.max_ports = max_ports
+        self.ports: dict[int, PortEnd | Return] = {}
+        self._table = table
+        self._last = 0
+
+    def next_port(self) -> int:
+        """Return an even number that it never had; the odd ones are its own to give."""
+        self._last += 2
+        return self._last
+
+    def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
+        """Return the packets of a message with which ends arrive; they are assigned at once, and open behind it.
+
+        Args:
+            ends: The ends.
+            make: Returns the packets, with a table in front of the body.
+        """
+        message = make(port_table.pack(self._table.assign(ends, self)))
+        return self._and_open(message, ends)
+
+    def put_port_message(self, end: PortEnd, posted: Posted) -> None:
+        """Send a message, or a part of one, for an end."""
+        flags, ends, body = posted
+        table = port_table.pack(self._table.assign(ends, self)) if ends else b""
+        end.arriving += ends
+        size = len(table) + len(body)
+        if size > packets.MAX_FRAGMENT:
+            packet: Packets = packets.message(Kind.PORT_MESSAGE, end.number, 0, table + body, value=len(ends))
+        else:
+            packet = build(Kind.PORT_MESSAGE, end.number, 0, table + body, flags=flags, value=len(ends))
+        if end.arriving and not flags & MORE:
+            arriving, end.arriving = end.arriving, []
+            packet = self._and_open(packet, arriving)
+        self._put(end, packet, size)
+
+    def put_port_credit(self, number: int, credit: int) -> None:
+        """Send credit for an end."""
+        self.peer.outbox.put(build(Kind.PORT_CREDIT, number, value=credit))
+
+    def put_port_close(self, number: int) -> None:
+        """Tell that the other end is gone, behind all that goes to this one."""
+        found = self.ports.get(number)
+        packet = build(Kind.PORT_CLOSE, number)
+        if isinstance(found, PortEnd):
+            self._put(found, packet, len(packet))
+        else:
+            self.peer.outbox.put(packet)
+
+    def put_port_moved(self, number: int) -> None:
+        """Tell that nothing more comes for an end that has left."""
+        self.peer.outbox.put(build(Kind.PORT_MOVED, number))
+
+    # Private
+
+    def _put(self, end: PortEnd, packet: Packets, size: int) -> None:
+        if end.route is None:
+            end.route = Route(self.peer.outbox, 0)
+        end.route.put(packet, size)
+
+    def _and_open(self, message: Packets, ends: Sequence[PortEnd]) -> Iterator[bytes]:
+        if isinstance(message, bytes):
+            yield message
+        else:
+            yield from message
+        self._table.arrived(ends)

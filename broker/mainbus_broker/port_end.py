@@ -1,0 +1,195 @@
+"""One end of a channel, as the broker knows it: who has it, and what is on its way to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol, Self, TypeAlias
+
+from mainbus.routes import Route
+from mainbus.wire.fragments import Progress
+from mainbus.wire.packets import CONTINUES, MORE, Kind
+from mainbus.wire.port_table import Entry
+
+Posted: TypeAlias = "tuple[int, list[PortEnd], bytes]"
+"""Flags, ends that travel along, and body: a message, or a fragment of one."""
+
+
+class Owner(Protocol):
+    """Who has ends of channels."""
+
+    @property
+    def ports(self) -> dict[int, PortEnd | Return]:
+        """Its ends, and those that have left and after which something may still come back, by their numbers."""
+
+    @property
+    def max_ports(self) -> int:
+        """How many of them it may have."""
+
+    def next_port(self) -> int:
+        """Return a number that it never had."""
+
+    def put_port_message(self, end: PortEnd, posted: Posted) -> None:
+        """Send it a message, or a part of one, for an end."""
+
+    def put_port_credit(self, number: int, credit: int) -> None:
+        """Send it credit for an end."""
+
+    def put_port_close(self, number: int) -> None:
+        """Tell it that the other end of one of its ends is gone."""
+
+    def put_port_moved(self, number: int) -> None:
+        """Tell it that nothing more comes for an end that has left it."""
+
+
+class Return:
+    """What comes back from an owner that an end has left."""
+
+    __slots__ = ("end", "is_done", "posted")
+
+    def __init__(self, end: PortEnd) -> None:
+        self.end = end
+        self.posted: deque[Posted] = deque()
+        self.is_done = False
+        """Whether nothing more comes back."""
+
+
+class PortEnd:
+    """One end of a channel; a new one belongs to nobody, and its other end is gone."""
+
+    __slots__ = (
+        "_due",
+        "_progress",
+        "_returns",
+        "arriving",
+        "has_posted",
+        "is_dead",
+        "is_known",
+        "number",
+        "other",
+        "owner",
+        "posted",
+        "route",
+        "told",
+        "used",
+    )
+
+    def __init__(self) -> None:
+        self.owner: Owner | None = None
+        """None between two owners."""
+        self.number = 0
+        self.is_known = False
+        """Whether the owner has its number."""
+        self.other: PortEnd | None = None
+        """The other end, unless that one is gone."""
+        self.posted: deque[Posted] = deque()
+        """What was posted for it since it last left an owner."""
+        self.used = 0
+        """Bytes that were posted from here and not taken there."""
+        self.has_posted = False
+        """Whether its owner has posted anything."""
+        self.is_dead = False
+        """Whether it was dropped: nobody has it, and nobody will."""
+        self.told = False
+        """Whether its owner knows that the other end is gone."""
+        self.route: Route | None = None
+        """Where what goes to its owner waits for room."""
+        self.arriving: list[PortEnd] = []
+        """Ends that arrive with a message that has gone to the owner in part."""
+        self._returns: deque[Return] | None = None
+        self._due = 0
+        self._progress: Progress | None = None
+
+    @classmethod
+    def pair(cls, owner: Owner, partner: int) -> Self:
+        """Return one end of a new channel, whose other one is `owner`'s under the number `partner`."""
+        end, other = cls(), cls()
+        end.other, other.other = other, end
+        other.owner, other.number, other.is_known = owner, partner, True
+        owner.ports[partner] = other
+        return end
+
+    # Where it is
+
+    def leave(self, back: Return, owner: Owner, number: int) -> None:
+        """Belong to nobody, and wait for what comes back from `owner`."""
+        owner.ports[number] = back
+        if self._returns is None:
+            self._returns = deque()
+        # What has come there was posted before all that waits here.
+        self._returns.appendleft(back)
+        self.owner = self.route = self._progress = None
+        self.is_known = self.told = self.has_posted = False
+
+    def assign(self, owner: Owner) -> Entry:
+        """Belong to `owner`; returns its entry in the table that tells it."""
+        self.owner = owner
+        self.number = owner.next_port()
+        owner.ports[self.number] = self
+        return self.number, self.used
+
+    # What goes to it
+
+    def next_posted(self) -> Posted | None:
+        """Return the next message or fragment for its owner; None while there is none."""
+        returns = self._returns
+        while returns:
+            first = returns[0]
+            if first.posted:
+                return first.posted.popleft()
+            if not first.is_done:
+                return None
+            returns.popleft()
+        return self.posted.popleft() if self.posted else None
+
+    def fits(self, posted: Posted, max_message: int) -> bool:
+        """Whether a fragment continues the message before it, or a message begins where none is unfinished."""
+        flags, _, body = posted
+        if flags & CONTINUES:
+            if self._progress is None or self._progress.fault(Kind.PORT_MESSAGE, 0, len(body), max_message):
+                return False
+        elif self._progress is not None:
+            return False
+        elif flags & MORE:
+            self._progress = Progress(Kind.PORT_MESSAGE, 0, len(body))
+        if not flags & MORE:
+            self._progress = None
+        return True
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a part of a message has gone to its owner, and not the rest."""
+        return self._progress is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its owner has all, and is to be told that nothing more comes."""
+        return self.other is None and not self.told and not self.posted and not self._returns
+
+    def forget(self) -> Iterator[PortEnd]:
+        """Drop what waits for it, for good; yields the ends that travel with it."""
+        self.is_dead = True
+        queues = [self.posted, *(back.posted for back in self._returns or ())]
+        for queue in queues:
+            while queue:
+                yield from queue.popleft()[1]
+        yield from self.arriving
+        self.arriving = []
+
+    # What comes from it
+
+    def credited(self, credit: int) -> None:
+        """Take the credit for what was posted from here."""
+        self.used = max(0, self.used - credit)
+        if self.owner is None:
+            return  # its next owner is told what is used
+        if self.is_known:
+            self.owner.put_port_credit(self.number, credit)
+        else:
+            self._due += credit
+
+    def flush_credit(self) -> None:
+        """Give its owner the credit that came while it did not know the number."""
+        due, self._due = self._due, 0
+        if due and self.owner is not None:
+            self.owner.put_port_credit(self.number, due)

@@ -1,0 +1,292 @@
+"""One end of a channel: what has arrived at it, and the way to the other end. The `MessagePort` is its owner's handle.
+
+Two ends of one process are entangled directly. Once one of them leaves, both have a number at the broker, which knows
+where each end is (docs/reference/protocol.md, "Ports"). A transfer takes the end away from its handle; the end itself
+stays until the broker says that nothing more will come here, and sends after it what has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from mainbus.errors import BadMessage, LimitExceeded, SendQueueFull
+from mainbus.inbox import Inbox
+from mainbus.wire import clone
+from mainbus.wire.credit import WINDOW, Receiving, cost
+
+if TYPE_CHECKING:
+    from mainbus.port_loop import PortLoop
+    from mainbus.port_registry import PortRegistry
+    from mainbus.port_remote import Remote
+    from mainbus.ports import MessagePort
+
+MAX_UNTAKEN: Final = 64 * 1024 * 1024
+"""Bytes that may wait for an end of the same process that takes nothing."""
+
+_RUNNING: Final = 256
+"""Tasks of coroutine listeners that one port may have under way."""
+
+_TURN: Final = 128
+"""Messages of one port that are dispatched in one turn of the loop."""
+
+Posted: TypeAlias = "tuple[bytes, list[MessagePort]]"
+"""A message as it crosses: its body, and the ports that came with it."""
+
+log = logging.getLogger("mainbus")
+
+
+class End:
+    """One end of a channel.
+
+    Args:
+        loop: What the ports of one loop share.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_handle",
+        "_inbox",
+        "_kept",
+        "_receiving",
+        "_scheduled",
+        "_wakers",
+        "finished",
+        "is_over",
+        "is_shut",
+        "loop",
+        "moving",
+        "other",
+        "pulled",
+        "queue",
+        "remote",
+        "size",
+        "started",
+    )
+
+    def __init__(self, loop: PortLoop) -> None:
+        self.loop = loop
+        self.other: End | None = None
+        """The other end, while it is in this process too."""
+        self.remote: Remote | None = None
+        """The way to it over a connection, when it is not."""
+        self.queue: deque[Posted] = deque()
+        """What has arrived and was not taken."""
+        self.size = 0
+        """Bytes of it."""
+        self.started = False
+        self.pulled = False
+        """Whether messages are taken by iteration, and not given to listeners."""
+        self.is_shut = False
+        """Whether this end was closed: nothing more is posted or arrives."""
+        self.is_over = False
+        """Whether the other end is gone: nothing more arrives."""
+        self.finished = False
+        """Whether all that had arrived was taken, and everybody was told of the end."""
+        self.moving = False
+        """Whether it was transferred: it keeps what still arrives, for its next owner."""
+        self._handle: weakref.ref[MessagePort] | None = None
+        self._kept: MessagePort | None = None
+        self._inbox: Inbox | None = None
+        self._receiving = Receiving()
+        self._scheduled = False
+        self._wakers: list[asyncio.Future[None]] = []
+
+    # Public: the owner's side
+
+    def own(self, handle: MessagePort) -> None:
+        """Take a handle: it is kept alive from `start` on, and dropping it before that closes the channel."""
+        self._handle = weakref.ref(handle)
+        self._inbox = None
+        self.started = self.pulled = self.moving = False
+
+    def start(self) -> None:
+        """Let what has arrived be taken."""
+        if not self.started:
+            self.started = True
+            self._kept = self._handle() if self._handle is not None else None
+            self.schedule()
+
+    @property
+    def registry(self) -> PortRegistry | None:
+        """The ports of the connection that leads to the other end, if one does."""
+        return self.remote.registry if self.remote is not None else None
+
+    @property
+    def may_post(self) -> bool:
+        """Whether anybody can get what is posted."""
+        return not self.is_shut and not self.is_over
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether it can be transferred: it was not closed, and its owner not told that it is over."""
+        return not self.is_shut and not self.finished
+
+    def check_room(self, size: int) -> None:
+        """Check that a message with a body of `size` bytes can be posted.
+
+        Raises:
+            MessageTooLarge: It is longer than the broker takes.
+            SendQueueFull: Too much waits to be taken at the other end, or to leave.
+        """
+        if self.remote is not None:
+            self.remote.check_room(size)
+        elif self.other is not None and self.other.size >= MAX_UNTAKEN:
+            raise SendQueueFull(MAX_UNTAKEN)
+
+    def post(self, body: bytes, ends: list[End]) -> None:
+        """Post a message, and the ends that go along."""
+        if self.remote is not None:
+            self.remote.post(body, ends)
+        elif self.other is not None:
+            self.other.receive(body, [self.loop.handle(end) for end in ends])
+
+    def close(self) -> None:
+        """Close the channel; what has arrived is still taken, then both owners are told."""
+        if self.is_shut or self.finished:
+            return
+        self.is_shut = True
+        other, remote = self.other, self.remote
+        self.other = self.remote = None
+        if other is not None:
+            other.end()
+        elif remote is not None:
+            remote.close()
+        self.wake()
+        self.schedule()
+
+    def dropped(self) -> None:
+        """Close the channel: nobody can take what arrives here any more."""
+        if not self.moving and not self.finished:
+            self._forget()
+            self.close()
+            self.finished = True
+
+    def detach(self) -> None:
+        """Take the end from its handle: it is about to leave."""
+        self.moving = True
+        self._handle = self._kept = None
+        self.wake()
+
+    async def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait until `done()`, asked whenever anything has changed. Safe to cancel."""
+        while not done():
+            waker = asyncio.get_running_loop().create_future()
+            self._wakers.append(waker)
+            await waker
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether what was posted has left, and the other end takes it."""
+        if self.remote is not None:
+            return self.remote.keeps_up
+        return self.other is None or self.other.size < WINDOW
+
+    # Public: the other end's side
+
+    def receive(self, body: bytes, ports: list[MessagePort]) -> None:
+        """Take in a message."""
+        if self.is_shut:
+            return
+        self.queue.append((body, ports))
+        self.size += cost(len(body))
+        if self.started:
+            self.schedule()
+
+    def end(self) -> None:
+        """Note that the other end is gone, after all that has arrived."""
+        self.is_over = True
+        self.other = None
+        self.wake()
+        self.schedule()
+
+    # Public: whoever takes messages
+
+    def take(self) -> tuple[object, list[MessagePort]] | None:
+        """Return the next message, decoded; None if there is none or, with the channel closed then, it is a bad one."""
+        if not self.queue:
+            return None
+        body, ports = self.queue.popleft()
+        self.size -= cost(len(body))
+        if self.remote is not None:
+            credit = self._receiving.taken(len(body))
+            if credit:
+                self.remote.give(credit)
+        elif self.other is not None:
+            self.other.wake()
+        try:
+            return clone.decode(body), ports
+        except (BadMessage, LimitExceeded) as fault:
+            log.warning("a message on a port does not decode: %s", fault)
+            self._forget()
+            if self.remote is not None:
+                self.remote.blame()
+            self.close()
+            return None
+
+    def finish(self) -> bool:
+        """Note that all that has arrived was taken; whether this was the end of the channel."""
+        if self.queue or self.finished or not (self.is_shut or self.is_over):
+            return False
+        self.finished = True
+        if self.remote is not None:
+            # It was closed by the other end: now its number here is free.
+            self.remote.close()
+            self.remote = None
+        return True
+
+    def schedule(self) -> None:
+        """Dispatch what has arrived, in another turn of the loop."""
+        if self.started and not self.moving and not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._dispatch)
+
+    def wake(self) -> None:
+        """Let all that wait look again."""
+        wakers, self._wakers = self._wakers, []
+        for waker in wakers:
+            if not waker.done():
+                waker.set_result(None)
+
+    # Private
+
+    def _forget(self) -> None:
+        self.queue.clear()
+        self.size = 0
+
+    def _dispatch(self) -> bool:
+        self._scheduled = False
+        handle = self._kept
+        if self.moving or handle is None:
+            return True
+        if self.pulled:
+            self.wake()
+            if self.finish():
+                self._kept = None
+                handle.closed()
+            return True
+        if self._inbox is None:
+            self._inbox = Inbox(self.loop.loop, _RUNNING)
+        for _ in range(_TURN):
+            if not self._inbox.clear:
+                self._wait_for_turn(self._inbox)
+                return True
+            message = self.take()
+            if message is None:
+                break
+            handle.dispatch(self._inbox, *message)
+        if self.queue:
+            self.schedule()
+        elif self.finish():
+            self._kept = None
+            handle.closed()
+        return True
+
+    def _wait_for_turn(self, inbox: Inbox) -> None:
+        """Come back when the listeners before have started."""
+        self._scheduled = True
+        inbox.add(self._dispatch, 0)

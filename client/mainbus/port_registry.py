@@ -1,0 +1,136 @@
+"""The ports of one connection, by number: how ends leave and arrive, and what the broker says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from mainbus import port_loop
+from mainbus.port_end import End
+from mainbus.port_remote import Remote
+from mainbus.wire.port_table import Entry
+
+if TYPE_CHECKING:
+    from mainbus.port_loop import PortLoop
+    from mainbus.ports import MessagePort
+
+
+class PortRegistry:
+    """The ports of one connection. A subclass knows how packets leave.
+
+    Args:
+        make: Makes the handle of an end.
+    """
+
+    def __init__(self, make: Callable[[End], MessagePort]) -> None:
+        self._loop: PortLoop = port_loop.running(make)
+        self._remotes: dict[int, Remote] = {}
+        self._last = -1
+
+    # Public
+
+    def __len__(self) -> int:
+        return len(self._remotes)
+
+    def depart(self, end: End) -> tuple[Entry, Remote | None]:
+        """Let an end leave that nobody holds any more.
+
+        Returns:
+            Its entry in the table of the message that it leaves with; and the other end's way, if that is known to
+            the broker from now on only, to be opened when the table has left.
+        """
+        if end.remote is not None:
+            return (end.remote.number, 0), None
+        other = end.other
+        if other is None:
+            # The channel is closed, but what has arrived must still reach the next owner.
+            other = End(self._loop)
+            other.is_shut = True
+        remote, back = self._number(end), self._number(other)
+        back.opened = False
+        end.other = other.other = None
+        if other.is_shut:
+            back.close()
+        return (remote.number, back.number), back
+
+    def arrive(self, entries: Iterable[Entry]) -> list[MessagePort]:
+        """Return the ports that have come with a message."""
+        return [self._loop.handle(self._arrived(*entry)) for entry in entries]
+
+    def close_all(self) -> None:
+        """Close all ports: the connection is gone."""
+        remotes, self._remotes = self._remotes, {}
+        for remote in remotes.values():
+            remote.end.remote = None
+            remote.end.end()
+
+    def hurry(self) -> None:
+        """Send all that is held: the connection is about to end."""
+        for remote in list(self._remotes.values()):
+            remote.hurry()
+
+    # Public: what the broker says
+
+    def message(self, number: int, entries: Iterable[Entry], body: bytes) -> None:
+        """Take in a message for a port."""
+        ports = self.arrive(entries)
+        remote = self._remotes.get(number)
+        # If it is closed, so are those that have come for it: nobody holds them.
+        if remote is not None:
+            remote.end.receive(body, ports)
+
+    def credit(self, number: int, credit: int) -> None:
+        """Let an end send on."""
+        remote = self._remotes.get(number)
+        if remote is not None:
+            remote.credited(credit)
+
+    def closed(self, number: int) -> None:
+        """Note that the other end of a port is gone."""
+        remote = self._remotes.get(number)
+        if remote is not None:
+            remote.end.end()
+
+    # For a subclass
+
+    def send_after(self, remote: Remote) -> None:
+        """Send after an end that has left the messages that had come for it."""
+        for body, ports in remote.end.queue:
+            self.put_message(remote, body, [port.release() for port in ports if port.end is not None])
+        remote.end.queue.clear()
+
+    def check_size(self, size: int) -> None:
+        """Raise if no message may have `size` bytes.
+
+        Raises:
+            MessageTooLarge: It may not.
+        """
+        raise NotImplementedError
+
+    def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
+        """Send a message on a port."""
+        raise NotImplementedError
+
+    def put_credit(self, number: int, credit: int) -> None:
+        """Send credit to the other end of a port."""
+        raise NotImplementedError
+
+    def put_close(self, remote: Remote, code: int) -> None:
+        """Send that a port is closed, with the error's code if it is for one, and forget the port."""
+        raise NotImplementedError
+
+    # Private
+
+    def _number(self, end: End) -> Remote:
+        # Odd: the even ones are the broker's. None is ever used again.
+        self._last += 2
+        remote = end.remote = self._remotes[self._last] = Remote(self, self._last, end)
+        return remote
+
+    def _arrived(self, number: int, used: int) -> End:
+        end = End(self._loop)
+        if number:
+            end.remote = self._remotes[number] = Remote(self, number, end, used)
+        else:
+            end.is_over = True
+        return end

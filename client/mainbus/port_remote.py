@@ -1,0 +1,117 @@
+"""The way from one end of a channel over a connection: its number there, its credit, and what waits for that."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from mainbus.errors import BadMessage, SendQueueFull
+from mainbus.wire.credit import Sending, cost
+
+if TYPE_CHECKING:
+    from mainbus.port_end import End
+    from mainbus.port_registry import PortRegistry
+    from mainbus.routes import Route
+
+MAX_UNSENT: Final = 64 * 1024 * 1024
+"""Bytes that may wait for one port's other end to take what was posted before."""
+
+
+class Remote:
+    """One end, as the broker knows it.
+
+    Args:
+        registry: The ports of the connection.
+        number: The end's number there.
+        end: The end.
+        used: Bytes that were posted from this end, by whoever had it, and that were not taken.
+    """
+
+    __slots__ = ("_closing", "_held", "_sending", "_size", "end", "number", "opened", "registry", "route")
+
+    def __init__(self, registry: PortRegistry, number: int, end: End, used: int = 0) -> None:
+        self.registry = registry
+        self.number = number
+        self.end = end
+        self.opened = True
+        """Whether the broker knows the number; False while the message that says it is leaving."""
+        self.route: Route | None = None
+        """Where packets wait for room on the connection; None before the first."""
+        self._sending = Sending(used)
+        self._held: deque[tuple[bytes, list[End]]] = deque()
+        self._size = 0
+        self._closing = False
+
+    # Public: this end
+
+    def check_room(self, size: int) -> None:
+        """Check that a message with a body of `size` bytes can be posted."""
+        self.registry.check_size(size)
+        if self._size >= MAX_UNSENT:
+            raise SendQueueFull(MAX_UNSENT)
+
+    def post(self, body: bytes, ends: list[End]) -> None:
+        """Send a message, now or when what was posted before has been taken."""
+        if not self._held and self._may_send:
+            self._send(body, ends)
+        else:
+            self._held.append((body, ends))
+            self._size += cost(len(body))
+
+    def give(self, credit: int) -> None:
+        """Tell the other end what was taken here."""
+        self.registry.put_credit(self.number, credit)
+
+    def close(self) -> None:
+        """Close the channel, or confirm that it is closed, after what is held."""
+        self._closing = True
+        self._pump()
+
+    def blame(self) -> None:
+        """Close the channel, and say that what came by it does not decode."""
+        self._held.clear()
+        self.registry.put_close(self, BadMessage.wire_code)
+
+    def hurry(self) -> None:
+        """Send all that is held, credit or not: the end is leaving, or the connection is about to end."""
+        while self._held:
+            self._send(*self._next())
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether what was posted has left, and is taken at the other end."""
+        return not self._held and self._sending.may_send
+
+    # Public: the connection
+
+    def open(self) -> None:
+        """Note that the broker knows the number."""
+        self.opened = True
+        self._pump()
+
+    def credited(self, credit: int) -> None:
+        """Take the credit that the other end has given."""
+        self._sending.credited(credit)
+        self._pump()
+        self.end.wake()
+
+    # Private
+
+    @property
+    def _may_send(self) -> bool:
+        return self.opened and self._sending.may_send
+
+    def _next(self) -> tuple[bytes, list[End]]:
+        body, ends = self._held.popleft()
+        self._size -= cost(len(body))
+        return body, ends
+
+    def _send(self, body: bytes, ends: list[End]) -> None:
+        self._sending.sent(len(body))
+        self.registry.put_message(self, body, ends)
+
+    def _pump(self) -> None:
+        while self._held and self._may_send:
+            self._send(*self._next())
+        if self._closing and self.opened and not self._held:
+            self.registry.put_close(self, 0)
