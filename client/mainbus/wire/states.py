@@ -43,6 +43,10 @@ _NOTICES = frozenset(
         Kind.WATCH,
         Kind.ONCE,
         Kind.SYNC,
+        Kind.FRAME,
+        Kind.FRAME_CLOSED,
+        Kind.GUEST,
+        Kind.GUEST_CLOSED,
     }
 )
 
@@ -68,6 +72,7 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
         State.GREETED: frozenset({Kind.WELCOME, Kind.REFUSED}),
         State.OPEN: _MESSAGES
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
+        | {Kind.GUEST, Kind.GUEST_CLOSED, Kind.HOST}
         | {Kind.GOODBYE},
         State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
         State.CLOSED: frozenset(),
