@@ -112,8 +112,8 @@ class Hosting:
         limit = self._hub.config.limits.guests
         if sum(not link.is_lost for link in guests.values()) >= limit:
             log.warning("refused guest %d of %s: it has %d", number, peer.label, limit)
-            error = LimitExceeded("number of guests", limit)
-            self._answer(peer, request, Kind.ERROR, str(error), error.wire_code)
+            over = LimitExceeded("number of guests", limit)
+            self._answer(peer, request, Kind.ERROR, str(over), over.wire_code)
             return
         self._answer(peer, request, Kind.RESULT, self._expect(peer, number, name, known))
 
@@ -213,7 +213,6 @@ class Hosting:
         if request:
             body = clone.encode(value)
             peer.route.reply(build(kind, MAIN, request, body, value=code), HEADER_SIZE + len(body))
-
 
 
 def _claim(body: bytes) -> GuestClaim:

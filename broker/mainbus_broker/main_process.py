@@ -125,9 +125,7 @@ class MainProcess:
         if not peer.by_lane and message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
-    def _listen(
-        self, peer: Peer, frame: WebFrameMain, event: IpcMainEvent, args: Sequence[object], what: str
-    ) -> bool:
+    def _listen(self, peer: Peer, frame: WebFrameMain, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
         """Call who listens to a message, after the contents' own event; False if some have to wait."""
         levels = peer.contents.levels(what, frame, event.channel, args)
         if not levels:

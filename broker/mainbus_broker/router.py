@@ -83,7 +83,7 @@ class Router:
 
     def _message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         length, kind, flags, name_length, _, target_id, _, _, _ = head
-        if not target_id and not name_length and not flags & HOST:
+        if not target_id and not name_length:
             self._to_main(peer, head, data, at)
             return
         name = data[at + HEADER_SIZE : at + HEADER_SIZE + name_length]

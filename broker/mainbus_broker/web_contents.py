@@ -286,9 +286,7 @@ class WebContents:
         """Return the scoped registries that exist for a frame, the narrowest first."""
         return tuple(ipc for ipc in (frame.own_ipc(), self._ipc) if ipc is not None)
 
-    def levels(
-        self, event: str, frame: WebFrameMain, channel: str, args: Sequence[object]
-    ) -> tuple[Level, ...]:
+    def levels(self, event: str, frame: WebFrameMain, channel: str, args: Sequence[object]) -> tuple[Level, ...]:
         """Return who is to be asked for listeners of a message before everybody's; nobody, for most renderers."""
         scoped = self.registries(frame)
         if self._messages is None:

@@ -25,7 +25,9 @@ from mainbus.errors import (
     TooManyRequests,
     ValidationError,
 )
-from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.frame import IpcFrame
+from mainbus.guest import Guest
 from mainbus.registration import Registration
 from mainbus.remote import register_error
 from mainbus.renderer import IpcRenderer, PeerInfo, connect
@@ -39,7 +41,10 @@ __all__ = [
     "ConfigError",
     "ConnectRefused",
     "ConnectionLost",
+    "Guest",
     "InvokeTimeout",
+    "IpcFrame",
+    "IpcMessageEvent",
     "IpcRenderer",
     "IpcRendererEvent",
     "IpcRendererInvokeEvent",
