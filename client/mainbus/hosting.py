@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -102,7 +101,8 @@ class Hosting:
         self.link: bytes | None = None
         """By this the renderer is a guest again after a reconnect; None if it is none."""
         self._host: int | None = None
-        self._hosts: deque[int] = deque(maxlen=_FORMER_HOSTS)
+        # Replaced, never changed: the thread that runs listeners may be looking.
+        self._hosts: tuple[int, ...] = ()
         self._was_guest = False
         self._guests: dict[int, GuestState] = {}
         self._by_id: dict[int, GuestState] = {}
@@ -133,7 +133,7 @@ class Hosting:
 
     def welcomed(self, welcome: Welcome) -> None:
         """Note what the broker says at a new connection."""
-        self._hosts.clear()
+        self._hosts = ()
         self.link = welcome.guest
         self._was_guest = self._was_guest or self.link is not None
         self._host = None
@@ -146,7 +146,7 @@ class Hosting:
             self._host = self.link = None
         else:
             self._host = peer
-            self._hosts.append(peer)
+            self._hosts = (*self._hosts, peer)[-_FORMER_HOSTS:]
 
     # Public: as a host
 
