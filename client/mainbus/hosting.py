@@ -18,6 +18,7 @@ from mainbus.wire.messages import Welcome
 from mainbus.wire.packets import MAIN, Kind, build
 
 if TYPE_CHECKING:
+    from mainbus.receiver import Receiver
     from mainbus.session import Session
 
 IPC_MESSAGE: Final = "ipc-message"
@@ -107,6 +108,23 @@ class Hosting:
         self._guests: dict[int, GuestState] = {}
         self._by_id: dict[int, GuestState] = {}
         self._last = 0
+
+    # Public
+
+    def handlers(self, receiver: Receiver) -> dict[int, Callable[[Message], object]]:
+        """Return what is to be called with the packets that arrive for this, by their kinds."""
+
+        def come(message: Message) -> None:
+            guest = self.joined(message)
+            if guest is not None:
+                receiver.guest(guest, "ready", message[2])
+
+        def gone(message: Message) -> None:
+            guest = self.left(message)
+            if guest is not None:
+                receiver.guest(guest, "destroyed", message[2])
+
+        return {Kind.GUEST: come, Kind.GUEST_CLOSED: gone, Kind.HOST: lambda message: self.host_is(message[2])}
 
     # Public: as a guest
 

@@ -111,9 +111,7 @@ class Session:
             Kind.ABORT: self._on_abort,
             Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
             Kind.LEFT: self._on_left,
-            Kind.GUEST: self._on_guest,
-            Kind.GUEST_CLOSED: self._on_guest_closed,
-            Kind.HOST: self._on_host,
+            **self.hosting.handlers(receiver),
             Kind.GOODBYE: self._on_goodbye,
         }
 
@@ -473,19 +471,6 @@ class Session:
     def _on_left(self, message: Message) -> None:
         self._receiver.peer_left(message[2])
         self._receiver.notify("peer-left", message[2], text_of(message[6]) or None)
-
-    def _on_guest(self, message: Message) -> None:
-        guest = self.hosting.joined(message)
-        if guest is not None:
-            self._receiver.guest(guest, "ready", message[2])
-
-    def _on_guest_closed(self, message: Message) -> None:
-        guest = self.hosting.left(message)
-        if guest is not None:
-            self._receiver.guest(guest, "destroyed", message[2])
-
-    def _on_host(self, message: Message) -> None:
-        self.hosting.host_is(message[2])
 
     def _on_goodbye(self, message: Message) -> None:
         self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"

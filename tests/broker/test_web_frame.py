@@ -60,7 +60,10 @@ async def test_a_child_frame_is_one_object_until_it_closes(address: str) -> None
         assert event.sender_frame is frame
         await child.aclose()
         await bus.served(renderer)
-        assert (frame.detached, frame.is_destroyed(), event.sender_frame, event.frame_id) == (True, True, None, 1)
+        assert frame.detached
+        assert frame.is_destroyed()
+        assert event.sender_frame is None
+        assert event.frame_id == 1
         for verb in (frame.send, frame.post_message, frame.invoke, event.reply):
             with pytest.raises(ObjectDestroyedError, match=r"^Object has been destroyed$"):
                 verb("y", 1)

@@ -182,7 +182,7 @@ async def test_frames_in_frames_close_together(address: str) -> None:
         assert main.frames == []
 
 
-@pytest.mark.contract("7.7", "8.6")
+@pytest.mark.contract("7.7")
 async def test_more_frames_than_the_broker_allows_are_a_named_error(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(frames=2))) as bus:
         renderer = await bus.renderer()

@@ -231,7 +231,7 @@ async def test_whom_the_host_lets_go_passes_for_nobody(address: str) -> None:
             renderer.send_to_host("x", 2)
 
 
-@pytest.mark.contract("7.8", "8.6")
+@pytest.mark.contract("7.8")
 async def test_more_guests_than_the_broker_allows_are_a_named_error(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(guests=2))) as bus:
         host, _guest, _renderer = await pair(bus)

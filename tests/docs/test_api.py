@@ -25,12 +25,27 @@ TESTING = {"broker": mainbus.testing.broker, "Bus": mainbus.testing.Bus}
 INTERNAL = {
     "IpcMain": {"handler", "listeners"},
     "IpcRenderer": {"handler", "listeners"},
+    "IpcFrame": {"handler", "listeners"},
+    "BlockingFrame": {"handler", "listeners"},
     "BlockingRenderer": {"handler", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
-    "Reply": {"send", "throw", "close", "request", "route"},
-    "WebContents": {"destroyed", "dispatched", "emit", "levels", "registries", "send_encoded"},
+    "Reply": {"send", "throw", "close", "give_up", "request", "route"},
+    "WebContents": {
+        "close_frame",
+        "destroyed",
+        "dispatched",
+        "emit",
+        "frame",
+        "has_used",
+        "invoke_frame",
+        "levels",
+        "open_frame",
+        "post_to_frame",
+        "registries",
+        "send_encoded",
+    },
     "WebContentsRegistry": {"add", "remove"},
-    "WebFrameMain": {"own_ipc"},
+    "WebFrameMain": {"detach", "own_ipc"},
 }
 
 

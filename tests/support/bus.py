@@ -197,15 +197,17 @@ class Program:
     Args:
         source: The program, to which `PRELUDE` is put in front; its arguments are in `sys.argv[1:]`.
         args: Those arguments.
+        env: Its environment; this one's if None.
     """
 
-    def __init__(self, source: str, *args: str) -> None:
+    def __init__(self, source: str, *args: str, env: dict[str, str] | None = None) -> None:
         self.process: asyncio.subprocess.Process
         self._argv = program(source, *args)
+        self._env = env
 
     async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe)
+        self.process = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe, env=self._env)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -122,7 +122,7 @@ def test_what_waits_ends_with_the_frame(broker: BrokerThread) -> None:
                 result()
 
 
-@pytest.mark.contract("7.7", "8.6")
+@pytest.mark.contract("7.7")
 def test_too_many_frames(address: str) -> None:
     with (
         BrokerThread(address, config=Config(limits=Limits(frames=1))),

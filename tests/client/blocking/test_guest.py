@@ -68,7 +68,7 @@ def test_closing_a_guest_leaves_it_without_a_host(broker: BrokerThread) -> None:
                 renderer.send_to_host("x")
 
 
-@pytest.mark.contract("7.8", "8.6")
+@pytest.mark.contract("7.8")
 def test_errors_are_named(address: str) -> None:
     with (
         BrokerThread(address, config=Config(limits=Limits(guests=1))),
