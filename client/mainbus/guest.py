@@ -100,14 +100,17 @@ class Guest:
         Raises:
             ValueError: No such event.
         """
+        self._renderer._check_thread()
         return self._state.on(event, fn)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
         """Call a function with the next such event only. Else as `on`."""
+        self._renderer._check_thread()
         return self._state.on(event, fn, once=True)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
         """Take out the latest registration of a function."""
+        self._renderer._check_thread()
         self._state.off(event, fn)
 
     add_listener = on

@@ -191,6 +191,20 @@ async def test_lost_guests_are_kept_up_to_a_bound(address: str, monkeypatch: pyt
         assert list(bus.hub.renderers.ids[host.id].guests or ()) == [3, 4]
 
 
+@pytest.mark.contract("7.8")
+async def test_a_renderer_that_hosts_itself_harms_nobody(address: str) -> None:
+    async with Bus(address) as bus:
+        for farewell in ((), (Packet(GOODBYE),)):
+            async with raw(address, guest=SECRET) as client:
+                client.write(Packet(GUEST, value=1, body=bytes.fromhex("a1646c696e6b50") + SECRET))
+                await client.next(GUEST)
+                client.write(Packet(SEND, TO_HOST, peer=client.id, channel=b"x", body=args()))
+                await client.next(SEND)
+                client.write(*farewell)
+            await until(lambda: not bus.hub.renderers.ids)
+            assert not bus.hub.hosting
+
+
 def test_a_link_is_lost_when_its_guest_has_been_there() -> None:
     link = Link(None, 1, None)
     assert not link.is_lost

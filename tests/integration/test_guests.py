@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import mainbus
+import mainbus.blocking
 import pytest
 from mainbus import Guest, IpcRenderer
 
@@ -237,3 +240,56 @@ async def test_neither_token_nor_secret_is_logged(address: str, caplog: pytest.L
         assert guest._state.link is not None
         assert guest._state.link.hex() not in caplog.text
         assert repr(guest._state.link) not in caplog.text
+
+
+@pytest.mark.contract("9.6", "7.7", "7.8", "3.14")
+async def test_frames_and_guests_of_blocking_renderers_come_back(address: str) -> None:
+    async with Bus(address) as bus:
+        bus.ipc_main.handle("who", lambda event: [event.sender_frame.name, event.sender.name])
+
+        def abort(renderer: mainbus.blocking.BlockingRenderer) -> None:
+            assert renderer._session is not None
+            assert renderer._session.link is not None
+            renderer._session.link.abort()
+
+        def use() -> None:
+            host = mainbus.blocking.connect(address, name="host")
+            host_back, guest_back, got = threading.Event(), threading.Event(), threading.Event()
+            with host:
+                guest, frame = host.create_guest("viewer"), host.create_frame("f")
+                renderer = mainbus.blocking.connect(address, token=guest.token)
+                with renderer:
+                    guest.ready(10)
+                    guest.on("ipc-message", lambda event: got.set())
+                    host.events.on("reconnected", host_back.set)
+                    renderer.events.on("reconnected", guest_back.set)
+                    for one, back in ((host, host_back), (renderer, guest_back)):
+                        one._loop.post(partial(abort, one))
+                        assert back.wait(10)
+                    # Answered behind what both have said at their return.
+                    assert frame.invoke("who") == ["f", "host"]
+                    assert renderer.invoke("who") == ["viewer", "viewer"]
+                    renderer.on("x", lambda event: event.reply("y"))
+                    guest.ready(10)
+                    assert guest.id == renderer.id
+                    guest.send("x")
+                    assert got.wait(10)
+
+        await within(asyncio.to_thread(use))
+
+
+@pytest.mark.contract("3.13", "7.7", "7.8")
+async def test_another_thread_is_told_so(address: str) -> None:
+    async with Bus(address) as bus:
+        host = await bus.renderer()
+        guest, frame = await host.create_guest(), await host.create_frame("f")
+        calls: list[Callable[[], object]] = [
+            lambda: frame.send("x"),
+            lambda: frame.on("x", print),
+            lambda: guest.send("x"),
+            lambda: guest.on("ready", print),
+            lambda: guest.close(),
+        ]
+        for call in calls:
+            with pytest.raises(RuntimeError, match=r"call_soon_threadsafe"):
+                await asyncio.to_thread(call)
