@@ -15,6 +15,7 @@ from mainbus import (
 from mainbus_broker import Config, Limits
 
 from tests.support.bus import Bus, Calls, in_thread, until, within
+from tests.support.raw import BROADCAST, INVOKE, RESULT, SEND, Packet, args, raw
 
 RELEASED = r"^IPC method called after context was released$"
 
@@ -253,3 +254,26 @@ async def test_to_other_renderers_a_frame_speaks_as_its_renderer(address: str) -
         renderer.on("z", back, senders="renderers")
         event.reply("z", 1)
         await back.wait()
+
+
+@pytest.mark.contract("7.7")
+async def test_between_renderers_packets_name_no_frame(address: str) -> None:
+    async with Bus(address) as bus, raw(address, "raw") as client:
+        renderer, got = await bus.renderer("editor"), Calls()
+        frame = await renderer.create_frame("a")
+        frame.send_to("raw", "x", 1)
+        frame.broadcast("x", 2)
+        frame.invoke_to("raw", "x", 3).add_done_callback(lambda reply: reply.exception())
+        for _ in range(3):
+            assert (await client.next(SEND, BROADCAST, INVOKE)).frame == 0
+        # What another client says of a frame is ignored: ours are nobody else's to address.
+        frame.on("x", lambda event: pytest.fail("no frame of another renderer can be reached"), senders="any")
+        frame.handle("x", lambda event: "the frame", senders="any")
+        renderer.on("x", got, senders="any")
+        renderer.handle("x", lambda event: "the renderer", senders="any")
+        client.write(
+            Packet(SEND, peer=renderer.id, frame=1, channel=b"x", body=args()),
+            Packet(INVOKE, peer=renderer.id, request=1, frame=1, channel=b"x", body=args()),
+        )
+        assert (await client.next(RESULT)).said == "the renderer"
+        assert (await got.wait())[0].sender is renderer

@@ -81,3 +81,21 @@ def test_errors_are_named(address: str) -> None:
             renderer.create_guest()
         with pytest.raises(ValueError, match="Unknown event"):
             guest.on("x", print)
+
+
+@pytest.mark.contract("7.8", "3.2")
+def test_whom_the_host_lets_go_passes_for_nobody(broker: BrokerThread) -> None:
+    with mainbus.blocking.connect(broker.address, name="host", poll=True) as host:
+        guest, got = host.create_guest(), Box()
+        host.on("x", got, senders="any")
+        guest.on("ipc-message", got)
+        with mainbus.blocking.connect(broker.address, token=guest.token) as renderer:
+            guest.ready()
+            renderer.send_to_host("x", 1)
+            # It is in front of this answer, and waits to be run.
+            renderer.invoke("echo")
+            guest.close()
+            last = in_thread(lambda: broker.send("host", "last"))
+            host.wait_for("last")
+            last()
+            assert got.empty
