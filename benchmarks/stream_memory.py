@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import mainbus
+import uvloop
 from mainbus import Stream
 from mainbus_broker import Broker, IpcMain
 

@@ -61,6 +61,10 @@ class Limits:
     """Streams that one renderer may have open, and that the main process may have open there."""
     ports: Count = 4096
     """Ends of message channels that one renderer may have."""
+    frames: Count = 256
+    """Child frames that one renderer may have open."""
+    guests: Count = 256
+    """Guests that one renderer may have, those included that have a token and have not connected."""
     high: Bytes = 1 * MIB
     """Bytes waiting for one renderer above which those who add to them are asked to pause."""
     low: Annotated[int, Allowed(0, GIB, "a whole number of bytes")] = 256 * KIB

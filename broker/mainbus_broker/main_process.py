@@ -20,7 +20,7 @@ from mainbus.errors import (
     TooManyRequests,
 )
 from mainbus.wire import clone, packets
-from mainbus.wire.connection import Message
+from mainbus.wire.connection import Message, text_of
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
@@ -28,6 +28,7 @@ from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.peer import Peer
 from mainbus_broker.queries import answer_query
 from mainbus_broker.web_contents import Level
+from mainbus_broker.web_frame import WebFrameMain
 
 if TYPE_CHECKING:
     from mainbus.ports import MessagePort
@@ -76,6 +77,8 @@ class MainProcess:
             Kind.ERROR: self._settle,
             Kind.ITEM: self._settle,
             Kind.QUERY: self._start_query,
+            Kind.FRAME: self._start_frame,
+            Kind.FRAME_CLOSED: self._end_frame,
         }
 
     # Public
@@ -135,9 +138,9 @@ class MainProcess:
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
-    def _listen(self, peer: Peer, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
+    def _listen(self, peer: Peer, frame: WebFrameMain, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
         """Call who listens to a message, after the contents' own event; False if some have to wait."""
-        levels = peer.contents.levels(what, event.channel, args)
+        levels = peer.contents.levels(what, frame, event.channel, args)
         if not levels:
             return self.dispatch.listeners(peer.inbox, event, args, self.ipc_main.listeners(event.channel))
         return self._level(peer, event, (*levels, (self.ipc_main, event.channel, args)))
@@ -148,8 +151,8 @@ class MainProcess:
         then = partial(self._level, peer, event, rest) if rest else None
         return self.dispatch.listeners(peer.inbox, event, args, ipc.listeners(channel), then=then)
 
-    def _handler(self, peer: Peer, channel: str) -> Target | None:
-        for ipc in peer.contents.registries():
+    def _handler(self, frame: WebFrameMain, peer: Peer, channel: str) -> Target | None:
+        for ipc in peer.contents.registries(frame):
             target = ipc.handler(channel)
             if target is not None:
                 return target
@@ -160,19 +163,21 @@ class MainProcess:
         args = self._decode(peer, message)
         if args is None:
             return True
-        event = IpcMainEvent(message[7], contents, contents.main_frame, ports=ports)
-        return self._listen(peer, event, args, "ipc-message")
+        frame = contents.frame(message[4])
+        event = IpcMainEvent(message[7], contents, frame, ports=ports)
+        return self._listen(peer, frame, event, args, "ipc-message")
 
     def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> bool:
-        _, _, _, request, _, value, _, channel, _ = message
+        _, _, _, request, frame_id, value, _, channel, _ = message
         contents = peer.contents
+        frame = contents.frame(frame_id)
         args = self._decode(peer, message)
         if args is None:
             lane.answer(request, self._answers.refused(BadMessage(f"the arguments of {channel!r} do not decode")))
             return True
         never = partial(lane.answer, request, self._answers.refused(ReplyNeverSent(channel)))
         reply = SyncReply(self._hub.loop, lambda value: lane.answer(request, self._answers.result(value)), never)
-        event = IpcMainEvent(channel, contents, contents.main_frame, reply)
+        event = IpcMainEvent(channel, contents, frame, reply)
         # The event must not outlive its listeners because of us, so only the reply is told of the time limit.
         limit = self._hub.config.sync_reply_timeout
         if value and value / 1000 <= limit:
@@ -180,16 +185,17 @@ class MainProcess:
             lane.limit(request, value / 1000, partial(lane.forget, request))
         else:
             lane.limit(request, limit, never)
-        return self._listen(peer, event, args, "ipc-message-sync")
+        return self._listen(peer, frame, event, args, "ipc-message-sync")
 
     def _start_invoke(self, peer: Peer, message: Message) -> bool:
-        kind, _, _, request, _, value, _, channel, _ = message
+        kind, _, _, request, frame_id, value, _, channel, _ = message
         contents, inbox = peer.contents, peer.inbox
+        frame = contents.frame(frame_id)
         is_stream = kind == Kind.STREAM
         bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
         deadline = self._hub.loop.time() + value / 1000 if value else None
-        event = IpcMainInvokeEvent(channel, contents, contents.main_frame, request, deadline)
-        target = self._handler(peer, channel)
+        event = IpcMainInvokeEvent(channel, contents, frame, request, deadline)
+        target = self._handler(frame, peer, channel)
         if target is None:
             self._refuse(event, NoHandlerError(channel))
         elif bound is not None:
@@ -211,6 +217,25 @@ class MainProcess:
     def _start_query(self, peer: Peer, message: Message) -> bool:
         outcome = answer_query(self._hub, peer, message[7], self._answers)
         self._put(peer, message[3], outcome)
+        return True
+
+    def _start_frame(self, peer: Peer, message: Message) -> bool:
+        _, _, _, request, frame_id, parent_id, name, _, _ = message
+        if peer.contents.has_used(frame_id):
+            peer.close(f"frame {frame_id} was opened before", blame=True)
+            return True
+        outcome = self._answers.result(None)
+        try:
+            peer.contents.open_frame(frame_id, text_of(name), parent_id)
+        except MainbusError as error:
+            log.warning("refused frame %d of %s: %s", frame_id, peer.label, error)
+            outcome = self._answers.refused(error)
+        if request:
+            self._put(peer, request, outcome)
+        return True
+
+    def _end_frame(self, peer: Peer, message: Message) -> bool:
+        peer.contents.close_frame(message[4])
         return True
 
     def _settle(self, peer: Peer, message: Message) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
 from mainbus.wire.connection import text_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -53,6 +53,10 @@ class Router:
             Kind.CANCEL: self._cancel,
             Kind.DEMAND: self._demand,
             Kind.QUERY: self._to_main,
+            Kind.FRAME: self._to_main,
+            Kind.FRAME_CLOSED: self._to_main,
+            Kind.GUEST: hub.hosting.serve,
+            Kind.GUEST_CLOSED: self._guest_closed,
             Kind.SYNC: self._sync,
             Kind.ONCE: self._once,
             Kind.PAUSE: self._pause,
@@ -99,13 +103,16 @@ class Router:
                 return
         else:
             target = self._names.get(name) if name else self._ids.get(target_id)
+            if flags & HOST and target is not None and not self._hub.hosting.related(peer, target):
+                target = None
             if flags & MORE:
                 if not forwards.begin(peer, head, name, () if target is None else (target,)):
                     return
             elif peer.streams and forwards.is_inside(peer, head, target):
                 return
             if target is None:
-                self._refuse(peer, head, data, at, "no such renderer")
+                reason = "neither guest nor host" if flags & HOST else "no such renderer"
+                self._refuse(peer, head, data, at, reason)
                 return
             if kind in _CALLS:
                 if not self._note_call(peer, target, head, name):
@@ -369,6 +376,9 @@ class Router:
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()
+
+    def _guest_closed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        self._hub.hosting.let_go(peer, head[8])
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])

@@ -27,7 +27,9 @@ from mainbus.errors import (
     TooManyRequests,
     ValidationError,
 )
-from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.frame import IpcFrame
+from mainbus.guest import Guest
 from mainbus.ports import MessageChannel, MessageEvent, MessagePort
 from mainbus.registration import Registration
 from mainbus.remote import register_error
@@ -43,7 +45,10 @@ __all__ = [
     "ConfigError",
     "ConnectRefused",
     "ConnectionLost",
+    "Guest",
     "InvokeTimeout",
+    "IpcFrame",
+    "IpcMessageEvent",
     "IpcRenderer",
     "IpcRendererEvent",
     "IpcRendererInvokeEvent",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from mainbus.hosting import GuestState
 from mainbus.ports import MessagePort
 from mainbus.wire.connection import Message
 from mainbus.wire.messages import WireLimits
@@ -30,6 +31,9 @@ class Receiver(Protocol):
 
     def peer_left(self, peer: int) -> None:
         """Note that `peer` is gone."""
+
+    def guest(self, guest: GuestState, event: str, peer: int) -> None:
+        """Let a guest, which is or was `peer`, know what has happened to it, behind what it has sent."""
 
     def connected(self, limits: WireLimits) -> None:
         """Note what the broker takes from now on."""

@@ -51,6 +51,12 @@ class Reply(asyncio.Future[Any]):
         """Give back what the request has cost."""
         self.route.answered()
 
+    def give_up(self, error: BaseException) -> None:
+        """Have an error for an outcome, unless there is one already, and cancel the invoke."""
+        if not self.done():
+            self.set_exception(error)
+            self._on_cancel(self)
+
     # What makes it a coroutine: to each task that drives it, it is the one future that the task waits for.
 
     def send(self, value: Any, /) -> Any:

@@ -38,6 +38,7 @@ def packets() -> list[dict[str, Any]]:
     both, arrived = port_table.pack([(5, 7), (7, 0)]), port_table.pack([(2, 0), (4, 0)])
     one = port_table.pack([(9, 11)])
     text = clone.encode("No renderer is named 'nobody'")
+    secret = bytes(range(16))
     return [
         packet("a broker that refuses", Kind.REFUSED, value=22, body=clone.encode("packet of 0 bytes")),
         packet("a renderer that leaves", Kind.GOODBYE, value=17),
@@ -86,6 +87,17 @@ def packets() -> list[dict[str, Any]]:
         packet("watch", Kind.WATCH),
         packet("joined", Kind.JOINED, peer=8, name="viewer"),
         packet("left", Kind.LEFT, peer=8, name="viewer"),
+        packet("a frame", Kind.FRAME, request=6, frame=2, value=1, name="toolbar"),
+        packet("a frame after a reconnect", Kind.FRAME, frame=2, value=1, name="toolbar"),
+        packet("a frame that is closed", Kind.FRAME_CLOSED, frame=2),
+        packet("a message of a frame", Kind.SEND, frame=2, channel="set-title", body=clone.encode(["Hello"])),
+        packet("a new guest", Kind.GUEST, request=7, value=1, name="viewer"),
+        packet("a guest after a reconnect", Kind.GUEST, value=1, name="viewer", body=clone.encode({"link": secret})),
+        packet("a guest that has come", Kind.GUEST, peer=8, value=1, name="viewer", body=clone.encode(secret)),
+        packet("a guest that is let go", Kind.GUEST_CLOSED, value=1),
+        packet("a guest that has left", Kind.GUEST_CLOSED, peer=8, request=1, value=1, name="viewer"),
+        packet("a host that is back", Kind.HOST, peer=9, name="editor"),
+        packet("send to a host or guest", Kind.SEND, Flag.HOST, peer=8, channel="open", body=args),
     ]
 
 
@@ -96,7 +108,9 @@ def handshakes() -> list[dict[str, Any]]:
         "a first hello": Hello(name="editor", token="one-time"),
         "a hello without a name": Hello(),
         "a reconnect": Hello(name="editor", session=secret, instance=instance),
+        "a guest's reconnect": Hello(session=secret, instance=instance, guest=nonce),
         "a welcome": Welcome(id=3, session=secret, instance=instance, lane=nonce, name="editor"),
+        "a guest's welcome": Welcome(id=4, session=secret, instance=instance, lane=nonce, host=3, guest=instance),
         "a lane": LaneHello(id=3, nonce=nonce),
         "a lane's welcome": LaneWelcome(nonce=secret),
     }

@@ -17,8 +17,9 @@ from mainbus.blocking.streaming import Producer
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
-from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError, ReplyNeverSent
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.ports import MessagePort
 from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
@@ -26,7 +27,7 @@ from mainbus.target import name_of
 from mainbus.wire import clone
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer
@@ -117,6 +118,10 @@ class Arrivals:
         for key in [key for key in self._invokes if key[0] == peer]:
             self._invokes.pop(key).give_up()
 
+    def guest(self, guest: GuestState, event: str, peer: int) -> None:
+        """Queue an event of a guest, in its place among the messages."""
+        self._work.put(Job(partial(self._tell_guest, guest, event, peer)))
+
     def connected(self, limits: WireLimits) -> None:
         """Answer within what the broker takes."""
         self._answers = Answers(limits.message, limits.depth, tracebacks=False)
@@ -137,6 +142,8 @@ class Arrivals:
 
     def end(self) -> None:
         """Wake what waits for messages: none will come any more."""
+        self.session.frames.end()
+        self.session.hosting.end()
         self._work.end()
 
     def notify(self, event: str, *args: object) -> None:
@@ -184,7 +191,21 @@ class Arrivals:
 
     def _run_message(self, message: Message) -> None:
         kind, flags, peer, _, _, _, name, channel, _ = message
-        targets = [target for target in self._channels.listeners(channel) if accepts(target, peer)]
+        as_peer, sender, channels = peer, self._renderer, self._channels
+        if flags & HOST:
+            guest = self.session.hosting.guest(peer)
+            if guest is not None:
+                self._run_guest_message(guest, message)
+                return
+            if not self.session.hosting.was_host(peer):
+                return
+            as_peer = MAIN
+        elif message[4] and not peer:
+            frame = self.session.frames.get(message[4])
+            if frame is None:
+                return  # it has been closed since: as if nobody listened
+            sender, channels = cast(IpcRenderer, frame.owner), frame.owner
+        targets = [target for target in channels.listeners(channel) if accepts(target, as_peer)]
         if not targets:
             if peer and kind != Kind.BROADCAST:
                 notice = partial(self.session.notice, Kind.UNDELIVERABLE, peer, flags=flags, channel=channel.encode())
@@ -195,13 +216,32 @@ class Arrivals:
         except (BadMessage, LimitExceeded) as fault:
             self._loop.post(partial(self._blame, peer, channel, fault))
             return
-        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "")
+        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", from_host=as_peer != peer)
         for target in targets:
             if target.once and not target.consume():
                 continue
             self._listen(target, event, args)
 
-    def _listen(self, target: Target, event: IpcRendererEvent, args: Sequence[object]) -> None:
+    def _run_guest_message(self, guest: GuestState, message: Message) -> None:
+        targets = guest.messages.listeners(IPC_MESSAGE)
+        if not targets:
+            return
+        try:
+            args = _decode(message)
+        except (BadMessage, LimitExceeded) as fault:
+            self._loop.post(partial(self._blame, message[2], message[7], fault))
+            return
+        event = IpcMessageEvent(message[7], guest, message[2], args)
+        for target in targets:
+            if not target.once or target.consume():
+                self._listen(target, event, ())
+
+    def _tell_guest(self, guest: GuestState, event: str, peer: int) -> None:
+        if event == "destroyed":
+            self._loop.post(partial(self.session.hosting.forget, peer))
+        guest.emitter.emit(event)
+
+    def _listen(self, target: Target, event: IpcRendererEvent | IpcMessageEvent, args: Sequence[object]) -> None:
         try:
             if not target.takes(len(args)):
                 raise target.arity_error(len(args))
@@ -233,8 +273,13 @@ class Arrivals:
 
     def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes] | None:
         """Return the answer; None for a stream that has begun, which answers by itself."""
-        channel = invoke.channel
-        target = self._channels.handler(channel)
+        channel, sender, channels = invoke.channel, self._renderer, self._channels
+        if invoke.message[4] and not invoke.key[0]:
+            frame = self.session.frames.get(invoke.message[4])
+            if frame is None:
+                return self._answers.refused(ReplyNeverSent(channel))
+            sender, channels = cast(IpcRenderer, frame.owner), frame.owner
+        target = channels.handler(channel)
         if target is None or not accepts(target, invoke.key[0]):
             return self._answers.refused(NoHandlerError(channel))
         args = _decode(invoke.message)
@@ -242,11 +287,11 @@ class Arrivals:
             return self._answers.refused(NoHandlerError(channel))
         if not target.takes(len(args)):
             return self._answers.refused(target.arity_error(len(args), channel))
-        event = invoke.event(self._renderer)
+        event = invoke.event(sender)
         try:
             value = _call(target, event, args)
             if isinstance(value, Generator):
-                self._stream(invoke, value)
+                self._stream(invoke, event, value)
                 return None
             if invoke.is_stream:
                 self._send_item(invoke, value)
@@ -256,7 +301,7 @@ class Arrivals:
             return self._answers.raised(channel, error, late=invoke.is_late)
         return self._answers.result(value)
 
-    def _stream(self, invoke: _Invoke, generator: Generator[Any, Any, Any]) -> None:
+    def _stream(self, invoke: _Invoke, event: IpcRendererInvokeEvent, generator: Generator[Any, Any, Any]) -> None:
         if not invoke.is_stream:
             raise TypeError(
                 f"the handler of {invoke.channel!r} streams its result: ask with stream(), not with invoke()"
@@ -266,6 +311,7 @@ class Arrivals:
             if error is None:
                 self._post_answer(invoke, self._answers.result(None))
             else:
+                log_raised(log, event, error)
                 self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
 
         producer = Producer(generator, self._work, partial(self._send_item, invoke), end)

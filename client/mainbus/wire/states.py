@@ -58,6 +58,10 @@ _NOTICES = frozenset(
         Kind.WHO,
         Kind.ONCE,
         Kind.SYNC,
+        Kind.FRAME,
+        Kind.FRAME_CLOSED,
+        Kind.GUEST,
+        Kind.GUEST_CLOSED,
     }
 )
 
@@ -85,6 +89,7 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
         | _PORTS
         | {Kind.PORT_MOVED}
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
+        | {Kind.GUEST, Kind.GUEST_CLOSED, Kind.HOST}
         | {Kind.WHO, Kind.GOODBYE},
         State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
         State.CLOSED: frozenset(),
