@@ -42,6 +42,17 @@ class Answers:
         except (CloneError, LimitExceeded) as error:
             return _uncloned(str(error))
 
+    def item(self, value: object) -> tuple[Kind, int, bytes]:
+        """Return kind, value and body of an item of a stream.
+
+        Raises:
+            NotCloned: It cannot be cloned; `raised` makes the answer of it that ends the stream.
+        """
+        try:
+            return Kind.ITEM, 0, self._encode(value, "item")
+        except (CloneError, LimitExceeded) as error:
+            raise NotCloned(str(error)) from error
+
     def returned(self, log: logging.Logger, event: Any, value: object) -> tuple[Kind, int, bytes]:
         """As `result`, for a handler: what cannot be cloned is logged where it ran, like what a handler raises."""
         try:
@@ -54,6 +65,8 @@ class Answers:
         """Return kind, value and body for a handler that raised; cancelled or exited, it never replied."""
         if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
             return self.refused(ReplyNeverSent(channel))
+        if isinstance(error, NotCloned):
+            return _uncloned(str(error))
         body = clone.encode(describe(error, traceback=self._tracebacks))
         return Kind.ERROR, RemoteError.wire_code, body
 
@@ -75,6 +88,10 @@ def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
     # The loop itself raises the last two.
     if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
         log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)
+
+
+class NotCloned(Exception):
+    """An item of a stream that cannot be sent."""
 
 
 def _uncloned(text: str) -> tuple[Kind, int, bytes]:

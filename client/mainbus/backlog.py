@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from mainbus.calls import Calls
@@ -12,7 +13,9 @@ from mainbus.wire.connection import text_of
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MORE, Kind
 from mainbus.wire.port_table import without_ports
 
-_SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+_SURVIVORS: Final = frozenset(
+    {Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.QUERY, Kind.FRAME, Kind.GUEST}
+)
 """What is as good on the next connection; all else speaks of the one that it was written for."""
 
 Undeliverable: TypeAlias = tuple[int, str]
@@ -53,16 +56,19 @@ class Backlog:
         kept.discard(0)
         return kept
 
-    def restore(self, *, same_broker: bool) -> list[Undeliverable]:
+    def restore(self, announcements: Iterable[bytes], *, same_broker: bool) -> list[Undeliverable]:
         """Let what has waited leave on the next connection; `leave_lobby` comes next.
 
         Args:
+            announcements: What the broker must know before anything else.
             same_broker: Whether ids still mean whom they meant.
 
         Returns:
             The messages to ids that mean others now, or nobody. Invokes of such are failed.
         """
         packets, self._packets = [*self._packets, *self._outbox.take()], []
+        for packet in announcements:
+            self._outbox.put(packet)
         lost: list[Undeliverable | None] = []
         if not same_broker:
             lost += [self._give_up(packet, left=True) for packet in packets if _is_by_id(packet)]
@@ -94,9 +100,10 @@ class Backlog:
             packet: Its first packet.
             left: Whether it has cost a credit.
         """
-        _, _, _, name_length, channel_length, peer, request, _, _ = HEADER.unpack_from(packet)
+        _, kind, _, name_length, channel_length, peer, request, _, _ = HEADER.unpack_from(packet)
         if request:
             self._calls.fail(request, NoSuchRenderer(peer), left=left)
+        if kind not in (Kind.SEND, Kind.POST):
             return None
         start = HEADER_SIZE + name_length
         return peer, text_of(packet[start : start + channel_length])

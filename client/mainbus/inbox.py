@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from mainbus.streaming import Producer
+
 _TURN: Final = 128
 """Arrivals started in one turn of the loop, so that no sender keeps the others waiting."""
 
@@ -35,6 +37,11 @@ class Running:
         self.cancelled = False
         self.late = False
         """Whether it was cancelled because its caller's deadline has passed."""
+
+    def cancel(self) -> None:
+        """Cancel it, once."""
+        self.cancelled = True
+        self.task.cancel()
 
 
 class Inbox:
@@ -59,6 +66,7 @@ class Inbox:
         "running",
         "size",
         "starting",
+        "streams",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, on_low: Callable[[], None] | None = None) -> None:
@@ -67,13 +75,15 @@ class Inbox:
         """Tasks of one-way listeners under way."""
         self.handlers: dict[int, Running] = {}
         """Coroutine handlers under way, by request ID."""
+        self.streams: dict[int, Producer] = {}
+        """Streams under way, by request ID."""
         self.size = 0
         """Bytes of the bodies that wait."""
         self.starting = 0
         """Bytes of the body that is being started."""
         self._loop = loop
         self._on_low = on_low
-        self._waiting: deque[tuple[Start, int, int]] = deque()
+        self._waiting: deque[tuple[Start, int, int, bool]] = deque()
         self._waits = 0
         self._resolved = False
         self._begins = 0
@@ -106,12 +116,16 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return self.quiet and not self.running and not self.handlers
+        return self.quiet and not self.running and not self.handlers and not self.streams
 
     @property
     def full(self) -> bool:
         """Whether arrivals wait because too many tasks run."""
         return self.running >= self.limit
+
+    def requests(self) -> list[tuple[int, Running | Producer]]:
+        """Return what is to be answered: invokes and streams under way, with their request IDs."""
+        return [*self.handlers.items(), *self.streams.items()]
 
     def may_call(self, is_coroutine: bool) -> bool:
         """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""
@@ -119,19 +133,26 @@ class Inbox:
             return False
         return (is_coroutine or not self._begins) and self.running < self.limit
 
-    def add(self, start: Start, size: int, request: int = 0) -> None:
-        """Let an arrival of `size` bytes wait for its turn. `request`: that of an invoke."""
+    def add(self, start: Start, size: int, request: int = 0, *, is_reply: bool = False) -> None:
+        """Let an arrival of `size` bytes wait for its turn.
+
+        Args:
+            start: Starts it.
+            size: Bytes of its body, about.
+            request: The request ID of an invoke or a stream; 0 for all others.
+            is_reply: Whether somebody awaits it.
+        """
         if self._resolved:
             self._wait_for_awaiter()
-        self._waiting.append((start, size, request))
+        self._waiting.append((start, size, request, is_reply))
         self.size += size
         if request:
             self._invokes[request] = None
         self._schedule()
 
     def put_back(self, start: Start, request: int = 0) -> None:
-        """Put the rest of the arrival that is being started in front of all others. `request`: that of an invoke."""
-        self._waiting.appendleft((start, self.starting, request))
+        """Put the rest of the arrival that is being started in front of all others. `request`: as `add` has it."""
+        self._waiting.appendleft((start, self.starting, request, False))
         self.size += self.starting
         if request:
             self._invokes.setdefault(request, None)
@@ -178,10 +199,10 @@ class Inbox:
         return self._invokes.get(request)
 
     def forget(self) -> None:
-        """Drop what waits: the sender is gone."""
-        self._waiting.clear()
+        """Drop what waits but for replies: the sender is gone, and those who wait for its answers are not."""
+        self._waiting = deque(entry for entry in self._waiting if entry[3])
         self._invokes.clear()
-        self.size = 0
+        self.size = sum(entry[1] for entry in self._waiting)
 
     # Private
 
@@ -213,7 +234,7 @@ class Inbox:
                 self._wait_for_awaiter()
             if not self._waiting or self._waits or self.running >= self.limit:
                 break
-            start, self.starting, request = self._waiting.popleft()
+            start, self.starting, request, _ = self._waiting.popleft()
             self.size -= self.starting
             if not start():
                 break

@@ -68,7 +68,7 @@ async def test_what_was_about_to_leave_goes_on_first_and_in_order() -> None:
     assert not world.backlog.is_empty
     # Between two connections.
     world.send("five", b"behind")
-    assert world.backlog.restore(same_broker=True) == []
+    assert world.backlog.restore((), same_broker=True) == []
     assert world.backlog.is_empty
     assert world.bodies() == [b"1", b"invoke 1", b"invoke 2"]
     left = [[*map(body, iter(world.routes.to(target).next_packet, None))] for target in (MAIN, "five")]
@@ -88,7 +88,7 @@ async def test_what_speaks_of_the_lost_connection_is_dropped() -> None:
     ):
         world.outbox.put(packet)
     assert world.backlog.salvage() == {4}
-    world.backlog.restore(same_broker=True)
+    world.backlog.restore((), same_broker=True)
     assert world.bodies() == [b"a question", b"to all"]
 
 
@@ -98,7 +98,7 @@ async def test_a_message_loses_its_ports_and_goes_on() -> None:
     table = port_table.pack([(3, 4)])
     world.outbox.put(build(Kind.POST, MAIN, body=table + b"body", value=1, channel=b"c"))
     world.backlog.salvage()
-    world.backlog.restore(same_broker=True)
+    world.backlog.restore((), same_broker=True)
     assert world.bodies() == [port_table.pack([(0, 0)]) + b"body"]
 
 
@@ -112,7 +112,7 @@ async def test_ids_mean_nobody_at_another_broker(same_broker: bool) -> None:
     world.send(6, b"held by id")
     held = world.invoke(6, 2)
     world.backlog.salvage()
-    lost = world.backlog.restore(same_broker=same_broker)
+    lost = world.backlog.restore((), same_broker=same_broker)
     if same_broker:
         assert lost == []
         assert world.bodies() == [b"left by id", b"left by name", b"invoke 1"]
