@@ -202,6 +202,7 @@ class WebContents:
 
         Raises:
             TooManyRequests: `limits.streams` of this renderer are open.
+            CloneError, SendQueueFull, ObjectDestroyedError: As `invoke`.
         """
         return self.stream_frame(0, channel, args, timeout)
 
@@ -261,6 +262,7 @@ class WebContents:
         raw = check_channel(channel)
         check_timeout(timeout)
         body = self._encode(list(args))
+        self._check_room()
         request = peer.calls.next_request()
         reply = peer.calls.open(channel, request, peer.route, timeout)
         value = milliseconds(timeout)
@@ -277,6 +279,7 @@ class WebContents:
         limit = self._hub.config.limits.streams
         if peer.calls.streams >= limit:
             raise TooManyRequests(limit, "The number of open streams")
+        self._check_room()
         request = peer.calls.next_request()
         reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
         value = milliseconds(timeout)

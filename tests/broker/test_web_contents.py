@@ -226,6 +226,8 @@ async def test_invokes_that_wait_for_an_answer_to_others_are_bounded(address: st
                 await contents.drain()
         with pytest.raises(SendQueueFull):
             _ = contents.invoke("x", 0, "")
+        with pytest.raises(SendQueueFull):
+            contents.stream("x", 0, "")
         assert len(bus.peer(renderer).calls) == len(replies)
         go_on.set()
         assert await within(asyncio.gather(*replies)) == [*range(len(replies))]
