@@ -20,11 +20,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
-from struct import Struct
-from typing import Final, TypeAlias, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack
 
-HEADER: Final = Struct(">IBBBBIIII")
-HEADER_SIZE: Final = HEADER.size
+from mainbus.wire import CODEC
+from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, text_of
+
+if CODEC == "compiled":
+    from mainbus.wire.packets_fast import build, scan, whole
+else:
+    from mainbus.wire.header import build, scan, whole
+
+__all__ = [
+    "BY_NAME",
+    "CONTINUES",
+    "HEADER",
+    "HEADER_SIZE",
+    "KIND_AT",
+    "KNOWN_FLAGS",
+    "MAIN",
+    "MAX_FRAGMENT",
+    "MAX_PACKET",
+    "MAX_U32",
+    "MORE",
+    "SPECIAL",
+    "Flag",
+    "Head",
+    "Kind",
+    "Message",
+    "build",
+    "fragments",
+    "message",
+    "scan",
+    "text_of",
+    "whole",
+]
 
 KIND_AT: Final = 4
 """Where in a packet its kind is."""
@@ -38,9 +67,6 @@ MAIN: Final = 0
 """The main process, as a peer."""
 
 MAX_U32: Final = 0xFFFF_FFFF
-
-Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
-"""length, kind, flags, name length, channel length, peer, request, frame, value."""
 
 
 class Kind(IntEnum):
@@ -102,8 +128,6 @@ CONTINUES: Final = int(Flag.CONTINUES)
 BY_NAME: Final = int(Flag.BY_NAME)
 KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME
 
-_pack = HEADER.pack
-
 
 class Fields(TypedDict, total=False):
     """The parts of a packet that most packets leave out."""
@@ -113,33 +137,6 @@ class Fields(TypedDict, total=False):
     value: int
     name: bytes
     channel: bytes
-
-
-def build(
-    kind: int,
-    peer: int = MAIN,
-    request: int = 0,
-    body: bytes | memoryview = b"",
-    *,
-    flags: int = 0,
-    frame: int = 0,
-    value: int = 0,
-    name: bytes = b"",
-    channel: bytes = b"",
-) -> bytes:
-    """Build one packet; the body must fit into it (`MAX_FRAGMENT` bytes)."""
-    head = _pack(
-        HEADER_SIZE + len(name) + len(channel) + len(body),
-        kind,
-        flags,
-        len(name),
-        len(channel),
-        peer,
-        request,
-        frame,
-        value,
-    )
-    return b"".join((head, name, channel, body))
 
 
 def message(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> bytes | Iterator[bytes]:
