@@ -35,9 +35,22 @@ from mainbus.routes import Entry, Route
 from mainbus.streams import StreamReply
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Fields, Head, Kind, build
+from mainbus.wire.packets import (
+    BY_NAME,
+    CONTINUES,
+    HEADER,
+    HEADER_SIZE,
+    MAIN,
+    MAX_U32,
+    MORE,
+    Fields,
+    Head,
+    Kind,
+    Message,
+    build,
+    text_of,
+)
 from mainbus.wire.port_table import without_ports
 
 if TYPE_CHECKING:

@@ -52,7 +52,10 @@ _NEEDS: Final = {
 }
 """What `scan` asks of each kind; those that may move the state are looked at one by one."""
 
+_NOTHING: Final = bytes([SPECIAL]) * 256
+
 _unpack = HEADER.unpack_from
+
 
 class Connection:
     """The reading half of one connection and its state.
@@ -65,7 +68,7 @@ class Connection:
 
     __slots__ = (
         "_at",
-                "_data",
+        "_data",
         "_have",
         "_max_body",
         "_max_message",
@@ -153,7 +156,8 @@ class Connection:
                 self.received = number = self.received + 1
                 if number > self.skip:
                     yield packet
-                    if self.failure is not None or self._needs is not needs:
+                    if self._needs is not needs:
+                        # The state has moved, or there was a fault.
                         break
             else:
                 if at < last and count:
@@ -178,6 +182,7 @@ class Connection:
     def fail(self, reason: str) -> None:
         """End the scan: what the other end wrote is against the protocol."""
         self.failure = RemoteProtocolError(reason)
+        self._needs = _NOTHING
         self._data = b""
         self._at = 0
         self._pieces.clear()

@@ -1,6 +1,21 @@
-"""What is done to every packet, in Python: built, found among what was read, taken apart.
+"""The packet: a fixed header, a name, a channel, a body. Built, found among what was read, taken apart.
 
-``packets_fast`` does the same compiled; ``packets`` chooses.
+``packets_fast`` does the same compiled, and ``packets`` chooses; what packets mean is understood elsewhere.
+
+Layout, big-endian (docs/reference/protocol.md is the specification):
+
+    0  u32  length of the packet, this header included
+    4  u8   kind
+    5  u8   flags
+    6  u8   length of the name
+    7  u8   length of the channel
+    8  u32  peer: to the broker the target, from the broker the source; 0 is the main process
+   12  u32  request, which a reply repeats
+   16  u32  frame
+   20  u32  value, whose meaning depends on the kind
+   24  name, channel, body
+
+The name stands before the channel so that forwarding replaces header and name and takes the rest as one slice.
 """
 
 from __future__ import annotations
@@ -17,9 +32,11 @@ Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
 """kind, flags, peer, request, frame, value, name, channel, body: a packet, or its fragments put together."""
 
-BY_NAME: Final = 4
 SPECIAL: Final = 2
 """Of a kind: packets of it are looked at one by one, if they may be read at all."""
+
+_BY_NAME: Final = 4
+"""The flag that most packets with flags have."""
 
 _TEXTS_KEPT: Final = 4096
 _pack = HEADER.pack
@@ -78,7 +95,7 @@ def scan(data: bytes, at: int, last: int, count: int, needs: bytes, max_body: in
         after = at + length
         if (
             after > end
-            or (flags and flags != BY_NAME)
+            or (flags and flags != _BY_NAME)
             or not body <= after <= body + max_body
             or needs[kind] > (channel_length > 0)
             or (body != text and not data[text:body].isascii())

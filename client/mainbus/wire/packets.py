@@ -1,20 +1,4 @@
-"""The packet: a fixed header, a name, a channel, a body. Built and scanned here, understood elsewhere.
-
-Layout, big-endian (docs/reference/protocol.md is the specification):
-
-    0  u32  length of the packet, this header included
-    4  u8   kind
-    5  u8   flags
-    6  u8   length of the name
-    7  u8   length of the channel
-    8  u32  peer: to the broker the target, from the broker the source; 0 is the main process
-   12  u32  request, which a reply repeats
-   16  u32  frame
-   20  u32  value, whose meaning depends on the kind
-   24  name, channel, body
-
-The name stands before the channel so that forwarding replaces header and name and takes the rest as one slice.
-"""
+"""Packets: their kinds and flags, and messages, which are one packet or several."""
 
 from __future__ import annotations
 
@@ -43,6 +27,7 @@ __all__ = [
     "MAX_U32",
     "MORE",
     "SPECIAL",
+    "Fields",
     "Flag",
     "Head",
     "Kind",
@@ -150,11 +135,22 @@ class Fields(TypedDict, total=False):
     channel: bytes
 
 
-def message(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> bytes | Iterator[bytes]:
+def message(
+    kind: int,
+    peer: int,
+    request: int,
+    body: bytes,
+    *,
+    flags: int = 0,
+    frame: int = 0,
+    value: int = 0,
+    name: bytes = b"",
+    channel: bytes = b"",
+) -> bytes | Iterator[bytes]:
     """Return a message's packet, or an iterator of its fragments if the body is too long for one."""
     if len(body) <= MAX_FRAGMENT:
-        return build(kind, peer, request, body, **fields)
-    return fragments(kind, peer, request, body, **fields)
+        return build(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
+    return fragments(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
 
 
 def fragments(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> Iterator[bytes]:

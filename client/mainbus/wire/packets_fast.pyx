@@ -145,12 +145,14 @@ cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
 
 def whole(tuple head, bytes data, Py_ssize_t at):
     """Take a packet apart that is a message of its own."""
+    cdef Py_ssize_t there = PyBytes_GET_SIZE(data) - at
+    if at < 0 or there < HEADER_SIZE:
+        raise ValueError("there is no whole packet at this place")
     cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data) + at
-    cdef Py_ssize_t names = start[6], channels = start[7]
-    cdef Py_ssize_t body = HEADER_SIZE + names + channels
-    cdef Py_ssize_t size = <Py_ssize_t>get(start) - body
-    if at < 0 or size < 0 or at + body + size > PyBytes_GET_SIZE(data):
-        raise ValueError("there is no whole packet")
+    cdef Py_ssize_t names = start[6], channels = start[7], length = get(start)
+    cdef Py_ssize_t body = HEADER_SIZE + names + channels, size = length - body
+    if size < 0 or length > there:
+        raise ValueError("there is no whole packet at this place")
     return (
         head[1],
         head[2],
