@@ -20,8 +20,7 @@ from mainbus.errors import (
     TooManyRequests,
 )
 from mainbus.wire import clone, packets
-from mainbus.wire.connection import Message, text_of
-from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind, Message, text_of
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain

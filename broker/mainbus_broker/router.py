@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
-from mainbus.wire.connection import text_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build, text_of
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE

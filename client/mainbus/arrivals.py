@@ -18,9 +18,8 @@ from mainbus.ports import MessagePort
 from mainbus.session import Session
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer

@@ -9,8 +9,7 @@ from mainbus.calls import Calls
 from mainbus.errors import NoSuchRenderer
 from mainbus.outbox import Outbox
 from mainbus.route_table import RouteTable
-from mainbus.wire.connection import text_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MORE, Kind
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, text_of
 from mainbus.wire.port_table import without_ports
 
 _SURVIVORS: Final = frozenset(

@@ -27,9 +27,8 @@ from mainbus.outgoing import Outgoing
 from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
 from mainbus.reply import Reply
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello
-from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind
+from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane

@@ -24,9 +24,8 @@ from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
 from mainbus.target import name_of
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer

@@ -28,8 +28,8 @@ from mainbus.routes import Entry
 from mainbus.session import Session
 from mainbus.timeouts import milliseconds
 from mainbus.wire import clone, messages, packets
-from mainbus.wire.connection import Connection, Message
-from mainbus.wire.packets import HEADER_SIZE, MAIN, MAX_U32, Kind, build
+from mainbus.wire.connection import Connection
+from mainbus.wire.packets import HEADER_SIZE, MAIN, MAX_U32, Kind, Message, build
 from mainbus.wire.states import Role
 
 log = logging.getLogger("mainbus")
