@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final, Unpack
 
+from mainbus.answers import Outcome
 from mainbus.calls import Calls
 from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
@@ -19,7 +20,7 @@ from mainbus.streams import StreamReply
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.messages import Welcome, WireLimits
-from mainbus.wire.packets import BY_NAME, HEADER_SIZE, MAIN, Fields, Kind, build
+from mainbus.wire.packets import BROADCAST, BY_NAME, HEADER_SIZE, MAIN, STREAM, Fields, Kind, build
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
@@ -48,7 +49,7 @@ class Outgoing:
 
     def send(
         self,
-        kind: Kind,
+        kind: int,
         peer: int,
         name: str | None,
         channel: bytes,
@@ -68,7 +69,7 @@ class Outgoing:
             MessageTooLarge: The body is longer than the broker takes.
             SendQueueFull: Too much is waiting to leave.
         """
-        if kind == Kind.BROADCAST:
+        if kind == BROADCAST:
             route = self.routes.to(BROADCASTS)
         else:
             route = self.routes.to(peer if name is None else name)
@@ -103,7 +104,7 @@ class Outgoing:
 
     def invoke(
         self,
-        kind: Kind,
+        kind: int,
         peer: int,
         name: str | None,
         channel: str,
@@ -151,7 +152,7 @@ class Outgoing:
         request = self.calls.next_request()
         reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
         packet = packets.message(
-            Kind.STREAM,
+            STREAM,
             peer,
             request,
             body,
@@ -178,7 +179,7 @@ class Outgoing:
             packet = build(kind, MAIN, **fields)
             self.main.put(packet, len(packet))
 
-    def answer(self, peer: int, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def answer(self, peer: int, request: int, outcome: Outcome) -> None:
         """Send the answer to a request of `peer`."""
         if self.link is None:
             return

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mainbus.answers import Answers, log_raised
+from mainbus.answers import Answers, Outcome, log_raised
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.streaming import Producer
@@ -159,13 +159,13 @@ class Arrivals:
         if self._work.put(Job(run, peer, len(message[8]) + _OVERHEAD, self._go_on)):
             self.session.notice(Kind.PAUSE, peer)
 
-    def _answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _answer(self, invoke: _Invoke, outcome: Outcome) -> None:
         # Once only, and not on another connection than it came on.
         if self._invokes.get(invoke.key) is invoke:
             del self._invokes[invoke.key]
             self.session.answer(*invoke.key, outcome)
 
-    def _item(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _item(self, invoke: _Invoke, outcome: Outcome) -> None:
         if self._invokes.get(invoke.key) is invoke:
             self.session.answer(*invoke.key, outcome)
 
@@ -269,7 +269,7 @@ class Arrivals:
         if outcome is not None:
             self._post_answer(invoke, outcome)
 
-    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes] | None:
+    def _handle(self, invoke: _Invoke) -> Outcome | None:
         """Return the answer; None for a stream that has begun, which answers by itself."""
         channel, sender, channels = invoke.channel, self._renderer, self._channels
         if invoke.message[4] and not invoke.key[0]:
@@ -324,7 +324,7 @@ class Arrivals:
         self._loop.post(partial(self._item, invoke, outcome))
         return len(outcome[2])
 
-    def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _post_answer(self, invoke: _Invoke, outcome: Outcome) -> None:
         # Behind what the handler has sent: a reply keeps its place.
         self._loop.post(partial(self._answer, invoke, outcome))
 
