@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mainbus.dispatch import Dispatch
 from mainbus.ownership import Owner
+from mainbus.port_end import End
 
 if TYPE_CHECKING:
-    from mainbus.port_end import End
     from mainbus.ports import MessagePort
 
 _GRACE: Final = 5.0
@@ -34,6 +34,10 @@ class PortLoop:
         self.call_soon = loop.call_soon
         self.handle = make
         self.dispatch = Dispatch(loop, answer=_never, raised=_never, refuse=_never, report=_report, cancel_grace=_GRACE)
+
+    def new_end(self) -> End:
+        """Make an end of a channel."""
+        return End(self)
 
     def drop(self, end: End) -> None:
         """Close an end whose handle is gone. Any thread may call it: finalisers do."""

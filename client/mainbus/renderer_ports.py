@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mainbus.errors import MessageTooLarge
 from mainbus.outbox import Outbox
@@ -36,7 +36,7 @@ class RendererPorts(PortRegistry):
 
     # Public
 
-    def departing(self, ends: list[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
+    def departing(self, ends: Sequence[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
         """Yield the packets of a message with which ends leave, once they do.
 
         Args:
@@ -48,9 +48,7 @@ class RendererPorts(PortRegistry):
         for end in ends:
             if end.remote is not None:
                 # What was posted on it goes in front: behind it, it would be another owner's.
-                end.remote.hurry()
-                for unsent in end.remote.route.take() if end.remote.route is not None else ():
-                    yield from unsent.packets
+                yield from self._unsent(end.remote)
             entry, back = self.depart(end)
             entries.append(entry)
             if back is not None:
@@ -76,6 +74,14 @@ class RendererPorts(PortRegistry):
         """Return a message without the table in front of its body, and the ports that come with it."""
         entries, body = self._split(message)
         return (*message[:8], body), self.arrive(entries)
+
+    # Private: what leaves
+
+    def _unsent(self, remote: Remote) -> Iterator[bytes]:
+        """Yield all packets of a port that have not left."""
+        remote.hurry()
+        for unsent in remote.route.take() if remote.route is not None else ():
+            yield from unsent.packets
 
     # Private: what arrives
 

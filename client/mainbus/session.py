@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +32,7 @@ from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.routes import Route
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
-from mainbus.wire.connection import Message, text_of
+from mainbus.wire.connection import Connection, Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
 from mainbus.wire.port_table import without_ports
@@ -62,10 +62,17 @@ class Session:
         token: What the broker may ask for, or None.
         reconnect: Whether to come back after a loss.
         receiver: Who gets what arrives.
+        ports: Makes what has the ports of this connection.
     """
 
     def __init__(
-        self, address: Address, name: str | None, token: str | None, reconnect: bool, receiver: Receiver
+        self,
+        address: Address,
+        name: str | None,
+        token: str | None,
+        reconnect: bool,
+        receiver: Receiver,
+        ports: Callable[[Outbox, Callable[[], Connection | None]], RendererPorts] = RendererPorts,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.address = address
@@ -76,7 +83,7 @@ class Session:
         self.calls = Calls(self.loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
-        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
+        self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
@@ -198,7 +205,7 @@ class Session:
         """
         self._check_room(self.routes.to(target), body, accepted=False)
 
-    def post(self, channel: bytes, body: bytes, ends: list[End]) -> None:
+    def post(self, channel: bytes, body: bytes, ends: Sequence[End]) -> None:
         """Send a message with which ends leave to the main process. Else as `send`."""
         route = self.routes.main
         size = HEADER_SIZE + len(body)

@@ -74,8 +74,8 @@ class Arrivals:
     # Public: the reader thread. What the session hands over
 
     def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
-        """Queue a one-way message."""
-        self._put(partial(self._run_message, message), message)
+        """Queue a one-way message, and the ports that came with it."""
+        self._put(partial(self._run_message, message, ports), message)
 
     def invoke(self, message: Message) -> None:
         """Queue an invoke."""
@@ -161,7 +161,7 @@ class Arrivals:
     def _event_taken(self) -> None:
         self._events_waiting -= 1
 
-    def _run_message(self, message: Message) -> None:
+    def _run_message(self, message: Message, ports: Sequence[MessagePort]) -> None:
         kind, flags, peer, _, _, _, name, channel, _ = message
         targets = [target for target in self._channels.listeners(channel) if accepts(target, peer)]
         if not targets:
@@ -174,7 +174,7 @@ class Arrivals:
         except (BadMessage, LimitExceeded) as fault:
             self._loop.post(partial(self._blame, peer, channel, fault))
             return
-        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "")
+        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "", ports)
         for target in targets:
             if target.once and not target.consume():
                 continue
@@ -184,7 +184,7 @@ class Arrivals:
         try:
             if not target.takes(len(args)):
                 raise target.arity_error(len(args))
-            _call(target, event, args)
+            call(target, event, args)
         except Exception as error:
             log.error(
                 "a listener of channel %r failed on a message from %s",
@@ -220,7 +220,7 @@ class Arrivals:
         if not target.takes(len(args)):
             return self._answers.refused(target.arity_error(len(args)))
         try:
-            value = _call(target, invoke.event(self._renderer), args)
+            value = call(target, invoke.event(self._renderer), args)
         except Exception as error:  # noqa: BLE001 - it is the answer
             return self._answers.raised(channel, error, late=invoke.is_late)
         return self._answers.result(value)
@@ -266,7 +266,8 @@ class _Invoke:
         )
 
 
-def _call(target: Target, event: object, args: Sequence[object]) -> Any:
+def call(target: Target, event: object, args: Sequence[object]) -> Any:
+    """Call a listener or handler; it must be a plain function."""
     result = target.fn(event, *args)
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -14,7 +15,10 @@ from mainbus.address import Address, default_address, parse
 from mainbus.blocking.arrivals import Arrivals
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.messages import Mailbox, Messages
+from mainbus.blocking.port_end import LOCK, BlockingEnd, Home
+from mainbus.blocking.ports import MessagePort
 from mainbus.blocking.registry import LockedChannels, LockedEvents
+from mainbus.blocking.renderer_ports import BlockingPorts
 from mainbus.blocking.sync_lane import SyncCall, SyncLane
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
@@ -23,12 +27,13 @@ from mainbus.errors import (
     ConnectionLost,
     InvokeTimeout,
     LocalProtocolError,
+    MainbusError,
     MessageTooLarge,
-    PortError,
     SendQueueFull,
 )
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_name, check_target
+from mainbus.ports import check_ports
 from mainbus.renderer import PeerInfo
 from mainbus.route_table import BROADCASTS
 from mainbus.session import MAX_UNSENT, Session
@@ -37,6 +42,8 @@ from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+
+log = logging.getLogger("mainbus")
 
 
 def connect(
@@ -103,6 +110,7 @@ class BlockingRenderer(LockedChannels):
         "_watching",
         "_work",
         "events",
+        "home",
     )
 
     def __init__(
@@ -127,6 +135,7 @@ class BlockingRenderer(LockedChannels):
         self._session: Session | None = None
         self._loop = LoopThread(self._connect, self._disconnect)
         self._work = Work(polled)
+        self.home = Home(MessagePort, self._loop, self._work)
         self._arrivals = Arrivals(self, self, self.events, self._loop, self._work, self._lose_lane)
 
     # Public: life
@@ -219,12 +228,25 @@ class BlockingRenderer(LockedChannels):
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
 
+        Args:
+            channel: The channel.
+            message: A value that structured clone can copy.
+            transfer: MessagePorts that go along (`event.ports`); here they are of no use any more.
+
         Raises:
-            PortError: `transfer` has something that is no MessagePort.
+            PortError: `transfer` has something else than ports that can leave; nothing was sent.
         """
-        if transfer:
-            raise PortError("Invalid value for transfer")
-        self._send(Kind.POST, MAIN, channel, (message,))
+        session = self._checked()
+        with LOCK:
+            check_ports(MessagePort, transfer, None, session.ports)
+        raw, body = check_channel(channel), self._encode((message,))
+        ends: list[BlockingEnd] = []
+        post = partial(self._post, session, raw, body, ends)
+        with LOCK:
+            # Again: another thread may have used them meanwhile.
+            ports = check_ports(MessagePort, transfer, None, session.ports)
+            self._loop.post_verb(post, HEADER_SIZE + len(body), partial(self._check_room, MAIN))
+            ends += [port.release() for port in ports]
 
     def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Any:
         """Invoke a handler of the main process and wait for its result.
@@ -448,7 +470,8 @@ class BlockingRenderer(LockedChannels):
     # Private: the reader thread
 
     async def _connect(self) -> None:
-        session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
+        ports = partial(BlockingPorts, self.home, self._loop)
+        session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals, ports)
         self._arrivals.session = session
         await session.open(self._connect_timeout)
         self._session = session
@@ -462,6 +485,17 @@ class BlockingRenderer(LockedChannels):
             self._lose_lane()
             if self._lane is not None:
                 await self._lane.wait_closed()
+
+    def _post(self, session: Session, channel: bytes, body: bytes, ends: list[BlockingEnd]) -> None:
+        with LOCK:
+            try:
+                session.check()
+            except MainbusError:
+                log.debug("a message with %d ports was dropped: the connection is lost for good", len(ends))
+                for end in ends:
+                    end.lose()
+            else:
+                session.post(channel, body, ends)
 
     def _start_sync(self, session: Session, call: SyncCall, waiter: Waiter) -> None:
         session.check()
