@@ -172,6 +172,11 @@ class End:
         self._handle = self._kept = None
         self.wake()
 
+    def lost(self) -> None:
+        """Close the channel: this end was about to leave, and nobody will ever get it."""
+        self.moving = False
+        self.dropped()
+
     async def wait_until(self, done: Callable[[], bool]) -> None:
         """Wait until `done()`, asked whenever anything has changed. Safe to cancel."""
         while not done():

@@ -48,7 +48,8 @@ class RendererPorts(PortRegistry):
         for end in ends:
             if end.remote is not None:
                 # What was posted on it goes in front: behind it, it would be another owner's.
-                yield from self._unsent(end.remote)
+                end.remote.hurry()
+                yield from self._waiting(end.remote)
             entry, back = self.depart(end)
             entries.append(entry)
             if back is not None:
@@ -77,9 +78,8 @@ class RendererPorts(PortRegistry):
 
     # Private: what leaves
 
-    def _unsent(self, remote: Remote) -> Iterator[bytes]:
-        """Yield all packets of a port that have not left."""
-        remote.hurry()
+    def _waiting(self, remote: Remote) -> Iterator[bytes]:
+        """Yield the packets of a port that wait to leave; they leave another way."""
         for unsent in remote.route.take() if remote.route is not None else ():
             yield from unsent.packets
 

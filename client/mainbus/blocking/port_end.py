@@ -107,11 +107,6 @@ class BlockingEnd(End):
         self.taken(len(posted[0]))
         return posted
 
-    def lose(self) -> None:
-        """Close the channel: this end has left, but nobody will get it."""
-        self.moving = False
-        self.dropped()
-
     def schedule(self) -> None:
         """Have the next listeners called where they run, and those who wait look again."""
         self.wake()
@@ -137,11 +132,7 @@ class BlockingEnd(End):
         Raises:
             ObjectDestroyedError: This thread runs listeners, and their renderer was closed.
         """
-        work = self.home.work
-        if work is None or not work.runs_here:
-            self._changes.wait_for(partial(_look, done))
-            return
-        while not self._run_meanwhile(work, done):
+        while not self._wait_once(self.home, done):
             pass
 
     def read(self, posted: Posted) -> tuple[object, list[MessagePort]] | None:
@@ -156,15 +147,20 @@ class BlockingEnd(End):
 
     # Private
 
-    def _run_meanwhile(self, work: Work, done: Callable[[], object]) -> bool:
-        """Run listeners until anything has changed here; whether it is `done()` already."""
-        waiter = Waiter()
+    def _wait_once(self, home: Home, done: Callable[[], object]) -> bool:
+        """Wait until it is `done()`, or until anything has changed that may make this thread wait otherwise."""
+        if home.work is None or not home.work.runs_here:
+            self._changes.wait_for(lambda: _look(done) or self.home is not home)
+        else:
+            waiter = Waiter()
+            with LOCK:
+                if not done():
+                    self._waiters.append(waiter)
+                else:
+                    waiter.succeed(None)
+            home.work.run_until(lambda: waiter.done)
         with LOCK:
-            if done():
-                return True
-            self._waiters.append(waiter)
-        work.run_until(lambda: waiter.done)
-        return False
+            return bool(done())
 
     @property
     def _is_due(self) -> bool:

@@ -12,8 +12,8 @@ from mainbus.blocking.port_end import LOCK, BlockingEnd, Home, drop
 from mainbus.blocking.registry import LockedListeners
 from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError, ObjectDestroyedError
-from mainbus.ports import MessageEvent, check_ports, release
 from mainbus.ports import MessagePort as AsyncPort
+from mainbus.ports import check_ports, release
 from mainbus.registration import Registration
 from mainbus.target import Target
 from mainbus.wire import clone
@@ -27,6 +27,21 @@ _MESSAGE: Final = "message"
 _CLOSE: Final = "close"
 
 log = logging.getLogger("mainbus")
+
+
+class MessageEvent:
+    """What a "message" listener of a port is called with, and what an iteration gives.
+
+    Attributes:
+        data: The message.
+        ports: The MessagePorts that came with it; a list, empty for most.
+    """
+
+    __slots__ = ("data", "ports")
+
+    def __init__(self, data: Any, ports: list[MessagePort]) -> None:
+        self.data = data
+        self.ports = ports
 
 
 class MessagePort:
@@ -164,7 +179,7 @@ class MessagePort:
         message = end.read(posted)
         if message is None:
             raise StopIteration
-        return _event(*message)
+        return MessageEvent(*message)
 
     def __del__(self) -> None:
         # A finaliser runs in any thread, maybe one that has some lock: it only notes it.
@@ -176,7 +191,7 @@ class MessagePort:
 
     def deliver(self, data: object, ports: list[MessagePort]) -> None:
         """Call the listeners of a message."""
-        event = _event(data, ports)
+        event = MessageEvent(data, ports)
         for target in self._listeners.get(_MESSAGE):
             if target.once and not target.consume():
                 continue
@@ -273,11 +288,6 @@ class _Closing(Emitter):
     def __init__(self) -> None:
         super().__init__(frozenset({_CLOSE}))
         self._listeners = LockedListeners()
-
-
-def _event(data: object, ports: list[MessagePort]) -> MessageEvent:
-    # To whoever is called, the same API: that of the port which received it.
-    return MessageEvent(data, cast("list[AsyncPort]", ports))
 
 
 _NOWHERE: Final = Home(MessagePort)

@@ -493,7 +493,7 @@ class BlockingRenderer(LockedChannels):
             except MainbusError:
                 log.debug("a message with %d ports was dropped: the connection is lost for good", len(ends))
                 for end in ends:
-                    end.lose()
+                    end.lost()
             else:
                 session.post(channel, body, ends)
 

@@ -32,8 +32,8 @@ class BlockingPorts(RendererPorts):
         super().__init__(outbox, wire)
         self._loop = cast(PortLoop, home)
         self._home = home
-        self._post = loop.post
-        self._leaving: deque[tuple[Remote | None, Packets, int]] = deque()
+        self._loop_thread = loop
+        self._posted: deque[tuple[Remote | None, Packets, int]] = deque()
         """What waits for the reader thread to send it, in order."""
         self._asked = False
         """Whether the reader thread knows of it."""
@@ -70,47 +70,48 @@ class BlockingPorts(RendererPorts):
         """Send all that is held: the connection is about to end."""
         with LOCK:
             super().hurry()
-            self._send_leaving()
+            self._send_posted()
 
     def close_all(self) -> None:
         """Close all ports: the connection is gone."""
         with LOCK:
-            self._leaving.clear()
+            self._posted.clear()
             super().close_all()
 
     # What the base class needs; any thread
 
     def put_credit(self, number: int, credit: int) -> None:
         """Send credit to the other end of a port."""
-        self._leave(None, build(Kind.PORT_CREDIT, number, value=credit), 0)
+        self._post(None, build(Kind.PORT_CREDIT, number, value=credit), 0)
 
     # Private
 
     def _put(self, remote: Remote, packet: Packets, size: int) -> None:
-        self._leave(remote, packet, size)
+        self._post(remote, packet, size)
 
-    def _leave(self, remote: Remote | None, packet: Packets, size: int) -> None:
-        self._leaving.append((remote, packet, size))
+    def _post(self, remote: Remote | None, packet: Packets, size: int) -> None:
+        self._posted.append((remote, packet, size))
         if not self._asked:
+            self._loop_thread.post(self._send_posted)
+            # Afterwards: interrupted in between, the next one asks once too often, never once too little.
             self._asked = True
-            self._post(self._send_leaving)
 
-    def _send_leaving(self) -> None:
+    def _send_posted(self) -> None:
         with LOCK:
             self._asked = False
-            while self._leaving:
-                remote, packet, size = self._leaving.popleft()
+            while self._posted:
+                remote, packet, size = self._posted.popleft()
                 if remote is not None:
                     super()._put(remote, packet, size)
                 else:
                     assert isinstance(packet, bytes)
                     self._outbox.put(packet)
 
-    def _unsent(self, remote: Remote) -> Iterator[bytes]:
-        yield from super()._unsent(remote)
-        unsent = [packet for of, packet, _ in self._leaving if of is remote]
-        self._leaving = deque(entry for entry in self._leaving if entry[0] is not remote)
-        for packet in unsent:
+    def _waiting(self, remote: Remote) -> Iterator[bytes]:
+        yield from super()._waiting(remote)
+        waiting = [packet for of, packet, _ in self._posted if of is remote]
+        self._posted = deque(entry for entry in self._posted if entry[0] is not remote)
+        for packet in waiting:
             yield from (packet,) if isinstance(packet, bytes) else packet
 
 
