@@ -346,7 +346,7 @@ class World:
                 found.append(f"{what}: misses {len(expected) - len(end.received)}")
             if end.closes != int(end.other.is_gone):
                 found.append(
-                    f"{what}: told {end.closes} times of the close, other end gone: {end.other.is_gone} {end.other.label}"
+                    f"{what}: told {end.closes} times of the close; {end.other.label} is gone: {end.other.is_gone}"
                 )
         return found
 
