@@ -48,14 +48,15 @@ class PeerPorts:
             ends: The ends.
             make: Returns the packets, with a table in front of the body.
         """
-        message = make(port_table.pack(self._table.assign(ends, self)))
-        return self._and_open(message, ends)
+        entries = self._table.assign(ends, self)
+        return self._and_open(make(port_table.pack(entries)), [number for number, _ in entries])
 
     def put_port_message(self, end: PortEnd, posted: Posted) -> None:
         """Send a message, or a part of one, for an end."""
         flags, ends, body = posted
-        table = port_table.pack(self._table.assign(ends, self)) if ends else b""
-        end.arriving += ends
+        entries = self._table.assign(ends, self)
+        end.arriving += [number for number, _ in entries]
+        table = port_table.pack(entries)
         size = len(table) + len(body)
         if size > packets.MAX_FRAGMENT:
             packet: Packets = packets.message(Kind.PORT_MESSAGE, end.number, 0, table + body, value=len(ends))
@@ -72,27 +73,29 @@ class PeerPorts:
 
     def put_port_close(self, number: int) -> None:
         """Tell that the other end is gone, behind all that goes to this one."""
-        found = self.ports.get(number)
-        packet = build(Kind.PORT_CLOSE, number)
-        if isinstance(found, PortEnd):
-            self._put(found, packet, len(packet))
-        else:
-            self.peer.outbox.put(packet)
+        self._put_behind(number, build(Kind.PORT_CLOSE, number))
 
     def put_port_moved(self, number: int) -> None:
-        """Tell that nothing more comes for an end that has left."""
-        self.peer.outbox.put(build(Kind.PORT_MOVED, number))
+        """Tell that nothing more comes for an end that has left, behind all that goes to it."""
+        self._put_behind(number, build(Kind.PORT_MOVED, number))
 
     # Private
+
+    def _put_behind(self, number: int, packet: bytes) -> None:
+        route = self.ports[number].route
+        if route is None:
+            self.peer.outbox.put(packet)
+        else:
+            route.put(packet, len(packet))
 
     def _put(self, end: PortEnd, packet: Packets, size: int) -> None:
         if end.route is None:
             end.route = Route(self.peer.outbox, 0)
         end.route.put(packet, size)
 
-    def _and_open(self, message: Packets, ends: Sequence[PortEnd]) -> Iterator[bytes]:
+    def _and_open(self, message: Packets, numbers: Sequence[int]) -> Iterator[bytes]:
         if isinstance(message, bytes):
             yield message
         else:
             yield from message
-        self._table.arrived(ends)
+        self._table.arrived(self, numbers)

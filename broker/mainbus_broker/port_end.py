@@ -36,19 +36,23 @@ class Owner(Protocol):
         """Send it credit for an end."""
 
     def put_port_close(self, number: int) -> None:
-        """Tell it that the other end of one of its ends is gone."""
+        """Tell it that the other end of one of its ends is gone, behind all that goes to that one."""
 
     def put_port_moved(self, number: int) -> None:
-        """Tell it that nothing more comes for an end that has left it."""
+        """Tell it that nothing more comes for an end that has left it, behind all that goes to that one."""
 
 
 class Return:
     """What comes back from an owner that an end has left."""
 
-    __slots__ = ("end", "is_done", "posted")
+    __slots__ = ("end", "is_done", "posted", "route", "size")
 
     def __init__(self, end: PortEnd) -> None:
         self.end = end
+        self.route = end.route
+        """Where what had gone to that owner waits for room."""
+        self.size = 0
+        """Bytes that have come back."""
         self.posted: deque[Posted] = deque()
         self.is_done = False
         """Whether nothing more comes back."""
@@ -59,10 +63,10 @@ class PortEnd:
 
     __slots__ = (
         "_due",
+        "_posters",
         "_progress",
         "_returns",
         "arriving",
-        "has_posted",
         "is_dead",
         "is_known",
         "number",
@@ -86,16 +90,15 @@ class PortEnd:
         """What was posted for it since it last left an owner."""
         self.used = 0
         """Bytes that were posted from here and not taken there."""
-        self.has_posted = False
-        """Whether its owner has posted anything."""
         self.is_dead = False
         """Whether it was dropped: nobody has it, and nobody will."""
         self.told = False
         """Whether its owner knows that the other end is gone."""
         self.route: Route | None = None
         """Where what goes to its owner waits for room."""
-        self.arriving: list[PortEnd] = []
-        """Ends that arrive with a message that has gone to the owner in part."""
+        self.arriving: list[int] = []
+        """The numbers of the ends that arrive with a message that has gone to the owner in part."""
+        self._posters: tuple[Owner, ...] = ()
         self._returns: deque[Return] | None = None
         self._due = 0
         self._progress: Progress | None = None
@@ -119,7 +122,9 @@ class PortEnd:
         # What has come there was posted before all that waits here.
         self._returns.appendleft(back)
         self.owner = self.route = self._progress = None
-        self.is_known = self.told = self.has_posted = False
+        self.is_known = self.told = False
+        # Its owner gives them back, with the part of the message that it has.
+        self.arriving = []
 
     def assign(self, owner: Owner) -> Entry:
         """Belong to `owner`; returns its entry in the table that tells it."""
@@ -173,10 +178,18 @@ class PortEnd:
         for queue in queues:
             while queue:
                 yield from queue.popleft()[1]
-        yield from self.arriving
-        self.arriving = []
 
     # What comes from it
+
+    def posts(self, owner: Owner) -> None:
+        """Note that `owner` has posted something from here, or has brought it."""
+        if owner not in self._posters and len(self._posters) < 2:
+            self._posters += (owner,)
+
+    @property
+    def poster(self) -> Owner | None:
+        """Who has posted all that ever was, if it was one alone."""
+        return self._posters[0] if len(self._posters) == 1 else None
 
     def credited(self, credit: int) -> None:
         """Take the credit for what was posted from here."""

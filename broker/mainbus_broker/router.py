@@ -243,6 +243,9 @@ class Router:
         elif count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
             peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
             return None
+        elif not all(port_table.is_fair(entry) for entry in found[0]):
+            peer.wire.fail("a new channel whose numbers are not two odd ones")
+            return None
         return found
 
     def _port_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -257,7 +260,7 @@ class Router:
         if head[8] == BadMessage.wire_code:
             # Only somebody who has posted on the other end can be blamed.
             sender = self._hub.ports.poster(peer.port_owner, head[5])
-            if isinstance(sender, PeerPorts):
+            if isinstance(sender, PeerPorts) and not sender.peer.closing:
                 self._hub.main.bad_message(sender.peer, "a port")
         self._hub.ports.close(peer.port_owner, head[5])
 

@@ -102,7 +102,8 @@ class End:
         """Take a handle: it is kept alive from `start` on, and dropping it before that closes the channel."""
         self._handle = weakref.ref(handle)
         self._inbox = None
-        self.started = self.pulled = self.moving = False
+        # A turn that was scheduled for the former owner may never come.
+        self.started = self.pulled = self.moving = self._scheduled = False
 
     def start(self) -> None:
         """Let what has arrived be taken."""
@@ -142,6 +143,10 @@ class End:
         """Post a message, and the ends that go along."""
         if self.remote is not None:
             self.remote.post(body, ends)
+        elif self.other in ends:
+            # To itself, where nobody will ever be.
+            for end in ends:
+                end.lost()
         elif self.other is not None:
             self.other.receive(body, [self.loop.handle(end) for end in ends])
 
@@ -177,12 +182,20 @@ class End:
         self.moving = False
         self.dropped()
 
+    def owed(self) -> int:
+        """Return the credit for what was taken here and not told: the next owner counts from zero."""
+        return self._receiving.rest()
+
     async def wait_until(self, done: Callable[[], bool]) -> None:
         """Wait until `done()`, asked whenever anything has changed. Safe to cancel."""
         while not done():
             waker = asyncio.get_running_loop().create_future()
             self._wakers.append(waker)
-            await waker
+            try:
+                await waker
+            finally:
+                if waker in self._wakers:
+                    self._wakers.remove(waker)
 
     @property
     def keeps_up(self) -> bool:
@@ -274,7 +287,7 @@ class End:
     def _dispatch(self) -> bool:
         self._scheduled = False
         handle = self._kept
-        if self.moving or handle is None:
+        if handle is None:
             return True
         if self.pulled:
             self.wake()
@@ -292,6 +305,9 @@ class End:
             if message is None:
                 break
             handle.dispatch(self._inbox, *message)
+            if self._kept is not handle:
+                # A listener has transferred the port: the rest is the next owner's.
+                return True
         if self.queue:
             self.schedule()
         elif self.finish():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +47,7 @@ class PortLoop:
                 log.debug("a port was dropped while its loop was being closed")
 
 
-_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, PortLoop]] = weakref.WeakKeyDictionary()
+_loops: Final[dict[asyncio.AbstractEventLoop, PortLoop]] = {}
 
 
 def running(make: Callable[[End], MessagePort]) -> PortLoop:
@@ -60,6 +59,8 @@ def running(make: Callable[[End], MessagePort]) -> PortLoop:
     loop = asyncio.get_running_loop()
     found = _loops.get(loop)
     if found is None:
+        for former in [former for former in list(_loops) if former.is_closed()]:
+            _loops.pop(former, None)
         found = _loops[loop] = PortLoop(loop, make)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, SendQueueFull
@@ -69,13 +70,26 @@ class Remote:
 
     def blame(self) -> None:
         """Close the channel, and say that what came by it does not decode."""
-        self._held.clear()
+        self.lose()
         self.registry.put_close(self, BadMessage.wire_code)
 
     def hurry(self) -> None:
         """Send all that is held, credit or not: the end is leaving, or the connection is about to end."""
+        for message in self.unsent():
+            self.registry.put_message(self, *message)
+
+    def unsent(self) -> Iterator[tuple[bytes, list[End]]]:
+        """Yield all that is held, counted as sent."""
         while self._held:
-            self._send(*self._next())
+            body, ends = self._next()
+            self._sending.sent(len(body))
+            yield body, ends
+
+    def lose(self) -> None:
+        """Drop what is held: nobody is there any more to take it."""
+        while self._held:
+            for end in self._next()[1]:
+                end.lost()
 
     @property
     def keeps_up(self) -> bool:
@@ -83,6 +97,13 @@ class Remote:
         return not self._held and self._sending.may_send
 
     # Public: the connection
+
+    def ended(self) -> None:
+        """Note that the other end is gone."""
+        self.lose()
+        self.end.end()
+        if self._closing:
+            self._pump()
 
     def open(self) -> None:
         """Note that the broker knows the number."""

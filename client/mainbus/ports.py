@@ -113,7 +113,7 @@ class MessagePort:
         self._loop.owner.check()
         end = self._end
         if end is not None:
-            await end.wait_until(lambda: not end.may_post or end.moving or end.keeps_up)
+            await end.wait_until(lambda: self._end is None or not end.may_post or end.keeps_up)
 
     @overload
     def on(self, event: str, fn: None = None) -> Callable[[F], F]: ...
@@ -166,8 +166,10 @@ class MessagePort:
         end = self._end
         if end is None:
             raise StopAsyncIteration
-        await end.wait_until(lambda: bool(end.queue) or end.is_shut or end.is_over or end.moving)
-        message = end.take() if not end.moving else None
+        await end.wait_until(lambda: self._end is None or bool(end.queue) or end.is_shut or end.is_over)
+        if self._end is None:
+            raise StopAsyncIteration
+        message = end.take()
         if not end.queue:
             # Whoever stops here must hear of the end, too.
             end.schedule()
@@ -261,14 +263,14 @@ class MessageChannel:
 
 
 def check_transfer(
-    transfer: Sequence[object], source: End | None, registry: PortRegistry | None
+    transfer: Sequence[object] | None, source: End | None, registry: PortRegistry | None
 ) -> Sequence[MessagePort]:
     """Return the ports of a transfer if all of them can leave. As `check_ports`."""
     return check_ports(MessagePort, transfer, source, registry)
 
 
 def check_ports(
-    kind: type[P], transfer: Sequence[object], source: End | None, registry: PortRegistry | None
+    kind: type[P], transfer: Sequence[object] | None, source: End | None, registry: PortRegistry | None
 ) -> Sequence[P]:
     """Return the ports of a transfer if all of them can leave.
 
@@ -283,17 +285,21 @@ def check_ports(
             the message is posted on, or one that came over another connection. The texts are Chromium's.
         RuntimeError: A port belongs to another thread.
     """
-    if not transfer:
+    if transfer is None:
         return ()
+    if not isinstance(transfer, Sequence):
+        raise PortError("Invalid value for transfer")
     ports = [port for port in transfer if isinstance(port, kind)]
     if len(ports) != len(transfer):
         raise PortError("Invalid value for transfer")
     for index, port in enumerate(ports):
         if source is not None and port.end is source:
             raise PortError(f"Port at index {index} contains the source port.")
+    seen: set[Handle] = set()
     for index, port in enumerate(ports):
-        if port in ports[:index]:
+        if port in seen:
             raise PortError(f"Port at index {index} is a duplicate.")
+        seen.add(port)
         end = port.check()
         if end is None or not end.may_leave:
             raise PortError(f"Port at index {index} is already neutered.")

@@ -367,6 +367,7 @@ class Session:
         if self._broken is None:
             self._broken = error
         self.calls.fail_all(lambda reply: again(error))
+        self.ports.end()
         self.outbox.wake()
         self._receiver.end()
 

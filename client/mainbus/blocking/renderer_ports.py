@@ -40,9 +40,11 @@ class BlockingPorts(RendererPorts):
 
     # Public: the reader thread
 
-    def departing(self, ends: Sequence[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
-        """Yield the packets of a message with which ends leave, once they do."""
-        packets = super().departing(ends, make)
+    def departing(
+        self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
+    ) -> Iterator[bytes]:
+        """Return the packets of a message with which ends leave: once they do, and not before. Any thread."""
+        packets = super().departing(ends, make, by)
 
         def step() -> bytes | None:
             with LOCK:
@@ -78,6 +80,11 @@ class BlockingPorts(RendererPorts):
             self._posted.clear()
             super().close_all()
 
+    def end(self) -> None:
+        """Close what waits to leave: no connection will come any more."""
+        with LOCK:
+            super().end()
+
     # What the base class needs; any thread
 
     def put_credit(self, number: int, credit: int) -> None:
@@ -103,9 +110,16 @@ class BlockingPorts(RendererPorts):
                 remote, packet, size = self._posted.popleft()
                 if remote is not None:
                     super()._put(remote, packet, size)
+                    if self._remotes.get(remote.number) is not remote:
+                        self._keep_ending(remote)
                 else:
                     assert isinstance(packet, bytes)
                     self._outbox.put(packet)
+
+    def _lose(self, ends: list[End]) -> None:
+        # Also called when a message is dropped of which a part has left.
+        with LOCK:
+            super()._lose(ends)
 
     def _waiting(self, remote: Remote) -> Iterator[bytes]:
         yield from super()._waiting(remote)
