@@ -7,8 +7,10 @@ finaliser, which may run while its thread has one of those, only notes what it h
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -67,8 +69,8 @@ class BlockingEnd(End):
         super().__init__(cast("PortLoop", home))
         self._changes = Monitor()
         self._changes.lock = LOCK
-        self._waiters: list[Waiter] = []
-        """Those who run other listeners while they wait."""
+        self._waiters: list[tuple[Waiter, Work]] = []
+        """Those who run other listeners while they wait, and what they run."""
         self._job: object = None
         """What has been asked to call the next listeners; None if nothing has."""
         self._running: list[int] = []
@@ -119,21 +121,26 @@ class BlockingEnd(End):
         """Let all that wait look again."""
         self._changes.notify()
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        for waiter, work in waiters:
             waiter.succeed(None)
-        if waiters and self.home.work is not None:
-            self.home.work.notify()
+            work.notify()
 
     # Public: without the lock
 
-    def wait_for(self, done: Callable[[], object]) -> None:
+    def wait_for(self, done: Callable[[], object], deadline: float = math.inf) -> bool:
         """Wait until `done()`, asked with the lock held; in a thread that runs listeners they are run meanwhile.
+
+        Args:
+            done: Asked at once, and whenever anything has changed.
+            deadline: When to give up and return False, in seconds on the monotonic clock.
 
         Raises:
             ObjectDestroyedError: This thread runs listeners, and their renderer was closed.
         """
-        while not self._wait_once(self.home, done):
-            pass
+        while not self._wait_once(self.home, done, deadline):
+            if time.monotonic() >= deadline:
+                return False
+        return True
 
     def read(self, posted: Posted) -> tuple[object, list[MessagePort]] | None:
         """Return a message, decoded; None if it is a bad one: the channel is closed then."""
@@ -147,18 +154,22 @@ class BlockingEnd(End):
 
     # Private
 
-    def _wait_once(self, home: Home, done: Callable[[], object]) -> bool:
+    def _wait_once(self, home: Home, done: Callable[[], object], deadline: float) -> bool:
         """Wait until it is `done()`, or until anything has changed that may make this thread wait otherwise."""
         if home.work is None or not home.work.runs_here:
-            self._changes.wait_for(lambda: _look(done) or self.home is not home)
+            self._changes.wait_for(lambda: _look(done) or self.home is not home, deadline)
         else:
             waiter = Waiter()
             with LOCK:
                 if not done():
-                    self._waiters.append(waiter)
+                    self._waiters.append((waiter, home.work))
                 else:
                     waiter.succeed(None)
-            home.work.run_until(lambda: waiter.done)
+            try:
+                home.work.run_until(lambda: waiter.done, deadline)
+            finally:
+                with LOCK:
+                    self._waiters = [each for each in self._waiters if each[0] is not waiter]
         with LOCK:
             return bool(done())
 

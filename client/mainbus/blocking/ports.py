@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
 
@@ -16,6 +19,7 @@ from mainbus.ports import MessagePort as AsyncPort
 from mainbus.ports import check_ports, release
 from mainbus.registration import Registration
 from mainbus.target import Target
+from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
 
 if TYPE_CHECKING:
@@ -102,12 +106,23 @@ class MessagePort:
             if self._end is not None:
                 self._end.close()
 
-    def drain(self) -> None:
-        """Wait until what was posted has left, and the other end keeps up."""
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until what was posted has left, and the other end keeps up.
+
+        Args:
+            timeout: Seconds until `TimeoutError`, or None.
+
+        Raises:
+            TimeoutError: The other end does not keep up.
+        """
         self.check()
+        check_timeout(timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         end = self._end
-        if end is not None:
-            end.wait_for(lambda: self._end is not end or not end.may_post or end.keeps_up)
+        if end is not None and not end.wait_for(
+            lambda: self._end is not end or not end.may_post or end.keeps_up, deadline
+        ):
+            raise TimeoutError(f"what was posted on this port was not taken within {timeout:g} s")
 
     @overload
     def on(self, event: str, fn: None = None) -> Callable[[F], F]: ...
@@ -182,9 +197,10 @@ class MessagePort:
         return MessageEvent(*message)
 
     def __del__(self) -> None:
-        # A finaliser runs in any thread, maybe one that has some lock: it only notes it.
+        # A finaliser runs in any thread, maybe one that has some lock: it only notes it. At the end of the process
+        # not even that: a thread that was stopped for good may have a lock that is needed to tell the reader thread.
         end = getattr(self, "_end", None)
-        if end is not None and not end.finished and self._pid == os.getpid():
+        if end is not None and not end.finished and not sys.is_finalizing() and self._pid == os.getpid():
             drop(end)
 
     # For its end, and for a transfer
@@ -262,8 +278,9 @@ class MessageChannel:
     """Two entangled ports: what is posted on one arrives at the other.
 
     Args:
-        renderer: With whose listeners those of the two ports run. None: with those of the renderer by which one of
-            the ports leaves; until then listeners wait, and only an iteration takes messages.
+        renderer: With whose listeners those of the two ports run. Once one of the ports leaves by a renderer, those
+            of the other one run with that renderer's. None: until then listeners wait, and only an iteration takes
+            messages.
 
     Attributes:
         port1: One end.
