@@ -4,18 +4,11 @@ import threading
 from typing import Any
 
 import mainbus.blocking
-import pytest
 from mainbus.blocking import BlockingRenderer, MessageChannel, MessagePort
 from mainbus.blocking.port_end import LOCK, BlockingEnd, Home
 from mainbus.port_end import End
 
 from tests.support.threads import Box, BrokerThread, in_thread
-
-
-@pytest.fixture
-def renderer(broker: BrokerThread) -> Any:
-    with mainbus.blocking.connect(broker.address, name="a") as opened:
-        yield opened
 
 
 def end_of(port: MessagePort) -> End:

@@ -4,8 +4,6 @@ import gc
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import mainbus
@@ -14,37 +12,7 @@ import pytest
 from mainbus.blocking import BlockingRenderer, MessageChannel, MessagePort
 from mainbus.errors import CloneError, LocalProtocolError, ObjectDestroyedError, PortError
 
-from tests.support.threads import Box, BrokerThread, in_thread
-
-
-@pytest.fixture
-def renderer(broker: BrokerThread) -> Iterator[BlockingRenderer]:
-    with mainbus.blocking.connect(broker.address, name="a") as opened:
-        yield opened
-
-
-@pytest.fixture
-def other(broker: BrokerThread, renderer: BlockingRenderer) -> Iterator[BlockingRenderer]:
-    """A second renderer, to which the main process passes the ports of "pass"."""
-
-    def hand_over(event: Any, message: object) -> None:
-        contents = broker.broker.web_contents.from_name("b")
-        assert contents is not None
-        contents.post_message("pass", message, event.ports)
-
-    broker.ipc_main.on("pass", hand_over)
-    with mainbus.blocking.connect(broker.address, name="b") as opened:
-        yield opened
-
-
-def passed(renderer: BlockingRenderer, other: BlockingRenderer) -> tuple[Any, Any]:
-    """Return the two ports of a channel, one in each of two renderers."""
-    channel, got = MessageChannel(), Box()
-    with other.on("pass", got):
-        renderer.post_message("pass", None, [channel.port2])
-        event, _ = got.get()
-    return channel.port1, event.ports[0]
-
+from tests.support.threads import Box, BrokerThread, in_thread, passed
 
 # 7.1, 3.14: what there is
 
@@ -171,36 +139,6 @@ def test_listeners_and_an_iteration_exclude_each_other(renderer: BlockingRendere
     iter(channel.port2)
     with pytest.raises(LocalProtocolError, match="taken by an iteration"):
         channel.port2.on("message", Box())
-
-
-@pytest.mark.contract("3.14")
-def test_any_threads_may_post_and_each_keeps_its_order(renderer: BlockingRenderer, other: BlockingRenderer) -> None:
-    here, there = passed(renderer, other)
-    count = 500
-
-    def post(thread: int) -> None:
-        for number in range(count):
-            here.post_message((thread, number))
-
-    waits = [in_thread(partial(post, thread)) for thread in range(4)]
-    seen: dict[int, list[int]] = {thread: [] for thread in range(4)}
-    for _ in range(4 * count):
-        thread, number = next(iter(there)).data
-        seen[thread].append(number)
-    for wait in waits:
-        wait()
-    assert seen == {thread: list(range(count)) for thread in range(4)}
-    here.close()
-
-
-@pytest.mark.contract("3.14")
-def test_threads_that_iterate_share_the_messages(renderer: BlockingRenderer, other: BlockingRenderer) -> None:
-    here, there = passed(renderer, other)
-    waits = [in_thread(lambda: [event.data for event in there]) for _ in range(3)]
-    for number in range(300):
-        here.post_message(number)
-    here.close()
-    assert sorted(number for wait in waits for number in wait()) == list(range(300))
 
 
 # 7.2: queued, and transferred
@@ -435,23 +373,6 @@ def test_a_port_leaves_by_its_own_connection_only(renderer: BlockingRenderer, ot
     here.post_message(1)
     assert next(iter(there)).data == 1
     here.close()
-
-
-def test_two_threads_cannot_transfer_the_same_port(renderer: BlockingRenderer) -> None:
-    for _ in range(50):
-        channel = MessageChannel()
-        start = threading.Barrier(2)
-
-        def send(channel: MessageChannel = channel, start: threading.Barrier = start) -> bool:
-            start.wait()
-            try:
-                renderer.post_message("nobody", None, [channel.port2])
-            except PortError:
-                return False
-            return True
-
-        assert sorted(wait() for wait in [in_thread(send), in_thread(send)]) == [False, True]
-        assert list(channel.port1) == []
 
 
 # Flow

@@ -1,6 +1,5 @@
 """BlockingPorts: what any thread posts leaves in order, by the reader thread."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import mainbus.blocking
@@ -9,12 +8,6 @@ from mainbus.blocking import BlockingRenderer, MessageChannel
 from mainbus.blocking.port_end import LOCK
 
 from tests.support.threads import Box, BrokerThread
-
-
-@pytest.fixture
-def renderer(broker: BrokerThread) -> Iterator[BlockingRenderer]:
-    with mainbus.blocking.connect(broker.address, name="a") as opened:
-        yield opened
 
 
 def to_main(broker: BrokerThread, renderer: BlockingRenderer) -> tuple[MessageChannel, Any]:
