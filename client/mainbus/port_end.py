@@ -310,5 +310,7 @@ class End:
 
     def _wait_for_turn(self, inbox: Inbox, handle: MessagePort) -> None:
         """Come back when the listeners before have started."""
-        self._scheduled = True
-        inbox.add(partial(self._dispatch, handle), 0)
+        if not self._scheduled:
+            # Two of them would wait for each other for ever. One is scheduled if something has arrived meanwhile.
+            self._scheduled = True
+            inbox.add(partial(self._dispatch, handle), 0)
