@@ -91,7 +91,7 @@ class PortEnd:
         self.used = 0
         """Bytes that were posted from here and not taken there."""
         self.is_dead = False
-        """Whether it was dropped: nobody has it, and nobody will."""
+        """Whether nothing goes to it any more: it was dropped, or the channel broken."""
         self.told = False
         """Whether its owner knows that the other end is gone."""
         self.route: Route | None = None
@@ -174,6 +174,7 @@ class PortEnd:
     def forget(self) -> Iterator[PortEnd]:
         """Drop what waits for it, for good; yields the ends that travel with it."""
         self.is_dead = True
+        self._progress = None
         queues = [self.posted, *(back.posted for back in self._returns or ())]
         for queue in queues:
             while queue:

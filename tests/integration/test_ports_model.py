@@ -34,9 +34,9 @@ async def run(seed: int, *, leave: bool, steps: int = STEPS) -> None:
             end.handle = None
         for _ in range(1000):
             await bus.settle()
-            gc.collect()
             if not world.registries():
                 break
+            gc.collect()
             await asyncio.sleep(0.001)
         assert world.registries() == {}, f"seed {seed}"
         await asyncio.gather(*world.tasks)
