@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
@@ -45,7 +45,7 @@ class Owner(Protocol):
 class Return:
     """What comes back from an owner that an end has left."""
 
-    __slots__ = ("end", "is_done", "posted", "route", "size")
+    __slots__ = ("_part", "end", "is_done", "posted", "route", "size")
 
     def __init__(self, end: PortEnd) -> None:
         self.end = end
@@ -56,6 +56,40 @@ class Return:
         self.posted: deque[Posted] = deque()
         self.is_done = False
         """Whether nothing more comes back."""
+        self._part: list[Posted] = []
+        """The fragments of a message that has not come back whole: its owner may die."""
+
+    def add(self, posted: Posted) -> None:
+        """Take what has come back: a message, or a part of one."""
+        self._part.append(posted)
+        if not posted[0] & MORE:
+            self._accept()
+
+    def done(self) -> None:
+        """Note that nothing more comes back. A part of a message stays: the rest was not sent to that owner."""
+        self._accept()
+        self.is_done = True
+
+    def lost(self) -> list[PortEnd]:
+        """Note that the owner is gone; returns the ends in the message that has not come back whole."""
+        part, self._part = self._part, []
+        self.is_done = self.end.has_gap = True
+        return _ends_in(part)
+
+    def forget(self) -> list[PortEnd]:
+        """Drop what has come back; returns the ends in it."""
+        self._accept()
+        found = _ends_in(self.posted)
+        self.posted.clear()
+        return found
+
+    def _accept(self) -> None:
+        self.posted.extend(self._part)
+        self._part = []
+
+
+def _ends_in(queue: Iterable[Posted]) -> list[PortEnd]:
+    return [end for _, ends, _ in queue for end in ends]
 
 
 class PortEnd:
@@ -67,6 +101,7 @@ class PortEnd:
         "_progress",
         "_returns",
         "arriving",
+        "has_gap",
         "is_dead",
         "is_known",
         "number",
@@ -92,6 +127,8 @@ class PortEnd:
         """Bytes that were posted from here and not taken there."""
         self.is_dead = False
         """Whether nothing goes to it any more: it was dropped, or the channel broken."""
+        self.has_gap = False
+        """Whether an owner that it has left was gone before it had returned all."""
         self.told = False
         """Whether its owner knows that the other end is gone."""
         self.route: Route | None = None
@@ -137,6 +174,13 @@ class PortEnd:
 
     def next_posted(self) -> Posted | None:
         """Return the next message or fragment for its owner; None while there is none."""
+        while (posted := self._next()) is not None:
+            if not (self.has_gap and self._progress is None and posted[0] & CONTINUES):
+                break
+            # The rest of a message whose beginning, with the ends, was an owner's that is gone.
+        return posted
+
+    def _next(self) -> Posted | None:
         returns = self._returns
         while returns:
             first = returns[0]
@@ -171,14 +215,15 @@ class PortEnd:
         """Whether its owner has all, and is to be told that nothing more comes."""
         return self.other is None and not self.told and not self.posted and not self._returns
 
-    def forget(self) -> Iterator[PortEnd]:
-        """Drop what waits for it, for good; yields the ends that travel with it."""
+    def forget(self) -> list[PortEnd]:
+        """Drop what waits for it, for good; returns the ends that travel with it."""
         self.is_dead = True
         self._progress = None
-        queues = [self.posted, *(back.posted for back in self._returns or ())]
-        for queue in queues:
-            while queue:
-                yield from queue.popleft()[1]
+        found = _ends_in(self.posted)
+        self.posted.clear()
+        for back in self._returns or ():
+            found += back.forget()
+        return found
 
     # What comes from it
 

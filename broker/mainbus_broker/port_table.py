@@ -64,7 +64,7 @@ class PortTable:
         found = owner.ports.get(number)
         if isinstance(found, Return):
             del owner.ports[number]
-            found.is_done = True
+            found.done()
             self._deliver(found.end)
         elif found is not None:
             if found.is_unfinished:
@@ -76,8 +76,13 @@ class PortTable:
         """Close all ends of an owner that is gone, behind what it had posted."""
         while owner.ports:
             # What comes back after an end may bring others to the same owner.
-            for number in list(owner.ports):
-                self.close(owner, number)
+            for number, found in list(owner.ports.items()):
+                if isinstance(found, Return):
+                    del owner.ports[number]
+                    self.drop(*found.lost())
+                    self._deliver(found.end)
+                else:
+                    self.drop(found)
 
     # Public: where ends go
 
@@ -124,7 +129,7 @@ class PortTable:
             found.size += cost
             if found.end.other is not None:
                 found.end.other.posts(owner)
-            found.posted.append((flags, travelling, body))
+            found.add((flags, travelling, body))
             self._deliver(found.end)
             if found.size > self._most:
                 self._overrun(found.end)
@@ -157,7 +162,7 @@ class PortTable:
         for each in ends:
             each.other = None
         for each in ends:
-            doomed = list(each.forget())
+            doomed = each.forget()
             if each.owner is not None:
                 doomed += self._arriving(each, each.owner)
                 self._tell(each, each.owner)
