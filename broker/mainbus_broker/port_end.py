@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
+from mainbus.wire.credit import OVERHEAD
 from mainbus.wire.fragments import Progress
 from mainbus.wire.packets import CONTINUES, MORE, Kind
 from mainbus.wire.port_table import Entry
@@ -45,14 +46,16 @@ class Owner(Protocol):
 class Return:
     """What comes back from an owner that an end has left."""
 
-    __slots__ = ("_part", "end", "is_done", "posted", "route", "size")
+    __slots__ = ("_part", "end", "is_done", "posted", "route", "size", "untaken")
 
     def __init__(self, end: PortEnd) -> None:
         self.end = end
         self.route = end.route
         """Where what had gone to that owner waits for room."""
         self.size = 0
-        """Bytes that have come back."""
+        """Cost of what has come back."""
+        self.untaken = end.untaken
+        """Cost of what has neither come back nor been taken there."""
         self.posted: deque[Posted] = deque()
         self.is_done = False
         """Whether nothing more comes back."""
@@ -61,6 +64,9 @@ class Return:
 
     def add(self, posted: Posted) -> None:
         """Take what has come back: a message, or a part of one."""
+        cost = cost_of(posted)
+        self.size += cost
+        self.untaken -= cost
         self._part.append(posted)
         if not posted[0] & MORE:
             self._accept()
@@ -68,12 +74,14 @@ class Return:
     def done(self) -> None:
         """Note that nothing more comes back. A part of a message stays: the rest was not sent to that owner."""
         self._accept()
-        self.is_done = True
+        self._end()
 
     def lost(self) -> list[PortEnd]:
         """Note that the owner is gone; returns the ends in the message that has not come back whole."""
         part, self._part = self._part, []
-        self.is_done = self.end.has_gap = True
+        self.untaken += sum(cost_of(posted) for posted in part)
+        self.end.has_gap = True
+        self._end()
         return _ends_in(part)
 
     def forget(self) -> list[PortEnd]:
@@ -86,6 +94,18 @@ class Return:
     def _accept(self) -> None:
         self.posted.extend(self._part)
         self._part = []
+
+    def _end(self) -> None:
+        self.is_done = True
+        if self.end.other is not None and self.untaken > 0:
+            # Lost: nobody will ever take it, and it must not hold up who has posted it.
+            self.end.other.credited(self.untaken)
+
+
+def cost_of(posted: Posted) -> int:
+    """Return what a message or a fragment costs of the credit."""
+    flags, _, body = posted
+    return len(body) + (0 if flags & CONTINUES else OVERHEAD)
 
 
 def _ends_in(queue: Iterable[Posted]) -> list[PortEnd]:
@@ -110,6 +130,7 @@ class PortEnd:
         "posted",
         "route",
         "told",
+        "untaken",
         "used",
     )
 
@@ -124,7 +145,9 @@ class PortEnd:
         self.posted: deque[Posted] = deque()
         """What was posted for it since it last left an owner."""
         self.used = 0
-        """Bytes that were posted from here and not taken there."""
+        """Cost of what was posted from here and not taken there."""
+        self.untaken = 0
+        """Cost of what has gone to the owner and was not taken."""
         self.is_dead = False
         """Whether nothing goes to it any more: it was dropped, or the channel broken."""
         self.has_gap = False
@@ -160,6 +183,7 @@ class PortEnd:
         self._returns.appendleft(back)
         self.owner = self.route = self._progress = None
         self.is_known = self.told = False
+        self.untaken = 0
         # Its owner gives them back, with the part of the message that it has.
         self.arriving = []
 
@@ -178,6 +202,8 @@ class PortEnd:
             if not (self.has_gap and self._progress is None and posted[0] & CONTINUES):
                 break
             # The rest of a message whose beginning, with the ends, was an owner's that is gone.
+            if self.other is not None:
+                self.other.credited(cost_of(posted))
         return posted
 
     def _next(self) -> Posted | None:

@@ -14,11 +14,9 @@ from functools import partial
 from typing import Final
 
 from mainbus.port_end import MAX_UNTAKEN
-from mainbus.wire.credit import OVERHEAD
-from mainbus.wire.packets import CONTINUES
 from mainbus.wire.port_table import Entry
 
-from mainbus_broker.port_end import Owner, PortEnd, Return
+from mainbus_broker.port_end import Owner, PortEnd, Return, cost_of
 from mainbus_broker.steps import Steps
 
 log: Final = logging.getLogger("mainbus.broker")
@@ -57,6 +55,7 @@ class PortTable:
         """Tell whoever posts to an end that what it has posted was taken."""
         found = owner.ports.get(number)
         if isinstance(found, PortEnd) and found.other is not None:
+            found.untaken = max(0, found.untaken - credit)
             found.other.credited(credit)
 
     def close(self, owner: Owner, number: int) -> None:
@@ -124,19 +123,18 @@ class PortTable:
 
     def _message(self, owner: Owner, number: int, flags: int, travelling: list[PortEnd], body: bytes) -> None:
         found = owner.ports.get(number)
-        cost = len(body) + (0 if flags & CONTINUES else OVERHEAD)
+        posted = (flags, travelling, body)
         if isinstance(found, Return):
-            found.size += cost
             if found.end.other is not None:
                 found.end.other.posts(owner)
-            found.add((flags, travelling, body))
+            found.add(posted)
             self._deliver(found.end)
             if found.size > self._most:
                 self._overrun(found.end)
         elif found is not None and found.other is not None and found.other not in travelling:
-            found.used += cost
+            found.used += cost_of(posted)
             found.posts(owner)
-            found.other.posted.append((flags, travelling, body))
+            found.other.posted.append(posted)
             self._deliver(found.other)
             if found.used > self._most:
                 self._overrun(found)
@@ -212,6 +210,7 @@ class PortTable:
                 self._break(end)
                 self.drop(*posted[1])
                 return
+            end.untaken += cost_of(posted)
             owner.put_port_message(end, posted)
         if end.is_over:
             self._tell(end, owner)
