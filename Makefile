@@ -12,7 +12,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
-demo: $(READY) ## a daemon and renderers in processes of their own show each verb
+demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync
 	@$(PY) docs/examples/demo.py
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
@@ -48,6 +48,6 @@ $(READY): pyproject.toml tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) hatchling editables
+	@$(PIP) hatchling editables cython setuptools
 	@$(PIP) --no-build-isolation -e '.[test]'
 	@touch $@

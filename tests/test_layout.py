@@ -42,7 +42,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_project_is_in_order() -> None:
-    assert layout.check() == []
+    assert not (problems := layout.check()), "\n".join(problems)
 
 
 def test_tidy_tree_passes(tmp_path: Path) -> None:

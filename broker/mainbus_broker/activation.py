@@ -51,7 +51,8 @@ def _take(number: int) -> socket.socket:
     try:
         sock = socket.socket(fileno=number)
     except (OSError, ValueError, OverflowError) as error:
-        raise AddressError(address, f"is no socket that was handed over: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise AddressError(address, f"is no socket that was handed over: {reason}") from None
     if sock.family != getattr(socket, "AF_UNIX", None):
         # Left open: it is not ours, and nothing was done with it.
         sock.detach()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from os import PathLike, fspath
-from typing import Annotated, Any, Final, NamedTuple, Self, get_origin, get_type_hints
+from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar, get_origin, get_type_hints
 
 from mainbus.errors import ConfigError
 from mainbus.wire.messages import MAX_MESSAGE
@@ -17,6 +18,8 @@ from mainbus.wire.packets import MAX_U32
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+
+C = TypeVar("C")
 
 _DAY: Final = 86_400.0
 
@@ -92,7 +95,7 @@ class Config:
     sync_reply_timeout: Seconds = 30.0
     """Seconds after which a send_sync that nobody answered is answered with ReplyNeverSent."""
     cancel_grace: Annotated[float, Allowed(0, _DAY, "a number of seconds")] = 5.0
-    """Seconds after which a cancelled handler that still runs is logged."""
+    """Seconds that a cancelled handler has to clean up; one that still runs then is logged."""
     tracebacks: bool = False
     """Whether the traceback of a handler's exception may cross to the caller."""
 
@@ -107,32 +110,75 @@ class Config:
             path: The TOML file; what it leaves out has its default.
 
         Raises:
-            ConfigError: The file cannot be read, or has an unknown key, or a wrong value; the text names the file,
-                the key and what is allowed.
+            ConfigError: The file cannot be read, or has an unknown key, or a wrong value; the text has a line for
+                each of them that names the file, the key and what is allowed.
         """
         try:
             with open(path, "rb") as file:
-                values = _values(cls, tomllib.load(file), "")
-            if "limits" in values:
-                values["limits"] = _limits(values["limits"])
-            return cls(**values)
+                table = tomllib.load(file)
         except OSError as error:
             raise ConfigError(f"{fspath(path)}: cannot be read: {error.strerror}") from error
-        except ConfigError as error:
-            raise ConfigError(f"{fspath(path)}: {error}") from None
         except ValueError as error:
             # tomllib's own, which names line and column, and UnicodeDecodeError.
             raise ConfigError(f"{fspath(path)}: is not TOML: {error}") from error
+        try:
+            return _from_table(cls, table)
+        except ConfigError as error:
+            raise ConfigError("\n".join(f"{fspath(path)}: {line}" for line in str(error).splitlines())) from None
+
+
+def _from_table(cls: type[C], table: dict[str, Any]) -> C:
+    limits = table.get("limits", {})
+    problems = list(_problems_of_table(Config, {**table, "limits": Limits()}, ""))
+    if isinstance(limits, dict):
+        problems += _problems_of_table(Limits, limits, "limits.")
+    else:
+        problems.append(f"limits: expected a table, [limits], but found {_as_toml(limits)}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return cls(**{**table, "limits": Limits(**limits)})
+
+
+def _problems_of_table(cls: type, table: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    known = [item.name for item in fields(cls)]
+    yield from (f"{prefix}{key}: unknown key; {_remedy(key, known, prefix)}" for key in table if key not in known)
+    yield from _problems(cls, table, prefix, _as_toml)
 
 
 def _check(config: Any, prefix: str) -> None:
-    for name, kind, allowed in _kinds(config.__class__):
-        value = getattr(config, name)
+    values = {name: getattr(config, name) for name, _, _ in _kinds(config.__class__)}
+    if problems := list(_problems(config.__class__, values, prefix, _as_python)):
+        raise ConfigError("\n".join(problems))
+
+
+def _problems(cls: type, values: Mapping[str, Any], prefix: str, show: Callable[[object], str]) -> Iterator[str]:
+    """Yield a line for each value that is not what its field takes."""
+    for name, kind, allowed in _kinds(cls):
+        if name not in values:
+            continue
+        value = values[name]
         if not _is_a(value, kind):
             expected = "true or false" if kind is bool else str(allowed or f"a {kind.__name__}")
-            raise ConfigError(f"{prefix}{name}: expected {expected}, but found {value!r} ({type(value).__name__})")
-        if allowed and not allowed.least <= value <= allowed.most:
-            raise ConfigError(f"{prefix}{name}: expected {allowed}, but found {value!r}")
+            yield f"{prefix}{name}: expected {expected}, but found {show(value)}"
+        elif allowed and not allowed.least <= value <= allowed.most:
+            yield f"{prefix}{name}: expected {allowed}, but found {value}"
+
+
+def _as_python(value: object) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def _as_toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case list():
+            return f"[{', '.join(map(_as_toml, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{key} = {_as_toml(item)}' for key, item in value.items())}}}"
+    return str(value)
 
 
 def _is_a(value: object, kind: type) -> bool:
@@ -150,21 +196,6 @@ def _kinds(cls: type) -> tuple[tuple[str, type, Allowed | None], ...]:
         (name, hint.__origin__, hint.__metadata__[0]) if get_origin(hint) is Annotated else (name, hint, None)
         for name, hint in hints.items()
     )
-
-
-def _limits(table: object) -> Limits:
-    if not isinstance(table, dict):
-        raise ConfigError(f"limits: expected a table, [limits], but found {table!r}")
-    return Limits(**_values(Limits, table, "limits."))
-
-
-def _values(cls: type, table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return a table of the file as the arguments of a class."""
-    known = [item.name for item in fields(cls)]
-    for key in table:
-        if key not in known:
-            raise ConfigError(f"{prefix}{key}: unknown key; {_remedy(key, known, prefix)}")
-    return dict(table)
 
 
 def _remedy(key: str, known: list[str], prefix: str) -> str:

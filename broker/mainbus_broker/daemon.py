@@ -19,8 +19,10 @@ from socket import socket
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from mainbus.address import default_address, parse
 from mainbus.errors import ConfigError
 
+from mainbus_broker import logs
 from mainbus_broker.broker import Broker
 from mainbus_broker.config import Config
 from mainbus_broker.ipc_main import IpcMain
@@ -76,8 +78,11 @@ def run(
         ConfigError: uvloop was asked for and is not installed.
         SetupFailed: The function raised.
     """
+    wanted = [parse(text, across=True) for text in addresses]
+    if not (wanted or sockets):
+        wanted = [default_address(across=True)]
     broker = Broker(
-        *addresses, ipc_main=target if isinstance(target, IpcMain) else None, config=config, sockets=sockets
+        *map(str, wanted), ipc_main=target if isinstance(target, IpcMain) else None, config=config, sockets=sockets
     )
     setup = None if target is None or isinstance(target, IpcMain) else target
     runner = asyncio.Runner(loop_factory=_loop_factory(loop))
@@ -201,12 +206,8 @@ def _log_start(broker: Broker) -> None:
         "mainbus": version_of("mainbus"),
         "python": python_version(),
     }
-    log.info(
-        "serving %s (pid %d, %s, mainbus %s, Python %s)",
-        " ".join(broker.addresses),
-        *list(facts.values())[1:],
-        extra=facts,
-    )
+    said = "{} (pid {pid}, {loop}, mainbus {mainbus}, Python {python})".format(" ".join(broker.addresses), **facts)
+    log.info("serving", extra={**facts, logs.DETAIL: said})
 
 
 async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:

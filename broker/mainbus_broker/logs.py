@@ -13,6 +13,10 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 """What every record has; anything else was given as `extra`."""
 
 
+DETAIL: Final = "mainbus_detail"
+"""The name of an extra that says the others in words: it follows the message where those are not shown."""
+
+
 class LogLevel(StrEnum):
     """From which level on messages are logged."""
 
@@ -57,7 +61,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the lines of a traceback."""
         name = "" if record.name.partition(".")[0] in ("mainbus", "mainbus_broker") else f"{record.name}: "
-        line = f"{self.formatTime(record)} {record.levelname:<7} {visible(name + record.getMessage())}"
+        detail = getattr(record, DETAIL, None)
+        text = f"{name}{record.getMessage()}{'' if detail is None else f' {detail}'}"
+        line = f"{self.formatTime(record)} {record.levelname:<7} {visible(text)}"
         trace = _trace(self, record)
         return f"{line}\n{visible(trace, keep=chr(10))}" if trace else line
 
@@ -74,7 +80,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         for name, value in vars(record).items():
-            if name not in _OWN:
+            if name not in _OWN and name != DETAIL:
                 entry.setdefault(name, value)
         if trace := _trace(self, record):
             entry["exception"] = trace

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, log_raised
 from mainbus.channels import Target
 from mainbus.deadlines import Deadlines
 from mainbus.dispatch import Dispatch
@@ -242,6 +242,7 @@ class MainProcess:
         self._reply(event, self._answers.result(value))
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
+        log_raised(log, event, error)
         late = event.deadline is not None and self._hub.loop.time() >= event.deadline
         self._reply(event, self._answers.raised(event.channel, error, late=late))
 

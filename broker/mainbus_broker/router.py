@@ -56,6 +56,7 @@ class Router:
             Kind.UNDELIVERABLE: self._undeliverable,
             Kind.BAD_MESSAGE: self._bad_message,
             Kind.WATCH: self._watch,
+            Kind.WHO: self._who,
             Kind.READY: self._ready,
             Kind.GOODBYE: self._goodbye,
             Kind.PORT_MESSAGE: self._port_message,
@@ -112,13 +113,14 @@ class Router:
             self._hub.flow.added(peer, target, length)
 
     def _post(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        count = head[8]
-        if not count and not peer.posting:
-            self._message(peer, head, data, at)
-        elif head[5] or head[3]:
+        count = 0 if head[2] & CONTINUES else head[8]
+        is_to_main = not head[5] and not head[3]
+        if count and not is_to_main:
             peer.wire.fail("ports go to the main process, or along a port")
+        elif not is_to_main or not (count or peer.posting):
+            self._message(peer, head, data, at)
         else:
-            if count and not head[2] & CONTINUES:
+            if count:
                 found = self._ports_of(peer, head, data, at)
                 if found is None:
                     return
@@ -318,6 +320,12 @@ class Router:
 
     def _watch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.renderers.watchers.add(peer)
+
+    def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        named = self._ids.get(head[5])
+        peer.outbox.put(
+            build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
+        )
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()

@@ -1,5 +1,7 @@
 """mainbus: Electron's IPC for Python. This package is the renderer's side, and the core that both sides share."""
 
+from mainbus import context_bridge
+from mainbus.context_bridge import main_world
 from mainbus.errors import (
     AddressError,
     BadMessage,
@@ -68,5 +70,7 @@ __all__ = [
     "TooManyRequests",
     "ValidationError",
     "connect",
+    "context_bridge",
+    "main_world",
     "register_error",
 ]

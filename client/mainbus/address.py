@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mainbus.errors import AddressError
 
-__all__ = ["PATH_LIMIT", "Address", "check_folder", "default_address", "parse"]
+__all__ = ["PATH_LIMIT", "Address", "check_folder", "default_address", "is_default_folder", "parse"]
 
 PATH_LIMIT = 107 if sys.platform == "linux" else 103
 """The longest socket path in bytes: the room in ``sockaddr_un`` without its closing NUL."""
@@ -37,32 +37,35 @@ class Address:
         return f"{self.scheme}:{self.path}"
 
 
-def parse(text: str) -> Address:
+def parse(text: str, *, across: bool = False) -> Address:
     """Read an address.
 
     Args:
         text: ``unix:/path/of/a/socket`` (a relative path starts at the current folder), or ``memory:`` with an
             optional name, inside this process.
+        across: it has to lead from one process to another.
 
     Returns:
         The address, its path absolute.
 
     Raises:
-        AddressError: unknown scheme, or a path that no socket can have.
+        AddressError: unknown scheme, or a path that no socket can have, or one inside this process ``across``.
     """
     scheme, colon, rest = text.partition(":")
     if not colon:
         raise AddressError(text, f"an address starts with its scheme, as in 'unix:{text}'")
     if scheme not in _SCHEMES:
-        known = " and ".join(f"'{scheme}:'" for scheme in _SCHEMES)
+        known = " and ".join(f"'{scheme}:'" for scheme in _SCHEMES if not across or scheme != "memory")
         raise AddressError(text, f"unknown scheme '{scheme}:', this system has {known}")
+    if across and scheme == "memory":
+        raise AddressError(text, "it is an address inside one process, which no other process can reach")
     if "\0" in rest:
         raise AddressError(repr(text), "it contains a NUL character")
     return Address(scheme, _memory_name(text, rest) if scheme == "memory" else _unix_path(text, rest))
 
 
-def default_address() -> Address:
-    """The address of both ends when none is given.
+def default_address(*, across: bool = False) -> Address:
+    """The address of both ends when none is given. `across` as in `parse`.
 
     ``MAINBUS_ADDRESS`` if set. Else ``mainbus/<app>.sock`` in ``$XDG_RUNTIME_DIR``, if that is a folder of this user,
     else ``<app>.sock`` in ``mainbus-<uid>`` in the temporary folder. ``<app>`` is ``MAINBUS_APP`` or ``default``.
@@ -71,7 +74,7 @@ def default_address() -> Address:
         AddressError: a variable makes no address, or somebody else may have made the folder in the temporary one.
     """
     if text := os.environ.get("MAINBUS_ADDRESS"):
-        return parse(text)
+        return parse(text, across=across)
     if sys.platform == "win32":
         raise AddressError("MAINBUS_ADDRESS", "it is not set, and this system has no default address")
     address = parse(f"unix:{os.path.join(_default_folder(), _app_name())}.sock")
@@ -99,6 +102,11 @@ def check_folder(address: Address) -> None:
         return
     if fault := _fault_of(status) or _fault_of_parent(os.path.dirname(folder)):
         raise AddressError(str(address), f"the folder {folder} {fault}; {_REMEDY}")
+
+
+def is_default_folder(folder: str) -> bool:
+    """Tell whether a folder is the one of the default address: the only one that a listener makes."""
+    return folder == _default_folder()
 
 
 def _memory_name(text: str, name: str) -> str:

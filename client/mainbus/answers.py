@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 from mainbus.errors import (
     CloneError,
@@ -59,3 +61,10 @@ class Answers:
     def refused(self, error: MainbusError) -> tuple[Kind, int, bytes]:
         """Return kind, value and body for a call that no handler was run for."""
         return Kind.ERROR, error.wire_code, clone.encode(str(error))
+
+
+def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
+    """Log what a handler raised, as Electron does: the caller may keep it to itself. Cancelled is not failed."""
+    # The loop itself raises the last two.
+    if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+        log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, log_raised
 from mainbus.channels import Channels, Target
 from mainbus.dispatch import Dispatch
 from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, TooManyRequests
@@ -246,6 +246,7 @@ class Arrivals:
             self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
+        log_raised(log, event, error)
         if event.link is self.session.link:
             self.session.answer(
                 event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event))

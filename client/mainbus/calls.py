@@ -97,6 +97,12 @@ class Calls:
         if reply is not None and not reply.done():
             reply.set_exception(error)
 
+    def moved(self, request: int, route: Route) -> None:
+        """Note that a request waits in another route than before."""
+        reply = self._pending.get(request)
+        if reply is not None:
+            reply.route = route
+
     def fail_all(self, make: Callable[[Reply], BaseException], keep: set[int] | frozenset[int] = frozenset()) -> None:
         """Answer all requests but those in `keep` with an error."""
         for reply in [reply for request, reply in self._pending.items() if request not in keep]:

@@ -100,7 +100,7 @@ class Dispatch:
             self._refuse(event, NoHandlerError(event.channel))
             return True
         if not target.takes(len(args)):
-            self._refuse(event, target.arity_error(len(args)))
+            self._refuse(event, target.arity_error(len(args), event.channel))
             return True
         try:
             result = self._call(inbox, event, args, target)

@@ -12,6 +12,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mainbus.errors import BadMessage, LimitExceeded, SendQueueFull
@@ -259,9 +260,9 @@ class End:
 
     def schedule(self) -> None:
         """Dispatch what has arrived, in another turn of the loop."""
-        if self.started and not self.moving and not self._scheduled:
+        if self._kept is not None and not self._scheduled:
             self._scheduled = True
-            self.loop.call_soon(self._dispatch)
+            self.loop.call_soon(self._dispatch, self._kept)
 
     def wake(self) -> None:
         """Let all that wait look again."""
@@ -276,11 +277,11 @@ class End:
         self.queue.clear()
         self.size = 0
 
-    def _dispatch(self) -> bool:
-        self._scheduled = False
-        handle = self._kept
-        if handle is None:
+    def _dispatch(self, handle: MessagePort) -> bool:
+        if self._kept is not handle:
+            # The port was transferred since.
             return True
+        self._scheduled = False
         if self.pulled:
             self.wake()
             if self.finish():
@@ -291,7 +292,7 @@ class End:
             self._inbox = Inbox(self.loop.loop, _RUNNING)
         for _ in range(_TURN):
             if not self._inbox.clear:
-                self._wait_for_turn(self._inbox)
+                self._wait_for_turn(self._inbox, handle)
                 return True
             message = self.take()
             if message is None:
@@ -307,7 +308,9 @@ class End:
             handle.closed()
         return True
 
-    def _wait_for_turn(self, inbox: Inbox) -> None:
+    def _wait_for_turn(self, inbox: Inbox, handle: MessagePort) -> None:
         """Come back when the listeners before have started."""
-        self._scheduled = True
-        inbox.add(self._dispatch, 0)
+        if not self._scheduled:
+            # Two of them would wait for each other for ever. One is scheduled if something has arrived meanwhile.
+            self._scheduled = True
+            inbox.add(partial(self._dispatch, handle), 0)

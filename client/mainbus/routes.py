@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final
 
 from mainbus.outbox import ROOM, Outbox
-from mainbus.wire.packets import BY_NAME
-
-_FLAGS: Final = 5
-"""Where a packet has its flags."""
+from mainbus.wire.packets import BY_NAME, HEADER
 
 
 class Route:
@@ -82,6 +78,18 @@ class Route:
         self._replies.append(entry)
         self._append(entry)
 
+    def adopt(self, entry: Entry) -> None:
+        """Send, when its turn comes, what has waited elsewhere."""
+        if entry.request:
+            if self._unsent is None:
+                self._unsent = {}
+            self._unsent[entry.request] = entry
+        if entry.is_reply:
+            if self._replies is None:
+                self._replies = deque()
+            self._replies.append(entry)
+        self._append(entry)
+
     def answered(self) -> None:
         """Give back the credit of one invoke."""
         self.unanswered -= 1
@@ -112,14 +120,6 @@ class Route:
         self._release(self._unsent.pop(request))
         self._outbox.pull(self)
         return True
-
-    @property
-    def is_leaving(self) -> bool:
-        """Whether something waits here that is free to go, and only needs time to leave."""
-        if not self._queue or self.paused:
-            return False
-        entry = self._queue[0]
-        return entry.begun or not entry.request or self._may_invoke()
 
     @property
     def idle(self) -> bool:
@@ -199,21 +199,20 @@ class Route:
         self.listed = False
         return set(self._unsent or ())
 
-    def forget_ids(self) -> set[int]:
-        """Drop what is addressed to an id and return the requests of the invokes among it; what has a name stays."""
-        requests: set[int] = set()
+    def forget_ids(self) -> list[tuple[int, int]]:
+        """Drop what is addressed to an id, and return id and request of each invoke in it; what has a name stays."""
+        invokes: list[tuple[int, int]] = []
         kept: deque[Entry] = deque()
         for entry in self._queue:
-            first = next(entry.packets, None)
-            if first is not None and first[_FLAGS] & BY_NAME:
-                entry.packets = chain((first,), entry.packets)
+            first = entry.first()
+            if first is not None and HEADER.unpack_from(first)[2] & BY_NAME:
                 kept.append(entry)
                 continue
             self._release(entry)
-            if self._unsent and self._unsent.pop(entry.request, None):
-                requests.add(entry.request)
+            if first is not None and self._unsent and self._unsent.pop(entry.request, None):
+                invokes.append((HEADER.unpack_from(first)[5], entry.request))
         self._queue = kept
-        return requests
+        return invokes
 
     # Private
 
@@ -298,3 +297,10 @@ class Entry:
         """Whether that part left by `take` only."""
         self.given_back = False
         """Whether it was taken, and may have arrived: of no use on another connection."""
+
+    def first(self) -> bytes | None:
+        """Return the first packet that has not left, which stays where it is."""
+        packet = next(self.packets, None)
+        if packet is not None:
+            self.packets = chain((packet,), self.packets)
+        return packet

@@ -29,7 +29,7 @@ from mainbus.released import again, refused, released
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
-from mainbus.routes import Route
+from mainbus.routes import Entry, Route
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
@@ -49,6 +49,9 @@ RETRY_LAST: Final = 5.0
 
 GOODBYE_TIMEOUT: Final = 5.0
 _SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+
+_INTRODUCING: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.JOINED})
+"""What always comes with the name of the renderer it is from."""
 
 log = logging.getLogger("mainbus")
 
@@ -76,6 +79,7 @@ class Session:
         self.calls = Calls(self.loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self._met = self.routes.names
         self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
@@ -106,6 +110,7 @@ class Session:
             Kind.PAUSE: self._on_pause,
             Kind.RESUME: self._on_resume,
             Kind.CREDIT: self._on_credit,
+            Kind.WHO: self._on_who,
             Kind.UNDELIVERABLE: self._on_undeliverable,
             Kind.GAP: lambda message: receiver.notify("gap"),
             Kind.ABORT: self._on_abort,
@@ -248,7 +253,6 @@ class Session:
 
     async def drain(self, target: int | str | None) -> None:
         """Wait until what was sent has left and the target keeps up. Safe to cancel."""
-        route = self.routes.get(target) if target is not None else None
 
         def done() -> bool:
             if self._broken is not None:
@@ -256,7 +260,7 @@ class Session:
             if not self.outbox.idle or self._backlog:
                 return False
             if target is not None:
-                return route is None or (not route.paused and not route.size)
+                return not self.routes.is_busy(target)
             return not self.outbox.held and not self.routes.any_paused
 
         await self.outbox.wait_until(done)
@@ -297,6 +301,7 @@ class Session:
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
         self._restore(same_broker=before is None or before.instance == welcome.instance)
+        self.routes.learn(welcome.id, welcome.name)
         if before is not None:
             # Before anything that has arrived behind the welcome is dispatched.
             self.reconnects += 1
@@ -396,6 +401,7 @@ class Session:
         for packet in backlog:
             self.outbox.put(packet)
         self.routes.restart()
+        self._leave_lobby()
 
     def _is_by_id(self, packet: bytes) -> bool:
         head = HEADER.unpack_from(packet)
@@ -414,6 +420,27 @@ class Session:
         if not accepted and route.size + self.outbox.queued >= MAX_UNSENT:
             raise SendQueueFull(MAX_UNSENT)
 
+    def _leave_lobby(self) -> None:
+        for entry, route in list(self.routes.leave_lobby()):
+            if route is None:
+                self._refuse(entry)
+            elif entry.request:
+                self.calls.moved(entry.request, route)
+        self.outbox.wake()
+
+    def _refuse(self, entry: Entry) -> None:
+        """Answer for a renderer that does not exist, as the broker does."""
+        packet = entry.first()
+        if packet is None or entry.is_reply:
+            return
+        head = HEADER.unpack_from(packet)
+        if entry.request:
+            self.calls.fail(entry.request, NoSuchRenderer(head[5]))
+        else:
+            channel_at = HEADER_SIZE + head[3]
+            channel = text_of(packet[channel_at : channel_at + head[4]])
+            self._receiver.notify("undeliverable", head[5], channel, "no such renderer")
+
     # Private: what arrives
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
@@ -421,7 +448,10 @@ class Session:
         assert link is not None
         message = link.wire.message(head, data, at)
         if message is not None:
-            self._handlers[message[0]](message)
+            kind, peer = message[0], message[2]
+            if peer and peer not in self._met and kind in _INTRODUCING:
+                self.routes.learn(peer, text_of(message[6]) or None)
+            self._handlers[kind](message)
 
     def _on_pause(self, message: Message) -> None:
         _, _, peer, serial, _, value, name, _, _ = message
@@ -429,11 +459,17 @@ class Session:
         self.notice(Kind.PAUSED, peer, serial)
 
     def _on_resume(self, message: Message) -> None:
-        self.routes.resume(message[2], text_of(message[6]) if message[6] else None)
+        self.routes.resume(message[2])
         self.outbox.wake()
 
     def _on_credit(self, message: Message) -> None:
-        self.routes.to(message[2]).set_credit(message[5])
+        route = self.routes.get(message[2])
+        if route is not None:
+            route.set_credit(message[5])
+
+    def _on_who(self, message: Message) -> None:
+        self.routes.answered(message[2], text_of(message[6]) or None, exists=bool(message[5]))
+        self._leave_lobby()
 
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, get_args
@@ -72,21 +73,25 @@ class Target:
         """Tell whether it can be called with the event and this many arguments."""
         return self.least <= count <= self.most
 
-    def arity_error(self, count: int) -> ValidationError:
-        """Make the error for a number of arguments that it does not take, in Python's own words."""
-        said = self._too_few(count) if count < self.least else self._too_many(count)
-        return ValidationError(f"{name_of(self.fn)}() {said} (event included)")
+    def arity_error(self, count: int, invoked: str | None = None) -> ValidationError:
+        """Make the error for a number of arguments that it does not take.
 
-    def _too_few(self, count: int) -> str:
-        missing = [repr(parameter.name) for parameter in _positional(self.fn)[count + 1 : self.least + 1]]
-        listed = ", ".join(missing[:-1]) + (" and " if missing[1:] else "") + missing[-1]
-        given = f"{count + 1} {'was' if count == 0 else 'were'} given"
-        return f"missing {len(missing)} required positional argument{_s(len(missing))}: {listed}; {given}"
+        Args:
+            count: how many arguments were sent, the event not counted.
+            invoked: the channel, if its caller waits for a result.
+        """
+        sent = f"{count} {'was' if count == 1 else 'were'} sent"
+        said = f"{name_of(self.fn)}(){_place(self.fn)} takes {self._takes()} after the event, but {sent}"
+        return ValidationError(said if invoked is None else f"Error invoking remote method '{invoked}': {said}")
 
-    def _too_many(self, count: int) -> str:
-        least, most = self.least + 1, self.most + 1
-        bounds = str(most) if least == most else f"from {least} to {most}"
-        return f"takes {bounds} positional argument{_s(most)} but {count + 1} were given"
+    def _takes(self) -> str:
+        names = [parameter.name for parameter in _positional(self.fn)[1:]]
+        if not self.most:
+            return "no arguments"
+        if self.most == sys.maxsize:
+            return f"at least {self.least} argument{'' if self.least == 1 else 's'} ({', '.join(names)}, ...)"
+        bounds = str(self.most) if self.least == self.most else f"from {self.least} to {self.most}"
+        return f"{bounds} argument{'' if self.most == 1 else 's'} ({', '.join(names)})"
 
 
 def check_senders(senders: Senders) -> Senders:
@@ -107,8 +112,17 @@ def name_of(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
+def _place(fn: Callable[..., Any]) -> str:
+    """Say where a callable is defined, if that is known; without the folder, for strangers read it too."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    fn = inspect.unwrap(fn)
+    if inspect.isclass(fn):
+        fn = fn.__init__
+    elif not inspect.isroutine(fn):
+        fn = type(fn).__call__
+    code = getattr(fn, "__code__", None)
+    return "" if code is None else f" ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:

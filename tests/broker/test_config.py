@@ -69,7 +69,8 @@ def test_a_config_is_frozen() -> None:
 
 def test_the_defaults_are_those_that_renderers_assume() -> None:
     limits = Limits()
-    assert WireLimits(message=limits.message, depth=limits.depth, pending=limits.pending) == WireLimits()
+    announced = {field.name: getattr(limits, field.name) for field in dataclasses.fields(WireLimits)}
+    assert WireLimits(**announced) == WireLimits()
 
 
 # From TOML
@@ -92,8 +93,10 @@ def test_a_file_sets_what_it_names(tmp_path: Path) -> None:
         ("high = 1", "high: unknown key; it belongs into [limits]"),
         ("[limits]\ntracebacks = true", "limits.tracebacks: unknown key; it belongs above the tables"),
         ("limits = 3", "limits: expected a table, [limits], but found 3"),
-        ("[[limits]]\nhigh = 1", "limits: expected a table, [limits], but found [{'high': 1}]"),
-        ("tracebacks = 'yes'", "tracebacks: expected true or false, but found 'yes' (str)"),
+        ("[[limits]]\nhigh = 1", "limits: expected a table, [limits], but found [{high = 1}]"),
+        ("tracebacks = 'yes'", 'tracebacks: expected true or false, but found "yes"'),
+        ("cancel_grace = true", "cancel_grace: expected a number of seconds from 0 to 86400, but found true"),
+        ("cancel_grace = -1", "cancel_grace: expected a number of seconds from 0 to 86400, but found -1"),
         ("[limits]\nhigh = 1e6", "limits.high: expected a whole number of bytes"),
         ("[limits]\nstall_timeout = inf", "but found inf"),
         ("[limits]\nlow = 2_000_000", "limits.low: 2000000 must be less than limits.high"),
@@ -109,6 +112,23 @@ def test_what_is_wrong_in_a_file_is_named_with_the_file(text: str | bytes, reaso
         Config.from_toml(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
+
+
+def test_all_that_is_wrong_in_a_file_is_named_at_once(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.toml", "trace = 1\ncancel_grace = '3'\n[limits]\nhihg = 1\ndepth = 1000\n")
+    with pytest.raises(ConfigError) as caught:
+        Config.from_toml(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}: trace: unknown key; did you mean tracebacks?",
+        f'{path}: cancel_grace: expected a number of seconds from 0 to 86400, but found "3"',
+        f"{path}: limits.hihg: unknown key; did you mean high?",
+        f"{path}: limits.depth: expected a whole number from 1 to 512, but found 1000",
+    ]
+
+
+def test_all_that_is_wrong_in_code_is_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"^limits\.message: .*\nlimits\.depth: .*found '1' \(str\)$"):
+        Limits(depth="1", message=0)  # type: ignore[arg-type]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from mainbus_broker.logs import JsonFormatter, LogFormat, LogLevel, TextFormatter, configure, visible
+from mainbus_broker.logs import DETAIL, JsonFormatter, LogFormat, LogLevel, TextFormatter, configure, visible
 
 
 class Terminal(io.StringIO):
@@ -153,3 +153,10 @@ def test_visible_keeps_what_can_be_seen() -> None:
     assert visible("ü ✓") == "ü ✓"
     assert visible("a\tb\n", keep="\n") == "a\\tb\n"
     assert visible("\ud800") == "\\ud800"
+
+
+def test_what_says_other_extras_in_words_is_for_people() -> None:
+    made = record("serving", address="unix:/x", **{DETAIL: "unix:/x\x1b"})
+    assert TextFormatter().format(made).endswith(" WARNING serving unix:/x\\u001b")
+    entry = json.loads(JsonFormatter().format(made))
+    assert (entry["message"], entry["address"], DETAIL in entry) == ("serving", "unix:/x", False)

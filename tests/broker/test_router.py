@@ -7,7 +7,9 @@ from mainbus import IpcRenderer, NoHandlerError, NoSuchRenderer, TooManyRequests
 from mainbus.wire.packets import MAIN, Kind, build
 from mainbus_broker import Config, Limits
 
+from tests.support import raw as wire
 from tests.support.bus import Bus, Calls, until, within
+from tests.support.raw import Packet, raw
 
 LARGE = "x" * 300_000
 
@@ -124,6 +126,18 @@ async def test_a_broadcast_reaches_every_other_renderer_and_not_main(value: obje
         assert heard[1].args == [(value,)]
         assert heard[1].calls[0][0].sender_id == renderers[0].id
         assert never.calls == told.calls == []
+
+
+@pytest.mark.contract("2.19")
+async def test_who_an_id_is_can_be_asked(address: str) -> None:
+    async with Bus(address) as bus, raw(address, "ünö") as one, raw(address) as two:
+        for peer, value, name in ((one.id, 1, "ünö"), (two.id, 1, ""), (two.id + 1, 0, ""), (MAIN, 0, "")):
+            two.write(Packet(wire.WHO, peer=peer))
+            assert await two.next(wire.WHO) == Packet(wire.WHO, peer=peer, value=value, name=name.encode())
+        await one.close()
+        await until(lambda: one.id not in bus.hub.renderers.ids)
+        two.write(Packet(wire.WHO, peer=one.id))
+        assert (await two.next(wire.WHO)).value == 0
 
 
 @pytest.mark.contract("3.7")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mainbus.address import PATH_LIMIT, Address, check_folder, default_address, parse
+from mainbus.address import PATH_LIMIT, Address, check_folder, default_address, is_default_folder, parse
 from mainbus.errors import AddressError
 
 NOBODY = 65534
@@ -123,6 +123,23 @@ def test_mainbus_address_overrides(temporary: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MAINBUS_APP", "editor")
     monkeypatch.setenv("MAINBUS_ADDRESS", "memory:x")
     assert default_address() == Address("memory", "x")
+    with pytest.raises(AddressError, match="inside one process"):
+        default_address(across=True)
+
+
+def test_an_address_across_processes_is_no_memory() -> None:
+    assert parse("unix:/x", across=True) == parse("unix:/x")
+    with pytest.raises(AddressError, match=r"^memory:x: it is an address inside one process"):
+        parse("memory:x", across=True)
+    with pytest.raises(AddressError, match=r"unknown scheme 'tcp:', this system has 'unix:'$"):
+        parse("tcp:1", across=True)
+
+
+def test_the_default_folder_is_known(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_default_folder(str(fallback(temporary)))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(temporary))
+    assert is_default_folder(str(temporary / "mainbus"))
+    assert not is_default_folder(str(fallback(temporary)))
 
 
 @pytest.mark.parametrize("name", ["MAINBUS_ADDRESS", "MAINBUS_APP", "XDG_RUNTIME_DIR"])

@@ -58,6 +58,41 @@ async def test_errors_of_a_renderers_handler_reach_main_and_other_renderers(addr
                 await invoke("one")
 
 
+@pytest.mark.contract("5.1")
+async def test_what_a_handler_raises_is_logged_and_what_mainbus_refuses_is_not(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Bus(address) as bus:
+        caller, callee = await bus.renderer("caller"), await bus.renderer("callee")
+        started = asyncio.Event()
+
+        async def fail(event: Any) -> None:
+            await asyncio.sleep(0)
+            raise ValueError("some error")
+
+        async def wait(event: Any) -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        callee.handle("fail", fail, senders="any")
+        callee.handle("wait", wait, senders="any")
+        for invoke in (bus.contents(callee).invoke, lambda *args: caller.invoke_to("callee", *args)):
+            for channel, args in (("fail", ()), ("fail", (1,)), ("nope", ())):
+                with pytest.raises(mainbus.MainbusError):
+                    await invoke(channel, *args)
+        waiting = caller.invoke_to("callee", "wait")
+        await started.wait()
+        waiting.cancel()
+        with pytest.raises(mainbus.NoHandlerError):
+            await caller.invoke_to("callee", "behind the cancel")
+        logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert [(record.name, record.getMessage()) for record in logged] == [
+            ("mainbus", "Error occurred in handler for 'fail', invoked by the main process"),
+            ("mainbus", f"Error occurred in handler for 'fail', invoked by renderer {caller.id} (caller)"),
+        ]
+        assert all(record.exc_info and isinstance(record.exc_info[1], ValueError) for record in logged)
+
+
 async def test_a_listener_that_raises_is_logged_and_the_others_still_run(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -58,6 +58,25 @@ async def test_a_result_settles_its_call_and_gives_the_credit_back() -> None:
     assert caller.state == (0, 0, 0)
 
 
+@pytest.mark.contract("9.3")
+async def test_a_request_that_waits_in_another_route_is_withdrawn_and_charged_there() -> None:
+    caller = Caller(credit=0)
+    other = Route(caller.outbox, 1)
+    first, second = caller.invoke(), caller.invoke()
+    for reply in (first, second):
+        assert caller.route.withdraw(reply.request)
+        other.put(iter([b"packet"]), 6, reply.request)
+        caller.calls.moved(reply.request, other)
+    caller.calls.moved(999, other)
+    assert other.next_packet() == b"packet"
+    second.cancel()
+    assert caller.cancelled == []
+    caller.calls.result(first.request, clone.encode("one"), DEPTH)
+    assert await first == "one"
+    assert other.next_packet() is None
+    assert (len(caller.calls), other.unanswered, other.size) == (0, 0, 0)
+
+
 @pytest.mark.contract("9.1")
 async def test_a_second_or_unknown_answer_is_ignored() -> None:
     caller = Caller()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from mainbus.outbox import ROOM, Outbox
-from mainbus.routes import Route
+from mainbus.routes import Entry, Route
 from mainbus.wire.packets import BY_NAME, Kind, build
 
 
@@ -80,6 +80,31 @@ async def test_a_large_message_stops_between_its_packets_when_paused() -> None:
     assert way.route.next_packet() is None
     way.route.resume()
     assert way.left() == [b"1b"]
+
+
+@pytest.mark.contract("2.19")
+async def test_what_has_waited_elsewhere_takes_its_turn() -> None:
+    way = Way(credit=1)
+    way.put(b"1", request=1)
+    for entry in (Entry(b"2", 1, 2), Entry(b"3", 1, 0)):
+        way.route.adopt(entry)
+    urgent = Entry(b"urgent", 6, 0)
+    urgent.is_reply = True
+    way.route.adopt(urgent)
+    way.put(b"4")
+    assert way.left() == [b"1", b"urgent"]
+    way.route.answered()
+    assert way.left() == [b"2", b"3", b"4"]
+    way.route.adopt(Entry(b"5", 1, 3))
+    assert way.route.withdraw(3)
+    assert way.route.size == way.outbox.held == 0
+
+
+async def test_a_look_at_the_first_packet_takes_nothing() -> None:
+    entry = Entry(iter((b"1", b"2")), 2, 0)
+    assert entry.first() == entry.first() == b"1"
+    assert list(entry.packets) == [b"1", b"2"]
+    assert entry.first() is None
 
 
 @pytest.mark.contract("9.2")
@@ -223,7 +248,7 @@ async def test_forgetting_ids_keeps_what_is_addressed_by_name() -> None:
     way.put(by_name, request=2)
     way.put(by_id)
     way.put(by_name, b"its second fragment")
-    assert way.route.forget_ids() == {1}
+    assert way.route.forget_ids() == [(5, 1)]
     assert way.route.size == way.outbox.held == 2 * len(by_name) + len(b"its second fragment")
     way.route.resume()
     assert way.left() == [by_name, by_name, b"its second fragment"]

@@ -27,8 +27,10 @@ INTERNAL = {
     "IpcRenderer": {"handler", "listeners"},
     "BlockingRenderer": {"handler", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
+    "MessageEvent": {"channel"},
+    "MessagePort": {"check", "closed", "dispatch", "end", "release"},
     "Reply": {"send", "throw", "close", "request", "route"},
-    "WebContents": {"destroyed", "dispatched", "emit", "levels", "registries", "send_encoded"},
+    "WebContents": {"destroyed", "dispatched", "emit", "levels", "post_to_frame", "registries", "send_encoded"},
     "WebContentsRegistry": {"add", "remove"},
     "WebFrameMain": {"own_ipc"},
 }

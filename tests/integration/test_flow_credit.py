@@ -293,7 +293,6 @@ async def test_what_waits_for_credit_at_an_id_holds_up_no_other_name(address: st
         await within(asyncio.gather(*replies))
 
 
-@pytest.mark.xfail(reason="the id and the name of one renderer have a credit each", strict=True)
 @pytest.mark.contract("9.3")
 async def test_the_credit_is_one_however_the_target_is_addressed(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(running=4))) as bus:
@@ -306,5 +305,34 @@ async def test_the_credit_is_one_however_the_target_is_addressed(address: str) -
         target.handle("slow", slow, senders="any")
         replies = [source.invoke_to(address_, "slow") for address_ in ("target", target.id) for _ in range(3)]
         await until(lambda: target.stats()["running"] == 4)
+        assert held(source)
         go.set()
         await within(asyncio.gather(*replies))
+
+
+@pytest.mark.contract("9.3", "9.6")
+async def test_the_credit_is_one_when_a_name_has_passed_on(address: str) -> None:
+    async with Bus(address, config=Config(limits=Limits(running=2))) as bus:
+        source = await bus.renderer("source")
+        go = asyncio.Event()
+
+        async def slow(event: Any) -> str:
+            await go.wait()
+            return str(event.channel)
+
+        async with mainbus.connect(address, name="target") as former:
+            former.handle("slow", slow, senders="any")
+            lost = [source.invoke_to(target, "slow") for target in (former.id, "target")]
+            await until(lambda: former.stats()["running"] == 2)
+            waits = source.invoke_to("target", "slow")
+        target = await bus.renderer("target")
+        target.handle("slow", slow, senders="any")
+        results = await within(asyncio.gather(*lost, return_exceptions=True))
+        assert [type(result) for result in results] == [mainbus.ReplyNeverSent] * 2
+        with pytest.raises((mainbus.NoSuchRenderer, mainbus.NoHandlerError)):
+            # It has left as soon as the credit was there.
+            await within(waits)
+        replies = [source.invoke_to(address_, "slow") for address_ in ("target", target.id) for _ in range(3)]
+        await until(lambda: target.stats()["running"] == 2)
+        go.set()
+        assert await within(asyncio.gather(*replies)) == ["slow"] * 6

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import cycle
 from typing import Any
 
 import anyio
+import mainbus.blocking
 import pytest
 from mainbus import IpcRenderer
-from mainbus_broker import IpcMain
+from mainbus_broker import Config, IpcMain, Limits
 
 from tests.support.bus import Bus, Calls, Program, until, within
 
@@ -128,6 +130,49 @@ async def test_what_main_sends_and_invokes_starts_in_order(address: str) -> None
         await bus.reached(renderer)
         assert got == sorted(got)
         assert started == list(range(5_000))
+
+
+@pytest.mark.contract("2.19", "9.3")
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_id_and_a_name_are_one_pair(address: str, seed: int) -> None:
+    chance = random.Random(seed)
+    limits = Limits(running=8, high=64 * 1024, low=16 * 1024)
+    async with Bus(address, config=Config(limits=limits)) as bus:
+        source, target = await bus.renderer("source"), await bus.renderer("target")
+        started, replies = record_at(target), []
+        addresses: list[int | str] = [target.id, "target"]
+        for number in range(1_500):
+            channel = chance.choice(["plain", "coroutine"])
+            extra = [b"x" * chance.choice([10, 20_000, 300_000])] if chance.random() < 0.1 else []
+            to = chance.choice(addresses)
+            if chance.random() < 0.6:
+                source.send_to(to, channel, number, *extra)
+            else:
+                replies.append((number, source.invoke_to(to, channel, number, *extra)))
+            if chance.random() < 0.01:
+                await asyncio.sleep(0)
+        assert await asyncio.gather(*[reply for _, reply in replies]) == [number for number, _ in replies]
+        await within(source.drain(target.id))
+        await source.invoke_to(target.id, "plain", 1_500)
+        assert started == list(range(1_501))
+
+
+@pytest.mark.contract("2.19", "3.14")
+async def test_an_id_and_a_name_are_one_pair_of_a_blocking_renderer_too(address: str) -> None:
+    async with Bus(address) as bus:
+        target = await bus.renderer("target")
+        started = record_at(target)
+        addresses: Iterator[int | str] = cycle([target.id, "target"])
+
+        def flood() -> None:
+            with mainbus.blocking.connect(address) as source:
+                for number in range(300):
+                    extra = [b"x" * 300_000] if not number % 50 else []
+                    source.send_to(next(addresses), "plain", number, *extra)
+                assert source.invoke_to("target", "plain", 300) == 300
+
+        await within(asyncio.to_thread(flood))
+        assert started == list(range(301))
 
 
 @pytest.mark.contract("2.19", "2.20")

@@ -251,6 +251,27 @@ async def test_ids_of_a_former_broker_reach_nobody(address: str) -> None:
         assert bus.broker.stats()["renderers"] == 0
 
 
+@pytest.mark.contract("9.6", "2.19")
+async def test_an_id_is_asked_for_again_on_the_next_connection(address: str) -> None:
+    async with Bus(address) as bus, proxied(address) as (through, proxy):
+        source, target, heard = await mainbus.connect(through), await bus.renderer("target"), Calls()
+        target.on("item", heard, senders="any")
+        told = Told(source)
+        proxy.cut_client()
+        # Neither the question nor what waits for its answer has left.
+        source.send_to(target.id, "item", 1)
+        source.send_to("target", "item", 2)
+        reply = source.invoke_to(target.id, "nobody handles it")
+        await told.wait("disconnected")
+        source.send_to(target.id, "item", 3)
+        await told.wait("reconnected")
+        await heard.wait(3)
+        assert heard.args == [(1,), (2,), (3,)]
+        with pytest.raises(mainbus.NoHandlerError):
+            await within(reply)
+        await source.aclose()
+
+
 @pytest.mark.contract("9.6")
 async def test_what_is_held_by_name_survives_a_broker_that_is_replaced(address: str) -> None:
     limits = Limits(high=64 * 1024, low=16 * 1024)

@@ -312,15 +312,13 @@ class World:
     async def finish(self) -> None:
         """Start all that is left, wait until nothing moves, and compare."""
         async with asyncio.timeout(PATIENCE):
-            while True:
+            while not self.is_quiet():
                 for end in [end for owner in self.owners if not owner.is_gone for end in owner.ends]:
                     if not end.started:
                         self.start(end)
-                await self.bus.settle()
-                gc.collect()
-                await asyncio.sleep(0)
-                if self.is_quiet():
-                    return
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                gc.collect(0)
                 await asyncio.sleep(0.001)
 
     def is_quiet(self) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mainbus.errors import NoSuchRenderer
+from mainbus.errors import BadMessage, NoSuchRenderer
 from mainbus.remote import describe
-from mainbus.wire import clone
+from mainbus.wire import clone, port_table
 from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack
 from mainbus.wire.packets import HEADER_SIZE, Flag, Kind, build, fragments
 
@@ -34,6 +34,9 @@ def packet(label: str, kind: Kind, flags: int = 0, body: bytes = b"", **fields: 
 def packets() -> list[dict[str, Any]]:
     """Return one packet of each kind, as one end would write it to the other."""
     args = clone.encode([DOC])
+    # Both ends of a new channel leave together, a moment before each gets a number of the receiver's.
+    both, arrived = port_table.pack([(5, 7), (7, 0)]), port_table.pack([(2, 0), (4, 0)])
+    one = port_table.pack([(9, 11)])
     text = clone.encode("No renderer is named 'nobody'")
     return [
         packet("a broker that refuses", Kind.REFUSED, value=22, body=clone.encode("packet of 0 bytes")),
@@ -60,6 +63,18 @@ def packets() -> list[dict[str, Any]]:
         packet("paused", Kind.PAUSED, peer=7, request=12),
         packet("resume", Kind.RESUME, peer=7, name="editor"),
         packet("credit", Kind.CREDIT, value=256),
+        packet("who", Kind.WHO, peer=7),
+        packet("who, as it is answered", Kind.WHO, peer=7, value=1, name="editor"),
+        packet("post, with two ports", Kind.POST, value=2, channel="ports", body=both + clone.encode([None])),
+        packet("the same, as it arrives", Kind.POST, value=2, channel="ports", body=arrived + clone.encode([None])),
+        packet("port message", Kind.PORT_MESSAGE, peer=3, body=clone.encode(DOC)),
+        packet("port message, with one end", Kind.PORT_MESSAGE, peer=3, value=1, body=one + clone.encode(None)),
+        packet("port message, the first half", Kind.PORT_MESSAGE, Flag.MORE, peer=2, value=1, body=one),
+        packet("port message, the second half", Kind.PORT_MESSAGE, Flag.CONTINUES, peer=2, body=clone.encode("end")),
+        packet("port credit", Kind.PORT_CREDIT, peer=2, value=131_072),
+        packet("port close", Kind.PORT_CLOSE, peer=2),
+        packet("port close, for a bad message", Kind.PORT_CLOSE, peer=2, value=BadMessage.wire_code),
+        packet("port moved", Kind.PORT_MOVED, peer=5),
         packet("undeliverable", Kind.UNDELIVERABLE, Flag.BY_NAME, name="nobody", channel="c", body=b"no such renderer"),
         packet("gap", Kind.GAP, peer=7),
         packet("abort", Kind.ABORT, peer=7),

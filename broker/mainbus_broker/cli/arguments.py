@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from mainbus.channels import check_channel
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand
 
 from mainbus_broker.cli.failures import ExitCode, Failure
+from mainbus_broker.cli.output import say
 
+_MOST_SECONDS: Final = 86_400
+_DIGITS: Final = 9
 _NEGATIVE: Final = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
-class MessageCommand(TyperCommand):
+class Command(TyperCommand):
+    """A command whose help names its arguments by their metavars, and by nothing else."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._arguments = [param for param in self.params if isinstance(param, TyperArgument)]
+        for argument in self._arguments:
+            # Else it adds the type, which is Python's.
+            vars(argument)["display_type"] = lambda ctx: ""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what follows the command's name in its usage line."""
+        return ["[OPTIONS]", *(str(argument.metavar) for argument in self._arguments)]
+
+
+class MessageCommand(Command):
     """A command that takes negative numbers as arguments, where others see options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -30,14 +50,15 @@ def values(texts: list[str]) -> list[object]:
     """Return the arguments of a message; see `value`."""
     if texts.count("@-") > 1:
         raise Failure("@-: standard input can be read only once", ExitCode.USAGE)
-    return [value(text) for text in texts]
+    return [value(text, number) for number, text in enumerate(texts, 1)]
 
 
-def value(text: str) -> object:
+def value(text: str, number: int = 1) -> object:
     """Return one argument of a message.
 
     Args:
         text: `@file`, the JSON value in a file; `@-`, that in standard input; else a JSON value; else a plain string.
+        number: Which argument it is, for a warning about a string that was perhaps meant to be JSON.
 
     Raises:
         Failure: The file cannot be read or holds no JSON, or the value is nested too deeply.
@@ -46,7 +67,9 @@ def value(text: str) -> object:
         return _from_file(text)
     try:
         return _parse(text)
-    except json.JSONDecodeError:
+    except json.JSONDecodeError as error:
+        if text.startswith(("{", "[", '"')):
+            say(f"argument {number} looks like JSON but is not ({_reason(error)}); sent as a string")
         return text
     except (ValueError, RecursionError) as error:
         raise Failure(f"{_short(text)}: {_reason(error)}", ExitCode.USAGE) from None
@@ -66,6 +89,28 @@ def target(text: str) -> int | str:
     return int(text) if text.isdecimal() and text.isascii() else text
 
 
+def seconds(text: str | float) -> float:
+    """Return a number of seconds; as typer has it, a default comes as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= _MOST_SECONDS:
+        raise typer.BadParameter(f"expected a number of seconds from 0 to {_MOST_SECONDS}, but found {text!r}")
+    return number
+
+
+def whole(least: int) -> Callable[[str | int], int]:
+    """Return what reads a whole number."""
+
+    def read(text: str | int) -> int:
+        if not str(text).isascii() or not str(text).isdecimal() or len(str(text)) > _DIGITS or int(text) < least:
+            raise typer.BadParameter(f"expected a whole number from {least} on, but found {text!r}")
+        return int(text)
+
+    return read
+
+
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ARGS]...", help="JSON values; what is no JSON is a string; @FILE is a file's JSON."),
@@ -82,7 +127,7 @@ To = Annotated[
 ]
 ConnectTimeout = Annotated[
     float,
-    typer.Option("--connect-timeout", metavar="SECONDS", min=0, help="How long to wait for a broker."),
+    typer.Option("--connect-timeout", metavar="SECONDS", parser=seconds, help="How long to wait for a broker."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON for programs.")]
 
@@ -109,6 +154,9 @@ def _refuse(name: str, text: str) -> NoReturn:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        said = "there is more behind the value" if error.msg == "Extra data" else error.msg
+        return f"line {error.lineno}, column {error.colno}: {said}"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 

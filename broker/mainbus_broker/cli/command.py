@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from io import TextIOWrapper
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from mainbus_broker.cli.arguments import MessageCommand
+from mainbus_broker.cli.arguments import Command, MessageCommand
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.invoke import invoke
 from mainbus_broker.cli.list import list_
@@ -29,11 +30,11 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(serve)
+app.command(cls=Command)(serve)
 app.command(cls=MessageCommand)(invoke)
 app.command(cls=MessageCommand)(send)
-app.command()(listen)
-app.command(name="list")(list_)
+app.command(cls=Command)(listen)
+app.command(name="list", cls=Command)(list_)
 
 
 def _version(wanted: bool) -> None:
@@ -67,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = command.main(given, prog_name="mainbus", standalone_mode=False)
+        code = command.main(given or ["--help"], prog_name="mainbus", standalone_mode=False)
     except Failure as failure:
-        say(str(failure))
+        for line in failure.lines:
+            say(line)
         return failure.code
     except _UsageError as error:
         say(_usage(error))
@@ -80,7 +82,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
+    context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "mainbus"
-    text = getattr(error, "format_message", error.__str__)()
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        text = f"No such option: {option}; {_instead(option, context)}"
+    else:
+        # Who checks the value says so in front of what is wrong with it.
+        text = getattr(error, "format_message", error.__str__)().replace("Value error, ", "")
     return f"{' '.join(text.split())} (`{command} --help` explains)"
+
+
+def _instead(option: str, context: Any) -> str:
+    """Say what was meant by an option that there is not."""
+    if context is None or context.parent is None:
+        return "the options of a command come after its name, as in `mainbus list --address ...`"
+    known = [name for param in context.command.get_params(context) for name in param.opts if name.startswith("--")]
+    if close := get_close_matches(option, known, n=2, cutoff=0.7):
+        return f"did you mean {' or '.join(close)}?"
+    if isinstance(context.command, MessageCommand):
+        return "an argument that begins with a dash comes after `--`"
+    return f"there are {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 from mainbus.errors import (
@@ -38,11 +39,18 @@ class ExitCode(IntEnum):
 
 
 class Failure(Exception):
-    """Ends a command with a line on standard error and an exit code."""
+    """Ends a command with an exit code and what is said on standard error: mostly a line, or nothing.
 
-    def __init__(self, text: str, code: ExitCode) -> None:
+    Args:
+        text: The line.
+        code: The exit code.
+        lines: What is said in place of the text, if that is not one line.
+    """
+
+    def __init__(self, text: str, code: ExitCode, *, lines: Sequence[str] | None = None) -> None:
         super().__init__(text)
         self.code = code
+        self.lines = [text] if lines is None else lines
 
 
 _UNREACHABLE = (ConnectRefused, ConnectionLost, NameTaken, AddressError)
@@ -56,8 +64,12 @@ _REMEDIES: dict[type[MainbusError], str] = {
 
 def explain(error: MainbusError) -> Failure:
     """Return what a command says about an error of mainbus."""
+    text = str(error)
+    if isinstance(error, ConnectRefused):
+        # What a program can do is said in Python's words.
+        text = text.replace("set MAINBUS_ADDRESS", "give its --address").replace("connect_timeout", "--connect-timeout")
     remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
-    return Failure(f"{error}; {remedy}" if remedy else str(error), _code(error))
+    return Failure(f"{text}; {remedy}" if remedy else text, _code(error))
 
 
 def _code(error: MainbusError) -> ExitCode:

@@ -8,18 +8,23 @@ from typing import Annotated, Any
 import typer
 from mainbus import IpcRenderer
 
-from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json
+from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json, seconds
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.output import as_json, show, table
 from mainbus_broker.cli.renderer import run
 
-Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for the broker.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long to wait for the broker.")
+]
 
 
 def list_(
     address: Address = None, timeout: Timeout = 10.0, connect_timeout: ConnectTimeout = 0.0, as_lines: Json = False
 ) -> None:
-    """Show the renderers that are connected, and the channels of the main process. The command itself is left out."""
+    """Show the connected renderers and the main channels.
+
+    The channels are those of the main process. The command itself, a renderer too, is left out.
+    """
 
     async def work(ipc_renderer: IpcRenderer) -> None:
         try:

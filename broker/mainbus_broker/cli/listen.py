@@ -10,7 +10,7 @@ import typer
 from mainbus import IpcRenderer, IpcRendererEvent
 from mainbus.errors import ConnectionLost
 
-from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json, Name, channel
+from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json, Name, channel, whole
 from mainbus_broker.cli.output import as_json, as_line, say, show
 from mainbus_broker.cli.renderer import run
 from mainbus_broker.logs import visible
@@ -29,8 +29,12 @@ def _channels(texts: list[str]) -> list[str]:
 
 
 Channels = Annotated[list[str], typer.Argument(metavar="CHANNEL...", help="The channels.", callback=_channels)]
-Count = Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many messages.")]
-From = Annotated[Senders, typer.Option("--senders", help="Whose messages.")]
+Count = Annotated[
+    int | None, typer.Option("--count", "-n", metavar="N", parser=whole(1), help="End after so many messages.")
+]
+From = Annotated[
+    Senders, typer.Option("--senders", help="Whose messages; code gets those of main alone unless it says so.")
+]
 
 
 def listen(
@@ -42,7 +46,7 @@ def listen(
     connect_timeout: ConnectTimeout = 0.0,
     as_lines: Json = False,
 ) -> None:
-    """Print the messages that the main process and other renderers send to this command, a line each.
+    """Print the messages that others send here, a line each.
 
     Broadcasts and what the main process sends to every renderer arrive by themselves; with --name others can send to
     this command alone. Ctrl-C ends it.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import mainbus
+from mainbus.address import default_address, parse
 from mainbus.errors import MainbusError
 
 from mainbus_broker.cli.failures import ExitCode, Failure, explain
@@ -38,12 +39,13 @@ def run(work: Work, *, address: str | None, name: str | None = None, connect_tim
     except BrokenPipeError:
         # Nothing can be said on standard output any more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Failure("nobody reads the output any more", ExitCode.PIPE) from None
+        raise Failure("nobody reads the output any more", ExitCode.PIPE, lines=()) from None
 
 
 async def _run(work: Work, address: str | None, name: str | None, connect_timeout: float) -> None:
+    where = default_address(across=True) if address is None else parse(address, across=True)
     try:
-        renderer = mainbus.connect(address, name=name, connect_timeout=connect_timeout, reconnect=False)
+        renderer = mainbus.connect(str(where), name=name, connect_timeout=connect_timeout, reconnect=False)
     except ValueError as error:
         if isinstance(error, MainbusError):
             raise

@@ -9,15 +9,17 @@ import typer
 from mainbus import InvokeTimeout, IpcRenderer, MainbusError, NoHandlerError, PermissionDenied, ReplyNeverSent
 
 from mainbus_broker.cli import arguments
-from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Name, To
+from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Name, To, seconds
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.renderer import run
 
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", metavar="SECONDS", min=0, help="How long the message may take."),
+    typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long the message may take."),
 ]
 _DEFAULT: Final = 10.0
+_UNHEARD: Final = "nobody listens there"
+"""What a renderer says that has no listener for a message."""
 
 
 def send(
@@ -29,7 +31,10 @@ def send(
     name: Name = None,
     connect_timeout: ConnectTimeout = 0.0,
 ) -> None:
-    """Send a message to the main process, or with --to to another renderer. Prints nothing."""
+    """Send a message and print nothing.
+
+    It goes to the main process, or with --to to another renderer.
+    """
     values = arguments.values(args or [])
 
     async def work(ipc_renderer: IpcRenderer) -> None:
@@ -54,8 +59,14 @@ async def _send_to(
         if not refused:
             raise
     if refused:
-        text = f"{channel!r} could not be delivered to {target!r}: {refused[0]}; `mainbus list` shows who is there"
-        raise Failure(text, ExitCode.FAILED)
+        raise Failure(_undeliverable(target, channel, refused[0]), ExitCode.FAILED)
+
+
+def _undeliverable(target: int | str, channel: str, reason: str) -> str:
+    if reason == _UNHEARD:
+        who = "takes messages of renderers (senders='renderers' or 'any')"
+        return f"renderer {target!r} has no listener for {channel!r} that {who}"
+    return f"{channel!r} could not be delivered to {target!r}: {reason}; `mainbus list` shows who is there"
 
 
 async def _confirm(ipc_renderer: IpcRenderer, target: int | str, channel: str, timeout: float) -> None:

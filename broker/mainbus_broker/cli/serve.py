@@ -11,6 +11,7 @@ from mainbus.errors import AddressError, ConfigError
 
 from mainbus_broker import logs
 from mainbus_broker.activation import inherited
+from mainbus_broker.cli.arguments import seconds, whole
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.target import load
 from mainbus_broker.config import Config
@@ -21,7 +22,7 @@ log = logging.getLogger("mainbus.broker")
 
 Target = Annotated[
     str | None,
-    typer.Argument(metavar="MODULE:ATTRIBUTE", help="An IpcMain, or a function setup(broker), plain or async."),
+    typer.Argument(metavar="[MODULE:ATTRIBUTE]", help="An IpcMain, or a function setup(broker), plain or async."),
 ]
 Addresses = Annotated[
     list[str] | None,
@@ -30,11 +31,13 @@ Addresses = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="A TOML file with settings.")]
 Sockets = Annotated[
     list[int] | None,
-    typer.Option("--fd", metavar="N", min=0, help="A listening socket handed to this process; systemd's are found."),
+    typer.Option(
+        "--fd", metavar="N", parser=whole(0), help="A listening socket handed to this process; systemd's are found."
+    ),
 ]
 Drain = Annotated[
     float,
-    typer.Option("--drain", metavar="SECONDS", min=0, max=86_400, help="How long handlers may go on at the end."),
+    typer.Option("--drain", metavar="SECONDS", parser=seconds, help="How long handlers may go on at the end."),
 ]
 LoopChoice = Annotated[Loop, typer.Option("--loop", help="The event loop; auto: uvloop where it is installed.")]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="From which level on to log.")]
@@ -68,7 +71,7 @@ def serve(
             loop=loop,
         )
     except ConfigError as error:
-        raise Failure(str(error), ExitCode.USAGE) from error
+        raise Failure(str(error), ExitCode.USAGE, lines=str(error).splitlines()) from error
     except AddressError as error:
         raise Failure(str(error), ExitCode.UNREACHABLE) from error
     except SetupFailed as error:

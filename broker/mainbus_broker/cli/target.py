@@ -73,6 +73,8 @@ def _checked(text: str, found: Any) -> IpcMain | Setup:
     try:
         inspect.signature(found).bind(None)
     except TypeError as error:
+        if not inspect.signature(found).parameters:
+            raise _failure(text, f"{_what(found)} takes no argument, expected setup(broker)") from None
         raise _failure(text, f"{_what(found)} cannot be called with the broker: {error}; {_EXPECTED}") from None
     except ValueError:
         pass  # a compiled function that does not tell its parameters: calling it will

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import socket
 import stat
 import sys
 from collections.abc import Callable
 
-from mainbus.address import Address, check_folder
+from mainbus.address import Address, check_folder, is_default_folder
 from mainbus.errors import AddressError
 
 from mainbus_broker.listeners.identity import peer_of
@@ -100,15 +101,22 @@ async def adopt(
 
 
 def prepare_folder(address: Address) -> None:
-    """Make the folders that a ``unix:`` address lacks, for this user alone; those that exist stay as they are.
+    """Make the default folder if it is missing, for this user alone. Other folders are their user's to make.
 
     Raises:
-        AddressError: they cannot be made, or a default folder may be somebody else's.
+        AddressError: the folder is missing, or cannot be made, or a default folder may be somebody else's.
     """
-    try:
-        _make_folder(os.path.dirname(address.path))
-    except OSError as error:
-        raise AddressError(str(address), f"cannot make its folder: {error.strerror}") from error
+    folder = os.path.dirname(address.path)
+    if is_default_folder(folder):
+        try:
+            # Where it exists, check_folder says whether it will do.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+        except OSError as error:
+            raise AddressError(str(address), f"cannot make its folder: {error.strerror}") from error
+    elif not os.path.exists(folder):
+        remedy = f"`mkdir -p -m 700 {shlex.quote(folder)}` makes it"
+        raise AddressError(str(address), f"the folder {folder} does not exist; {remedy}")
     check_folder(address)
 
 
@@ -147,20 +155,6 @@ class _SocketPath:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _make_folder(folder: str) -> None:
-    if os.path.isdir(folder):
-        return
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        # Somebody was faster, or it is no folder: then using it says so.
-        pass
-    except FileNotFoundError:
-        _make_folder(os.path.dirname(folder))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
 
 
 def _clear(address: Address) -> None:

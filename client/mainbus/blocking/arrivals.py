@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, log_raised
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.work import Job, Work
@@ -218,10 +218,12 @@ class Arrivals:
         if target.once and not target.consume():
             return self._answers.refused(NoHandlerError(channel))
         if not target.takes(len(args)):
-            return self._answers.refused(target.arity_error(len(args)))
+            return self._answers.refused(target.arity_error(len(args), channel))
+        event = invoke.event(self._renderer)
         try:
-            value = _call(target, invoke.event(self._renderer), args)
+            value = _call(target, event, args)
         except Exception as error:  # noqa: BLE001 - it is the answer
+            log_raised(log, event, error)
             return self._answers.raised(channel, error, late=invoke.is_late)
         return self._answers.result(value)
 

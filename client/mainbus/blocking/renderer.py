@@ -409,8 +409,7 @@ class BlockingRenderer(LockedChannels):
 
     def _check_room(self, route: int | str, waiting: int) -> None:
         session = self._opened()
-        found = session.routes.get(route)
-        if waiting + session.outbox.queued + (found.size if found is not None else 0) >= MAX_UNSENT:
+        if waiting + session.outbox.queued + session.routes.size(route) >= MAX_UNSENT:
             raise SendQueueFull(MAX_UNSENT)
 
     def _send(self, kind: Kind, target: int | str, channel: str, args: Sequence[object]) -> None:

@@ -1,1 +1,16 @@
-"""The sans-I/O core that both ends share: packets, states, structured clone. No clock, no socket, no loop."""
+"""The sans-I/O core that both ends share: packets, states, structured clone. No clock, no socket, no loop.
+
+Attributes:
+    CODEC: "compiled", or "pure" where structured clone runs in Python: nothing was compiled, or MAINBUS_PURE is set.
+"""
+
+from importlib import import_module
+from typing import Final
+
+try:
+    import_module("mainbus.wire.clone_fast")
+    _codec = "compiled"
+except ImportError:
+    _codec = "pure"
+
+CODEC: Final = _codec

@@ -1,8 +1,9 @@
 """Structured clone: what crosses is a copy, as CBOR (RFC 8949).
 
-The common message is a few dicts and lists of plain values. A quick look tells it from the rest, and cbor2 writes and
-reads it. Everything else, and whatever is wrong, goes to the encoder and the decoder of ``clone_encode`` and
-``clone_decode``, which know all of it: cbor2 may only ever succeed, so that there is one place for each rule.
+The common message is a few dicts and lists of plain values: the compiled codec of ``clone_fast`` writes and reads it.
+Where that is not to be had, a quick look tells the common message from the rest, and cbor2 writes and reads it.
+Everything else, and whatever is wrong, goes to the encoder and the decoder of ``clone_encode`` and ``clone_decode``,
+which know all of it: the quick ones may only ever succeed, so that there is one place for each rule.
 docs/reference/structured-clone.md has the types and how each is written.
 """
 
@@ -13,9 +14,13 @@ from uuid import uuid4
 import cbor2
 
 from mainbus.errors import BadMessage, CloneError, LimitExceeded
+from mainbus.wire import CODEC
 from mainbus.wire.clone_decode import Decoder, TooManyItems
 from mainbus.wire.clone_encode import Encoder
 from mainbus.wire.regexp import RegExp
+
+if CODEC == "compiled":
+    from mainbus.wire import clone_fast
 
 __all__ = ["MAX_DEPTH", "BadMessage", "CloneError", "LimitExceeded", "RegExp", "decode", "encode"]
 
@@ -73,10 +78,12 @@ def encode(value: object, *, root: str = "args", max_depth: int = MAX_DEPTH) -> 
         LimitExceeded: nested too deeply, or the receiver would refuse it for another bound.
     """
     try:
+        if CODEC == "compiled":
+            return clone_fast.encode(value, max_depth)
         if _is_plain(value, max_depth):
             return cbor2.dumps(value)
     except Exception:  # noqa: BLE001, S110
-        # A lone surrogate, or a type whose metaclass raises. The encoder says where.
+        # Not common, a lone surrogate, or a type whose metaclass raises. The encoder knows, and says where.
         pass
     return Encoder(root, max_depth).encode(value)
 
@@ -98,6 +105,12 @@ def decode(data: bytes | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
         BadMessage: these bytes are no structured clone, or something follows it.
         LimitExceeded: nested too deeply, or over another bound.
     """
+    if CODEC == "compiled":
+        try:
+            return clone_fast.decode(data if type(data) is bytes else bytes(data), max_depth)
+        except Exception:  # noqa: BLE001
+            # Not common, or wrong. The decoder knows which.
+            return Decoder(data, max_depth).decode()
     if len(data) > LARGE:
         try:
             return Decoder(data, max_depth, max_items=FEW_ITEMS).decode()

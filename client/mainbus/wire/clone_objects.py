@@ -1,6 +1,6 @@
 """What the encoder looks at inside an object, where the application's own code may have a say: it ends in `Refused`.
 
-Only the encoder imports it.
+The encoder imports it, and the context bridge, which walks through the same objects.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import msgspec
 from mainbus.errors import MainbusError
 from mainbus.wire.clone_scalars import Refused
 
-__all__ = ["guarded", "is_record", "record", "value_of", "view_of_bytes"]
+__all__ = ["guarded", "is_ours", "is_record", "record", "value_of", "view_of_bytes"]
 
 MAX_ENUMS: Final = 16
 """Enum members whose value is an enum member."""
@@ -23,10 +23,12 @@ OUR_PACKAGES: Final = frozenset({"mainbus", "mainbus_broker"})
 
 def is_record(cls: type) -> bool:
     """Tell whether this is a dataclass or Struct, but none of mainbus' own."""
-    bases = cls.__mro__
-    if any(base.__module__.partition(".")[0] in OUR_PACKAGES for base in bases):
-        return False
-    return msgspec.Struct in bases or dataclasses.is_dataclass(cls)
+    return not is_ours(cls) and (msgspec.Struct in cls.__mro__ or dataclasses.is_dataclass(cls))
+
+
+def is_ours(cls: type) -> bool:
+    """Tell whether this is a class of mainbus', or derived from one."""
+    return any(base.__module__.partition(".")[0] in OUR_PACKAGES for base in cls.__mro__)
 
 
 def record(value: Any) -> list[tuple[str, object]]:

@@ -27,6 +27,7 @@ from mainbus.wire.packets import (
     Head,
     Kind,
 )
+from mainbus.wire.port_table import ENTRY_SIZE, MAX_PORTS
 from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
 
 Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
@@ -36,6 +37,7 @@ _SEND: Final = int(Kind.SEND)
 _ONCE: Final = int(Kind.ONCE)
 _CHANNELED: Final = frozenset(int(kind) for kind in CHANNELED)
 _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
+_CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
 _FRAGMENT: Final = MORE | CONTINUES
 _CHANNELS_KEPT: Final = 4096
 _NO_PACKETS: Final = 1 << 60
@@ -72,7 +74,8 @@ class Connection:
 
     Args:
         role: The end that this is.
-        max_message: Bytes that the body of one message may have, all fragments together.
+        max_message: Bytes that the body of one message may have, all fragments together; a table of ports in front of
+            it is not counted.
     """
 
     __slots__ = (
@@ -263,7 +266,7 @@ class Connection:
 
     def _fault(self, head: Head, data: bytes, at: int) -> str | None:
         """Say what is wrong with a packet, or None. Moves the state when the packet does."""
-        length, kind, flags, name_length, channel_length, _, _, _, _ = head
+        length, kind, flags, name_length, channel_length, _, _, _, value = head
         body = length - HEADER_SIZE - name_length - channel_length
         if not 0 <= body <= MAX_FRAGMENT:
             return f"packet of {length} bytes, with a name of {name_length} and a channel of {channel_length}"
@@ -273,8 +276,8 @@ class Connection:
             return f"unknown flags {flags & ~KNOWN_FLAGS:#x}"
         if flags & _FRAGMENT and kind not in _FRAGMENTED:
             return f"packet of kind {name_of(kind)} in fragments"
-        if body > self._max_message and kind >= _SEND:
-            return str(MessageTooLarge(body, self._max_message))
+        if kind >= _SEND and body > self._limit(kind, value):
+            return str(MessageTooLarge(body, self._limit(kind, value)))
         name_end = at + HEADER_SIZE + name_length
         try:
             text_of(data[at + HEADER_SIZE : name_end])
@@ -286,6 +289,10 @@ class Connection:
         if kind < _SEND:
             self._move(kind)
         return None
+
+    def _limit(self, kind: int, value: int) -> int:
+        """Return how long a body may be, the table of ports in front of it included."""
+        return self._max_message + (min(value, MAX_PORTS) * ENTRY_SIZE if kind in _CARRIERS else 0)
 
     def _begin(self, first: Message, body: bytes) -> None:
         kind, flags, peer, _, _, _, _, _, _ = first
@@ -303,7 +310,7 @@ class Connection:
         if partial is None:
             self.fail(without_first(kind))
             return None
-        fault = partial.fault(kind, request, len(body), self._max_message)
+        fault = partial.fault(kind, request, len(body), self._limit(kind, partial.first[5]))
         if fault is not None:
             self.fail(fault)
             return None

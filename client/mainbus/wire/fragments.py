@@ -29,7 +29,7 @@ def stream_of(kind: int, flags: int) -> int:
     """Return which of a pair's streams a packet belongs to: fragments of one stream never mix.
 
     Replies have one of their own since they go on where messages are paused, and broadcasts since they wait for
-    nobody. What is sent to a name is another one than what is sent to an id: the sender cannot know that they meet.
+    nobody. What is sent to a name is another one than what is sent to an id: a sender may not know that they meet.
     """
     return _STREAMS.get(kind) or (_MESSAGES_BY_NAME if flags & BY_NAME else _MESSAGES)
 

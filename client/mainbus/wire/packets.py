@@ -70,6 +70,7 @@ class Kind(IntEnum):
     PAUSED = 33
     RESUME = 34
     CREDIT = 35
+    WHO = 36
 
     PORT_MESSAGE = 40
     PORT_CREDIT = 41

@@ -42,6 +42,7 @@ _NOTICES = frozenset(
         Kind.UNDELIVERABLE,
         Kind.BAD_MESSAGE,
         Kind.WATCH,
+        Kind.WHO,
         Kind.ONCE,
         Kind.SYNC,
     }
@@ -71,7 +72,7 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
         | _PORTS
         | {Kind.PORT_MOVED}
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
-        | {Kind.GOODBYE},
+        | {Kind.WHO, Kind.GOODBYE},
         State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
         State.CLOSED: frozenset(),
     },

@@ -44,6 +44,14 @@ def test_json_or_a_plain_string(text: str, value: object) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize("text", ["{a: 1}", "[1,", '"open'])
+def test_what_looks_like_json_is_sent_with_a_warning(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert arguments.values(["[1]", text, "plain"]) == [[1], text, "plain"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mainbus: argument 2 looks like JSON but is not (line 1, column ")
+    assert line.endswith("); sent as a string")
+
+
 def test_a_file_holds_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a file.json"
     path.write_text('{"ü": [1]}\n', encoding="utf-8")
@@ -54,7 +62,8 @@ def test_a_file_holds_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"hello", "is not JSON"),
+        (b"hello", "is not JSON: line 1, column 1: "),
+        (b"[1]\n[2]\n", "is not JSON: line 2, column 1: there is more behind the value"),
         (b"", "is not JSON"),
         (b"[NaN]", "NaN is not JSON"),
         (b'"\xff"', "is not JSON"),

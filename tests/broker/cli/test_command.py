@@ -22,6 +22,35 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert all(f"  {name} " in said.out for name in COMMANDS)
 
 
+def test_alone_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.startswith("Usage: mainbus [OPTIONS] COMMAND")
+
+
+def test_the_help_of_all_commands_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--help"])
+    listed = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in listed] == COMMANDS
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("serve", "[MODULE:ATTRIBUTE]"),
+        ("invoke", "CHANNEL [ARGS]..."),
+        ("send", "CHANNEL [ARGS]..."),
+        ("listen", "CHANNEL..."),
+        ("list", ""),
+    ],
+)
+def test_usage_and_arguments_have_no_types_of_python(name: str, usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([name, "--help"])
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == f"Usage: mainbus {name} [OPTIONS] {usage}".rstrip()
+    assert not any(word in said for word in ("<str>", "<int", "<float", "<list"))
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mainbus ")
@@ -30,10 +59,17 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason", "helped"),
     [
-        ([], "Missing command", "mainbus"),
         (["lisst"], "No such command 'lisst'", "mainbus"),
         (["--wrong"], "--wrong", "mainbus"),
+        (["-a", "unix:/x", "list"], "the options of a command come after its name", "mainbus"),
         (["invoke"], "CHANNEL", "mainbus invoke"),
+        (["invoke", "echo", "-x"], "-x; an argument that begins with a dash comes after `--`", "mainbus invoke"),
+        (["invoke", "echo", "--tomeout", "1"], "--tomeout; did you mean --timeout?", "mainbus invoke"),
+        (["list", "-z"], "-z; there are --address, --timeout", "mainbus list"),
+        (["listen", "a", "--count", "0"], "expected a whole number from 1 on, but found '0'", "mainbus listen"),
+        (["send", "a", "--timeout", "abc"], "a number of seconds from 0 to 86400, but found 'abc'", "mainbus send"),
+        (["serve", "--drain", "nan"], "a number of seconds from 0 to 86400, but found 'nan'", "mainbus serve"),
+        (["serve", "--loop", "trio"], "Invalid value for '--loop': 'trio' is not one of 'auto'", "mainbus serve"),
         (["list", "too much"], "too much", "mainbus list"),
     ],
 )

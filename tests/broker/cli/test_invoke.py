@@ -19,6 +19,7 @@ APP = """
 import datetime, decimal
 
 ipc_main.handle("add", lambda event, a, b: a + b)
+ipc_main.on("note", lambda event: None)
 ipc_main.handle("echo", lambda event, *args: list(args))
 
 @ipc_main.handle("rich")
@@ -92,7 +93,8 @@ def test_values_that_json_has_no_type_for(address: str, capsys: pytest.CaptureFi
     [
         (["fail"], 1, ["Error invoking remote method 'fail': ValueError: first line\\nsecond line \\u001b[31m"]),
         (["nobody"], 1, ["No handler registered for 'nobody'", "`mainbus list`"]),
-        (["add", "1"], 1, ["argument"]),
+        (["note"], 1, ["No handler registered for 'note'; it has a listener: use `mainbus send`"]),
+        (["add", "1"], 1, ["remote method 'add': <lambda>() (app.py:", "takes 2 arguments (a, b) after the event"]),
         (["add", "--to", "nobody"], 1, ["nobody", "`mainbus list`"]),
         (["add", "--to", "77"], 1, ["77"]),
         (["wait", "--timeout", "0.05"], 124, ["no reply within 0.05 s", "--timeout"]),
@@ -102,7 +104,11 @@ def test_values_that_json_has_no_type_for(address: str, capsys: pytest.CaptureFi
         (["echo", "\udcff"], 2, ["could not be cloned", "args[0]"]),
         (["add", "1", "2", "--tiemout", "3"], 2, ["--tiemout", "--timeout", "mainbus invoke --help"]),
         (["add", "1", "2", "-a", "tcp:1"], 3, ["tcp:1", "unknown scheme"]),
-        (["add", "1", "2", "-a", "unix:/no/such/socket"], 3, ["unix:/no/such/socket", "`mainbus serve`"]),
+        (
+            ["add", "1", "2", "-a", "unix:/no/such/socket"],
+            3,
+            ["unix:/no/such/socket", "`mainbus serve`", "--connect-timeout"],
+        ),
     ],
 )
 def test_an_error_is_one_line_with_a_remedy(
@@ -138,6 +144,19 @@ def test_ctrl_c_cancels_the_handler_and_says_nothing(daemon: Serving, address: s
     assert daemon.line() == "cancelled"
 
 
+def test_a_broker_that_stops_in_order_never_sent_the_reply(tmp_path: Path) -> None:
+    with TemporaryDirectory(prefix="mb") as folder:
+        address = f"unix:{folder}/s"
+        with (
+            Serving(address, "--drain", "0", app=APP, folder=tmp_path) as daemon,
+            Running("invoke", "wait", "true", "-a", address) as command,
+        ):
+            assert daemon.line() == "started"
+            daemon.send(signal.SIGTERM)
+            assert command.end() == 1
+            assert command.said == ["mainbus: Error invoking remote method 'wait': reply was never sent\n"]
+
+
 async def test_another_renderer_is_invoked_by_name_and_by_id(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with mainbus.connect(address, name="editor") as editor:
         editor.handle("who", lambda event, *args: [event.sender_name, *args], senders="any")
@@ -164,7 +183,7 @@ def test_a_reader_that_goes_away_is_no_error(address: str) -> None:
         command.process.stdout.close()
         command.process.stdout = None
         assert command.end() == 141
-        assert command.said == ["mainbus: nobody reads the output any more\n"]
+        assert command.said == []
 
 
 def test_the_module_is_the_command_too() -> None:

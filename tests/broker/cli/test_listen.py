@@ -77,7 +77,7 @@ async def test_a_reader_that_goes_away_ends_it(address: str, tmp_path: Path) -> 
         async with mainbus.connect(address) as editor:
             await editor.invoke("tell", "a")
         assert await asyncio.to_thread(listener.end) == 141
-        assert listener.said[-1] == "mainbus: nobody reads the output any more\n"
+        assert len(listener.said) == 1
 
 
 @pytest.mark.parametrize(

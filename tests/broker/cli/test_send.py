@@ -60,11 +60,16 @@ def test_another_renderer_gets_it(address: str) -> None:
 def test_what_cannot_be_delivered_is_said(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     with Running("listen", "note", "--name", "deaf", "--senders", "main", "-a", address) as listener:
         listener.until("listening")
-        for target, channel in [("nobody", "note"), ("deaf", "note"), ("deaf", "other")]:
+        heard = "takes messages of renderers (senders='renderers' or 'any')"
+        for target, channel, text in [
+            ("nobody", "note", "'note' could not be delivered to 'nobody': "),
+            ("deaf", "note", f"renderer 'deaf' has no listener for 'note' that {heard}"),
+            ("deaf", "other", f"renderer 'deaf' has no listener for 'other' that {heard}"),
+        ]:
             assert main(["send", channel, "--to", target, "-a", address]) == 1
             (line,) = capsys.readouterr().err.splitlines()
-            assert line.startswith(f"mainbus: '{channel}' could not be delivered to '{target}': ")
-            assert line.endswith("`mainbus list` shows who is there")
+            assert line.startswith(f"mainbus: {text}")
+            assert line.endswith("`mainbus list` shows who is there" if target == "nobody" else text)
         assert listener.end(signal.SIGINT) == 130
 
 

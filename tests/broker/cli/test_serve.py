@@ -76,8 +76,8 @@ async def test_it_serves_says_where_and_ends_clean(loop: str, address: str, tmp_
         assert daemon.start["addresses"] == [address]
         assert daemon.start["pid"] == daemon.process.pid
         assert daemon.start["loop"].split()[0] == loop
-        for word in (address, f"pid {daemon.process.pid}", loop, "mainbus ", f"Python {sys.version.split()[0]}"):
-            assert word in daemon.start["message"]
+        assert daemon.start["python"] == sys.version.split()[0]
+        assert daemon.start["message"] == "serving"
         assert stat.S_IMODE(path_of(address).stat().st_mode) == 0o600
         async with mainbus.connect(address) as renderer:
             assert await renderer.invoke("pid") == daemon.process.pid
@@ -265,7 +265,8 @@ def test_a_socket_is_inherited_from_systemd(address: str) -> None:
     ("options", "code", "words"),
     [
         (["--config", "{config}"], 2, ["mainbus.toml", "limits.hihg", "unknown key", "did you mean high"]),
-        (["--fd", "987"], 3, ["fd:987", "Bad file descriptor"]),
+        (["--fd", "987"], 3, ["fd:987: is no socket that was handed over: Bad file descriptor"]),
+        (["-a", "unix:/no such/x/s"], 3, ["the folder /no such/x does not exist", "`mkdir -p -m 700 '/no such/x'`"]),
         (["app:ipc_man"], 4, ["app:ipc_man", "no attribute", "ipc_main"]),
         (["app:setup_that_raises"], 4, ["app:setup_that_raises", "its setup raised LookupError: no such plugin"]),
     ],
@@ -278,7 +279,7 @@ def test_what_cannot_be_served_is_said_in_a_line(
     )
     (tmp_path / "mainbus.toml").write_text("[limits]\nhihg = 1\n")
     given = [option.format(config=tmp_path / "mainbus.toml") for option in options]
-    where = [] if "--fd" in options else ["--address", address]
+    where = [] if {"--fd", "-a"} & set(options) else ["--address", address]
     done = run("serve", *given, *where, cwd=tmp_path)
     assert done.returncode == code
     assert done.stdout == ""
@@ -289,6 +290,34 @@ def test_what_cannot_be_served_is_said_in_a_line(
     # What a setup raises has a traceback, in the log; everything else is that one line.
     assert len(done.stderr.splitlines()) == (2 if "raises" in options[0] else 1)
     assert not path_of(address).exists()
+
+
+def test_each_problem_of_a_configuration_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "mainbus.toml"
+    config.write_text("tracebacks = 1\n[limits]\nhihg = 1\n")
+    assert main(["serve", "--config", str(config)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"mainbus: {config}: tracebacks: expected true or false, but found 1",
+        f"mainbus: {config}: limits.hihg: unknown key; did you mean high?",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["option", "variable"])
+@pytest.mark.parametrize("command", ["serve", "list"])
+def test_an_address_inside_one_process_is_refused(command: str, kind: str) -> None:
+    options = ["-a", "memory:x"] if kind == "option" else []
+    done = run(command, *options, env=os.environ | ({"MAINBUS_ADDRESS": "memory:x"} if kind == "variable" else {}))
+    assert done.returncode == 3
+    text = "mainbus: memory:x: it is an address inside one process, which no other process can reach\n"
+    assert done.stderr == text
+
+
+@pytest.mark.parametrize("command", ["serve", "list"])
+def test_an_unknown_scheme_is_no_reason_to_name_one_that_will_not_do(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "-a", "tcp:1"]) == 3
+    assert capsys.readouterr().err == "mainbus: tcp:1: unknown scheme 'tcp:', this system has 'unix:'\n"
 
 
 @pytest.mark.contract("2.1")
@@ -340,7 +369,8 @@ def test_a_wrong_command_line_is_said_in_a_line(
 async def test_the_log_for_people(address: str) -> None:
     with Running("serve", "-a", address, "--log-format", "text") as daemon:
         line = daemon.until("serving")
-        assert f" INFO    serving {address} (pid {daemon.process.pid}, " in line
+        assert f" INFO    serving {address} (pid {daemon.process.pid}, uvloop " in line
+        assert line.endswith(f", Python {sys.version.split()[0]})\n")
         # A name is somebody else's text: nothing in it may act upon a terminal, or pass for another line.
         async with mainbus.connect(address, name="evil\n\x1b[31m"):
             assert "renderer 1 (evil\\n\\u001b[31m) pid" in daemon.until("connected")

@@ -68,7 +68,7 @@ def test_a_module_in_a_package(folder: Path) -> None:
         ("an_app:holder.ipc_main", "a Holder has no attribute 'ipc_main'; it has"),
         ("an_app:holder.number", "it is an int; expected an IpcMain or a function setup(broker)"),
         ("an_app:IpcMain", "it is the class IpcMain; expected"),
-        ("an_app:nothing", "function nothing cannot be called with the broker: too many positional arguments"),
+        ("an_app:nothing", "function nothing takes no argument, expected setup(broker)"),
         ("an_app:two", "function two cannot be called with the broker: missing a required argument: 'other'"),
         ("json:dumps.__doc__", "it is a str"),
         ("json:nothing", "it has no IpcMain and no function named setup"),

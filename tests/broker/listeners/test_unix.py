@@ -1,6 +1,7 @@
 """A listener at a path: who may connect, what is in its way, and what it leaves behind."""
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -123,13 +124,16 @@ async def test_it_listens_and_goes_without_a_trace(here: Address, path: Path) ->
 
 @pytest.mark.contract("8.1")
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
-async def test_socket_and_folders_are_this_users_alone(here: Address, path: Path, umask: int) -> None:
-    deep = parse(f"unix:{path.parent}/a/b/s")
+async def test_socket_and_default_folder_are_this_users_alone(
+    path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
     usual = os.umask(umask)
-    listener = await listen(deep, Greeter)
+    listener = await listen(default_address(), Greeter)
     assert os.umask(usual) == umask
-    modes = {name: stat.S_IMODE((path.parent / name).lstat().st_mode) for name in ("a", "a/b", "a/b/s", "a/b/s.lock")}
-    assert modes == {"a": 0o700, "a/b": 0o700, "a/b/s": 0o600, "a/b/s.lock": 0o600}
+    names = ("mainbus", "mainbus/default.sock", "mainbus/default.sock.lock")
+    modes = {name: stat.S_IMODE((path.parent / name).lstat().st_mode) for name in names}
+    assert modes == dict(zip(names, (0o700, 0o600, 0o600), strict=True))
     await listener.aclose()
 
 
@@ -167,12 +171,23 @@ def connects_as_nobody(path: Path) -> int:
     return subprocess.run([sys.executable, "-c", CONNECT, str(path)], check=False).returncode
 
 
-async def test_folders_that_cannot_be_made(here: Address, path: Path) -> None:
+@pytest.mark.contract("8.1")
+async def test_a_folder_that_the_user_named_is_not_made(path: Path) -> None:
+    folder = path.parent / "a b"
     path.parent.joinpath("file").touch()
-    path.parent.joinpath("link").symlink_to(path.parent / "missing")
-    await refused(parse(f"unix:{path.parent}/file/a/s"), "cannot make its folder: Not a directory")
-    await refused(parse(f"unix:{path.parent}/link/a/s"), "cannot make its folder: No such file")
+    await refused(parse(f"unix:{folder}/s"), f"the folder {folder} does not exist; `mkdir -p -m 700 '{folder}'` makes")
+    await refused(parse(f"unix:{folder}/c/s"), f"the folder {folder}/c does not exist")
     await refused(parse(f"unix:{path.parent}/file/s"), "cannot open the lock file")
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+async def test_a_default_folder_that_cannot_be_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str, mode: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    monkeypatch.setattr(os, "mkdir", full)
+    await refused(default_address(), "cannot make its folder: No space left on device")
 
 
 @pytest.mark.contract("8.2")
@@ -204,14 +219,14 @@ def test_many_may_prepare_the_same_folder_at_once(path: Path, monkeypatch: pytes
     mkdir = os.mkdir
 
     def slow(name: str, mode: int) -> None:
-        # Each time somebody else is a little faster, but only where we would have succeeded.
-        if os.path.isdir(os.path.dirname(name)):
-            mkdir(name, mode)
+        # Somebody else is a little faster.
+        mkdir(name, mode)
         mkdir(name, mode)
 
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
     monkeypatch.setattr(os, "mkdir", slow)
-    prepare_folder(parse(f"unix:{path.parent}/a/b/s"))
-    assert (path.parent / "a" / "b").is_dir()
+    prepare_folder(default_address())
+    assert (path.parent / "mainbus").is_dir()
 
 
 # What is in the way.

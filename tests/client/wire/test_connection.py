@@ -14,6 +14,7 @@ from mainbus.errors import RemoteProtocolError
 from mainbus.wire.connection import Connection, Message, text_of
 from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack, unpack
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MAX_FRAGMENT, MAX_U32, MORE, Kind, build
+from mainbus.wire.port_table import MAX_PORTS
 from mainbus.wire.states import Role, State
 
 from tests.support.cores import LIMIT, cut, opened, take, turned
@@ -153,6 +154,31 @@ def test_a_message_is_no_longer_than_the_limit(sizes: tuple[int, ...], fits: boo
     )
     expected = "None" if fits else f"A message of {LIMIT + 1} bytes exceeds the limit of {LIMIT}"
     assert str(wire.failure) == expected
+
+
+@pytest.mark.parametrize("kind", [Kind.POST, Kind.PORT_MESSAGE, Kind.SEND])
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("sizes", [(116,), (16, 100)])
+def test_a_table_of_ports_is_no_part_of_the_message(role: Role, kind: Kind, sizes: tuple[int, ...]) -> None:
+    def packets(value: int) -> list[bytes]:
+        flags = [(CONTINUES if at else 0) | (MORE if at < len(sizes) - 1 else 0) for at in range(len(sizes))]
+        return [
+            build(kind, body=bytes(size), flags=flag, value=0 if flag & CONTINUES else value, channel=b"c")
+            for size, flag in zip(sizes, flags, strict=True)
+        ]
+
+    wire = opened(role, limit=100)
+    take(wire, packets(2))
+    assert (wire.failure is None) == (kind != Kind.SEND)
+    wire = opened(role, limit=100)
+    take(wire, packets(1))
+    assert wire.failure is not None
+
+
+def test_a_table_that_cannot_be_makes_no_room() -> None:
+    wire = opened(Role.BROKER, limit=100)
+    take(wire, [build(Kind.PORT_MESSAGE, body=bytes(100 + 8 * MAX_PORTS + 1), value=0xFFFF_FFFF)])
+    assert wire.failure is not None
 
 
 def test_the_limit_can_change() -> None:

@@ -15,10 +15,10 @@ def interleaved(draw: st.DrawFn) -> tuple[list[bytes], list[tuple[int, int, int]
     """Fragments of several messages, of different pairs or streams, in any order that keeps each message's own."""
     pairs = draw(
         st.lists(
-            st.tuples(st.integers(1, 3), st.sampled_from([0, BY_NAME]), st.sampled_from([16, 17, 19, 20, 24, 25])),
+            st.tuples(st.integers(1, 3), st.sampled_from([0, BY_NAME]), st.sampled_from([16, 17, 19, 20, 24, 25, 40])),
             min_size=1,
             max_size=5,
-            unique_by=lambda pair: (pair[0], {20: 20, 24: 24, 25: 24}.get(pair[2], pair[1])),
+            unique_by=lambda pair: (pair[0], {20: 20, 24: 24, 25: 24, 40: 40}.get(pair[2], pair[1])),
         )
     )
     queues = []

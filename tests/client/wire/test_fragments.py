@@ -1,14 +1,16 @@
 """What fragments of one message have in common."""
 
 import pytest
-from mainbus.wire.fragments import STREAMS, Progress, stream_of
+from mainbus.wire.fragments import PORTS, STREAMS, Progress, stream_of
 from mainbus.wire.packets import Flag, Kind
 from mainbus.wire.states import FRAGMENTED
 
 
-def test_a_pair_has_four_streams() -> None:
+def test_a_pair_has_four_streams_and_a_port_one() -> None:
     streams = {(kind, name): stream_of(kind, name) for kind in FRAGMENTED for name in (0, Flag.BY_NAME)}
-    assert set(streams.values()) == set(range(STREAMS))
+    assert set(streams.values()) == {*range(STREAMS), PORTS}
+    assert PORTS not in range(STREAMS)
+    assert {kind for (kind, _), stream in streams.items() if stream == PORTS} == {Kind.PORT_MESSAGE}
     messages = {Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE}
     assert len({streams[kind, 0] for kind in messages}) == 1
     assert len({streams[kind, Flag.BY_NAME] for kind in messages}) == 1

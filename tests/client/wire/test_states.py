@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from mainbus.errors import by_code
+from mainbus.wire.credit import OVERHEAD, WINDOW
 from mainbus.wire.messages import MAX_MESSAGE, WireLimits
 from mainbus.wire.packets import MAX_FRAGMENT, Flag, Kind
+from mainbus.wire.port_table import MAX_PORTS
 from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
 
 from tests.checks.docs import split
@@ -70,7 +72,7 @@ def test_every_kind_can_be_read_by_somebody() -> None:
 
 
 def test_the_diagram_is_drawn_from_the_moves() -> None:
-    [diagram] = [block.text for block in split(PAGE)[1] if block.language == "mermaid"]
+    diagram, _ports = [block.text for block in split(PAGE)[1] if block.language == "mermaid"]
     drawn = set(re.findall(r"(\w+) --> (\w+) : (\w+)", diagram))
     assert drawn == {(state.value, to.value, kind.name) for state, moves in MOVES.items() for kind, to in moves.items()}
     assert re.findall(r"\[\*\] --> (\w+)", diagram) == [State.CONNECTED.value]
@@ -119,3 +121,7 @@ def test_the_page_has_the_limits() -> None:
     assert said["Body of one message"] == f"{MAX_MESSAGE:,} bytes"
     assert said["Containers inside containers in a body"] == f"{limits.depth}"
     assert said["Unanswered invokes of one renderer"] == f"{limits.pending:,}"
+    assert said["Ends of channels of one renderer"] == f"{limits.ports:,}"
+    assert said["Ports of one message"] == f"{MAX_PORTS:,}"
+    assert said["Credit of one port"] == f"{WINDOW:,} bytes"
+    assert said["What each message on a port costs beside its body"] == f"{OVERHEAD:,} bytes"
