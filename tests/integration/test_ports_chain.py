@@ -59,7 +59,7 @@ async def open_nested(port, depth):
             await open_nested(inner, depth + 1)
         if not event.ports:
             port.post_message("from the innermost")
-            await port.drain()
+            await renderer.drain()
             say("answered")
         return
 
@@ -73,7 +73,7 @@ async def post(event, what):
     elif what == "whole":
         for number in range(50):
             port.post_message(number)
-        await port.drain()
+        await renderer.drain()
     elif what == "large":
         port.post_message("small")
         port.post_message("x" * 3_000_000)
@@ -86,7 +86,7 @@ async def post(event, what):
         held.append(inner.port1)
         inner.port1.post_message("inside")
         port.post_message("with a port", [inner.port2])
-        await port.drain()
+        await renderer.drain()
     say("done", what)
 
 async def main():
@@ -239,8 +239,8 @@ async def with_victim(bus: Bus, what: str, keeper: str, port: MessagePort) -> Ip
     if keeper == "main":
         contents(bus, "victim").post_message("port", what, [port])
     else:
-        bus.ipc_main.on("port", lambda event: contents(bus, "victim").post_message("port", what, event.ports))
-        renderer.post_message("port", None, [port])
+        bus.ipc_main.on("port", lambda event, what: contents(bus, "victim").post_message("port", what, event.ports))
+        renderer.post_message("port", what, [port])
     return renderer
 
 
