@@ -84,8 +84,11 @@ async def post(event, what):
     elif what == "inside":
         inner = mainbus.MessageChannel()
         held.append(inner.port1)
-        inner.port1.post_message("inside")
+        inner.port1.post_message("before it left")
         port.post_message("with a port", [inner.port2])
+        inner.port1.post_message("behind it")
+        # The broker has asked for what had come to the port that has left, and it was sent.
+        await renderer.invoke("bus:ping")
         await renderer.drain()
     say("done", what)
 
@@ -291,7 +294,7 @@ async def test_a_port_that_waits_in_a_message_of_the_dead_arrives_and_is_closed(
                 got.extend([inner.data async for inner in event.ports[0]])
 
         await within(take())
-        assert got == ["with a port", "inside"]
+        assert got == ["with a port", "before it left", "behind it"]
         await nothing_left(bus, renderer)
 
 
