@@ -155,6 +155,7 @@ class PortTable:
         log.warning("a port was closed: more than %d bytes were posted on it and not taken", self._most)
         for each in (end, end.other):
             if each is not None and each.owner is not None:
+                each.told = True
                 each.owner.put_port_close(each.number)
         self.drop(*(each for each in (end, end.other) if each is not None))
 
