@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--growth", type=int, default=2048, help="KiB that a process may grow by after the first batch")
     options = parser.parse_args()
-    print(f"Python {sys.version.split()[0]}, uvloop {uvloop.__version__}, {os.cpu_count()} CPUs")
+    print(f"Python {sys.version.split()[0]}, uvloop {version('uvloop')}, {os.cpu_count()} CPUs")
     wrong = measure(options.channels, options.batch, options.growth)
     print("\n".join(wrong) or "nothing is left behind")
     sys.exit(bool(wrong))

@@ -98,6 +98,18 @@ def test_it_is_over_when_the_other_end_is_gone_and_everything_has_come() -> None
     assert end.is_over
 
 
+def test_it_is_not_over_while_something_waits_or_may_come_back() -> None:
+    waiting, returning = PortEnd(), PortEnd()
+    waiting.posted.append(posted(b"waits"))
+    assert not waiting.is_over
+    back = Return(returning)
+    returning.leave(back, owner(), 1)
+    assert not returning.is_over
+    back.is_done = True
+    assert bodies(returning) == []
+    assert returning.is_over
+
+
 # Parts of messages.
 
 

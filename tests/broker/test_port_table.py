@@ -167,6 +167,8 @@ def test_closing_tells_the_other_end_behind_what_was_posted() -> None:
     assert b.bodies() == [b"returned"]
     a.close(1)
     assert b.take() == [("message", 2, b"last"), ("close", 2)]
+    table.arrived(b, [2])
+    assert b.take() == []
     b.post(2, b"to nobody")
     b.close(2)
     assert (a.take(), b.take()) == ([("moved", 1)], [])
@@ -202,6 +204,36 @@ def test_who_is_gone_closes_what_comes_back_to_it() -> None:
     assert a.ports == {}
     b.close(2)
     b.close(4)
+    assert c.take() == [("moved", 1), ("close", 3)]
+    assert b.ports == {}
+
+
+def test_who_is_gone_gets_nothing_more_and_what_it_would_have_got_is_closed() -> None:
+    table, (a, b, c) = boxes()
+    channel(a, b)
+    b.give(a, 2)
+    a.give(a, 2)
+    b.close(2)
+    # It waits for what comes back from `a` to `a`.
+    a.post(3, b"for the end at home", (5, 7))
+    c.give(a, 1, 3)
+    c.close(1)
+    a.post(3, b"with a port", (6, 0))
+    table.forget(a)
+    assert a.ports == {}
+    assert c.take() == [("moved", 1), ("close", 3)]
+
+
+def test_ports_that_come_back_after_an_end_that_nobody_got_are_closed() -> None:
+    table, (a, b, c) = boxes()
+    channel(a, b)
+    c.give(b, 1, 3)
+    c.close(1)
+    table.drop(*table.depart(b, [(2, 0)]))
+    b.post(2, b"with a port", (4, 0))
+    b.close(4)
+    b.close(2)
+    assert a.take() == [("close", 3)]
     assert c.take() == [("moved", 1), ("close", 3)]
     assert b.ports == {}
 
