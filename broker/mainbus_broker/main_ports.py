@@ -141,6 +141,8 @@ class MainPorts(PortRegistry):
                 owed = end.owed()
                 if owed:
                     self.put_credit(end.remote.number, owed)
+        # Behind all of that: it may have had the partner of one of them.
+        for end in ends:
             entry, back = self.depart(end)
             entries.append(entry)
             if back is not None:

@@ -161,15 +161,15 @@ class End:
         if other is not None:
             other.end()
         elif remote is not None:
-            remote.close()
+            remote.close(self.owed() + self.size)
         self.wake()
         self.schedule()
 
     def dropped(self) -> None:
         """Close the channel: nobody can take what arrives here any more."""
         if not self.moving and not self.finished:
-            self._forget()
             self.close()
+            self._forget()
             self.finished = True
 
     def detach(self) -> None:
@@ -318,5 +318,7 @@ class End:
 
     def _wait_for_turn(self, inbox: Inbox, handle: MessagePort) -> None:
         """Come back when the listeners before have started."""
-        self._scheduled = True
-        inbox.add(partial(self._dispatch, handle), 0)
+        if not self._scheduled:
+            # Two of them would wait for each other for ever. One is scheduled if something has arrived meanwhile.
+            self._scheduled = True
+            inbox.add(partial(self._dispatch, handle), 0)

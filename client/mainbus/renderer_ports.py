@@ -83,6 +83,8 @@ class RendererPorts(PortRegistry):
                 if end.remote is not None and end.remote.registry is self:
                     # What was posted on it goes in front: behind it, it would be another owner's.
                     yield from self._last_words(end, end.remote)
+            # All of them in one go: what went in front may have had the partner of one, numbers must not be known yet.
+            for end in ends:
                 self._leaving.pop(end, None)
                 entry, back = self.depart(end)
                 entries.append(entry)
@@ -181,6 +183,7 @@ class RendererPorts(PortRegistry):
 
     def _last_words(self, end: End, remote: Remote) -> Iterator[bytes]:
         """Yield what is to leave in front of an end: all that was posted on it, and the credit that it owes."""
+        remote.leaving = True
         yield from self._waiting(remote)
         for message in remote.unsent():
             said = self._packets(remote, *message)
