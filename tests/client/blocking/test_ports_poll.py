@@ -92,7 +92,12 @@ def test_a_loop_with_select_serves_ports_and_other_things(broker: BrokerThread) 
         assert not selector.select(0)
         # More than the credit: it comes back because the loop takes it.
         sent, heard = 200, 0
-        wait = in_thread(lambda: [channel.port1.post_message((n, bytes(5000))) for n in range(sent)])
+
+        def post() -> None:
+            for number in range(sent):
+                channel.port1.post_message((number, bytes(5000)))
+
+        wait = in_thread(post)
         while heard < sent or closed.empty:
             ready = selector.select(PATIENCE)
             assert ready

@@ -108,7 +108,8 @@ def test_threads_post_while_the_other_end_moves(renderer: BlockingRenderer, othe
 
 @pytest.mark.contract("7.2")
 def test_threads_post_while_a_port_goes_from_thread_to_thread() -> None:
-    channel, baton, got = MessageChannel(), MessageChannel(), []
+    channel, baton = MessageChannel(), MessageChannel()
+    got: list[Any] = []
 
     def take(side: Any) -> None:
         for event in side:
@@ -160,7 +161,7 @@ def test_of_what_a_thread_posts_on_a_port_that_leaves_the_first_part_arrives(
 def test_credit_for_what_a_port_has_taken_leaves_in_front_of_it(
     broker: BrokerThread, renderer: BlockingRenderer
 ) -> None:
-    far, over = Box(), threading.Event()
+    far, over, hops = Box(), threading.Event(), 0
     broker.ipc_main.on("first", lambda event, message: far(event.ports[0]))
 
     def back(event: Any, message: object) -> None:
@@ -194,7 +195,6 @@ def test_credit_for_what_a_port_has_taken_leaves_in_front_of_it(
                 renderer.send("noise")
             renderer.post_message("back", None, [port])
 
-    hops = 0
     broker.ipc_main.on("back", back)
     renderer.on("port", arrived)
     channel = MessageChannel()
