@@ -160,7 +160,6 @@ async def test_what_was_posted_leaves_before_its_port_although_it_had_no_credit(
     async with two(address) as (_, a, _, port, contents):
         for number in range(100):
             port.post_message(number)
-        await a.is_served()
         contents.post_message("c", None, [port])
         assert [await said(a) for _ in range(100)] == [(3, number) for number in range(100)]
 
