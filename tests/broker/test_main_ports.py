@@ -146,11 +146,17 @@ async def test_a_part_that_has_come_goes_on_with_its_port(address: str) -> None:
 
 
 @pytest.mark.contract("7.3", "9.5")
-async def test_a_message_that_never_ends_is_none_and_closes_what_it_carries(address: str) -> None:
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_message_that_never_ends_is_none_and_closes_what_it_carries(dies: bool, address: str) -> None:
     async with two(address) as (_, a, _, port, _):
         log = heard(port)
-        a.write(message(3, "whole"), Packet(PORT_MESSAGE, MORE, 3, value=1, body=entries((5, 7)) + b"x"))
-        await a.close()
+        part = Packet(PORT_MESSAGE, MORE, 3, value=1, body=entries((5, 7)) + b"x")
+        a.write(message(3, "whole"), part, Packet(PORT_CLOSE, peer=5))
+        if dies:
+            await a.close()
+        else:
+            a.write(Packet(PORT_CLOSE, peer=3))
+            assert (await a.next(PORT_CLOSE)).peer == 7
         await until(lambda: len(log) == 2)
         assert log == ["whole", "closed"]
 
@@ -162,6 +168,29 @@ async def test_what_was_posted_leaves_before_its_port_although_it_had_no_credit(
             port.post_message(number)
         contents.post_message("c", None, [port])
         assert [await said(a) for _ in range(100)] == [(3, number) for number in range(100)]
+
+
+@pytest.mark.contract("9.2")
+async def test_credit_for_what_was_taken_here_does_not_leave_with_the_port(address: str) -> None:
+    async with two(address) as (_, a, _, port, contents):
+        log = heard(port)
+        a.write(*[message(3, None)] * 5)
+        await until(lambda: len(log) == 5)
+        contents.post_message("c", None, [port])
+        credit = await a.next(PORT_CREDIT)
+        assert (credit.peer, credit.value) == (3, 5 * (OVERHEAD + 1))
+
+
+@pytest.mark.contract("7.2")
+async def test_the_other_end_of_a_new_channel_can_be_posted_on_at_once(address: str) -> None:
+    async with two(address) as (_, _, b, _, contents):
+        channel = MessageChannel()
+        contents.post_message("c", None, [channel.port2])
+        channel.port1.post_message("right behind it")
+        assert await said(b) == (2, "right behind it")
+        b.write(Packet(PORT_CLOSE, peer=2))
+        log = heard(channel.port1)
+        await until(lambda: log)
 
 
 @pytest.mark.contract("7.1", "9.2")
