@@ -51,6 +51,12 @@ class MainPorts(PortRegistry):
         self._now_known(entries)
         return ports
 
+    def close_all(self) -> None:
+        """Close all ports: the broker has stopped."""
+        super().close_all()
+        self._unfinished.clear()
+        self._table.forget(self)
+
     def send_away(self, ends: Sequence[End]) -> list[PortEnd]:
         """Let ends leave that nobody holds here any more."""
         entries, behind = self._leave(ends)

@@ -124,6 +124,7 @@ class PortEnd:
         "has_gap",
         "is_dead",
         "is_known",
+        "last_poster",
         "number",
         "other",
         "owner",
@@ -142,6 +143,8 @@ class PortEnd:
         """Whether the owner has its number."""
         self.other: PortEnd | None = None
         """The other end, unless that one is gone."""
+        self.last_poster: Owner | None = None
+        """Who alone had posted at the other end, now that it is gone."""
         self.posted: deque[Posted] = deque()
         """What was posted for it since it last left an owner."""
         self.used = 0

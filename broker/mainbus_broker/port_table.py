@@ -110,14 +110,15 @@ class PortTable:
                 end.owner = None
             doomed += end.forget()
             if other is not None:
-                other.other = None
+                other.other, other.last_poster = None, end.poster
                 self._deliver(other)
 
     def poster(self, owner: Owner, number: int) -> Owner | None:
         """Return who has posted what came for an end, if it can be but one."""
         found = owner.ports.get(number)
-        other = found.other if isinstance(found, PortEnd) else None
-        return other.poster if other is not None else None
+        if not isinstance(found, PortEnd):
+            return None
+        return found.other.poster if found.other is not None else found.last_poster
 
     # Private
 

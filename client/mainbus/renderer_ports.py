@@ -53,6 +53,11 @@ class RendererPorts(PortRegistry):
         self._leaving.update(dict.fromkeys(ends, by))
         return self._departing(ends, make)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no port, nor anything that leaves by one."""
+        return not self._remotes and not self._leaving and all(route.idle for route in self._ending)
+
     def close_all(self) -> None:
         """Close all ports, and what leaves by them: the connection is gone."""
         for route in self._routes():

@@ -187,7 +187,7 @@ def test_who_is_gone_closes_all_it_had_behind_what_it_had_posted() -> None:
     assert c.take() == [("close", 2)]
     assert table.assign([nobodys], c) == [(4, 0)]
     table.arrived(c, [4])
-    assert c.take() == [("close", 2)]
+    assert c.take() == [("close", 4)]
 
 
 def test_who_is_gone_closes_what_comes_back_to_it() -> None:
