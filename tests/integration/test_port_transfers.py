@@ -22,11 +22,11 @@ class Desk:
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
         self._arrived: asyncio.Queue[list[MessagePort]] = asyncio.Queue()
-        bus.ipc_main.on("ports", lambda event: self._arrived.put_nowait(event.ports))
+        bus.ipc_main.on("ports", lambda event, _: self._arrived.put_nowait(event.ports))
 
     async def renderer(self, name: str) -> IpcRenderer:
         renderer = await self.bus.connect(name)
-        renderer.on("ports", lambda event: self._arrived.put_nowait(event.ports))
+        renderer.on("ports", lambda event, _: self._arrived.put_nowait(event.ports))
         return renderer
 
     def to_main(self, renderer: IpcRenderer, *ports: MessagePort) -> None:
