@@ -74,8 +74,8 @@ class Arrivals:
     # Public: the reader thread. What the session hands over
 
     def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
-        """Queue a one-way message."""
-        self._put(partial(self._run_message, message), message)
+        """Queue a one-way message, and the ports that came with it."""
+        self._put(partial(self._run_message, message, ports), message)
 
     def invoke(self, message: Message) -> None:
         """Queue an invoke, or the request of a stream."""
@@ -187,7 +187,7 @@ class Arrivals:
     def _event_taken(self) -> None:
         self._events_waiting -= 1
 
-    def _run_message(self, message: Message) -> None:
+    def _run_message(self, message: Message, ports: Sequence[MessagePort]) -> None:
         kind, flags, peer, _, _, _, name, channel, _ = message
         as_peer, sender, channels = peer, self._renderer, self._channels
         if flags & HOST:
@@ -214,7 +214,7 @@ class Arrivals:
         except (BadMessage, LimitExceeded) as fault:
             self._loop.post(partial(self._blame, peer, channel, fault))
             return
-        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", from_host=as_peer != peer)
+        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", ports, from_host=as_peer != peer)
         for target in targets:
             if target.once and not target.consume():
                 continue
@@ -243,7 +243,7 @@ class Arrivals:
         try:
             if not target.takes(len(args)):
                 raise target.arity_error(len(args))
-            _call(target, event, args)
+            call(target, event, args)
         except Exception as error:
             log.error(
                 "a listener of channel %r failed on a message from %s",
@@ -287,7 +287,7 @@ class Arrivals:
             return self._answers.refused(target.arity_error(len(args), channel))
         event = invoke.event(sender)
         try:
-            value = _call(target, event, args)
+            value = call(target, event, args)
             if isinstance(value, Generator):
                 self._stream(invoke, event, value)
                 return None
@@ -374,7 +374,8 @@ class _Invoke:
         )
 
 
-def _call(target: Target, event: object, args: Sequence[object]) -> Any:
+def call(target: Target, event: object, args: Sequence[object]) -> Any:
+    """Call a listener or handler; it must be a plain function."""
     result = target.fn(event, *args)
     if inspect.isawaitable(result) or isinstance(result, AsyncGenerator):
         if inspect.iscoroutine(result):
