@@ -168,6 +168,18 @@ async def test_what_was_posted_on_a_port_and_its_credit_leave_in_front_of_it() -
     inner.port2.close()
 
 
+async def test_what_waits_for_room_leaves_in_front_of_its_port_too() -> None:
+    way = Way()
+    (port,) = way.arrive((2, 0))
+    text = "x" * 200_000
+    port.post_message(text)
+    assert way.outbox.held > len(text)
+    first, second, last = (_short(packet) for packet in way.leaving(port))
+    assert clone.decode(first.body + second.body) == text
+    assert last == Sent(Kind.POST, 0, value=1, body=pack([(2, 0)]) + b"body")
+    assert way.outbox.held == 0
+
+
 async def test_a_port_travels_on_a_port_with_the_table_in_front_of_the_message() -> None:
     way = Way()
     (port,) = way.arrive((2, 0))
@@ -292,7 +304,9 @@ async def test_without_its_connection_a_port_is_closed_and_one_that_waits_to_lea
     inner, waiting = MessageChannel(), MessageChannel()
     port.post_message("goes nowhere", [inner.port1])
     later = way.leaving(waiting.port1)
+    assert way.outbox.held > 0
     way.ports.close_all()
+    assert way.outbox.held == 0
     assert await closes(port, inner.port2) == [["closed"], ["closed"]]
     assert (way.sent(), len(way.ports)) == ([], 0)
     # By the next connection.
