@@ -51,6 +51,12 @@ class MainPorts(PortRegistry):
         self._now_known(entries)
         return ports
 
+    def close_all(self) -> None:
+        """Close all ports: the broker has stopped."""
+        super().close_all()
+        self._unfinished.clear()
+        self._table.forget(self)
+
     def send_away(self, ends: Sequence[End]) -> list[PortEnd]:
         """Let ends leave that nobody holds here any more."""
         entries, behind = self._leave(ends)
@@ -141,6 +147,8 @@ class MainPorts(PortRegistry):
                 owed = end.owed()
                 if owed:
                     self.put_credit(end.remote.number, owed)
+        # Behind all of that: it may have had the partner of one of them.
+        for end in ends:
             entry, back = self.depart(end)
             entries.append(entry)
             if back is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mainbus.routes import Route
 from mainbus.wire import packets, port_table
 from mainbus.wire.packets import MORE, Kind, build
+from mainbus.wire.port_table import Entry
 
 from mainbus_broker.port_end import PortEnd, Posted, Return
 
@@ -27,7 +28,7 @@ class PeerPorts:
         max_ports: How many it may have.
     """
 
-    __slots__ = ("_last", "_table", "max_ports", "peer", "ports")
+    __slots__ = ("_claimed", "_last", "_table", "max_ports", "peer", "ports")
 
     def __init__(self, peer: Peer, table: PortTable, max_ports: int) -> None:
         self.peer = peer
@@ -35,11 +36,30 @@ class PeerPorts:
         self.ports: dict[int, PortEnd | Return] = {}
         self._table = table
         self._last = 0
+        self._claimed = 0
+        """The largest of the numbers that it has given."""
 
     def next_port(self) -> int:
         """Return an even number that it never had; the odd ones are its own to give."""
         self._last += 2
         return self._last
+
+    def had(self, number: int) -> bool:
+        """Whether a number is one of its ports, or was once."""
+        return 0 < number <= (self._claimed if number & 1 else self._last)
+
+    def claim(self, entry: Entry) -> str | None:
+        """Take note of a port that leaves; returns what is wrong with its numbers, or None."""
+        number, partner = entry
+        if partner:
+            if not port_table.is_fair(entry):
+                return "a new channel whose numbers are not two odd ones"
+            if min(entry) <= self._claimed:
+                return f"a new channel with the numbers {number} and {partner}, which are not above those before"
+            self._claimed = max(entry)
+        elif number and not self.had(number):
+            return f"port {number} was never a port of this connection"
+        return None
 
     def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
         """Return the packets of a message with which ends arrive; they are assigned at once, and open behind it.

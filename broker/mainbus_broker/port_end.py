@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
+from mainbus.wire.credit import OVERHEAD
 from mainbus.wire.fragments import Progress
 from mainbus.wire.packets import CONTINUES, MORE, Kind
 from mainbus.wire.port_table import Entry
@@ -45,17 +46,70 @@ class Owner(Protocol):
 class Return:
     """What comes back from an owner that an end has left."""
 
-    __slots__ = ("end", "is_done", "posted", "route", "size")
+    __slots__ = ("_part", "end", "is_done", "posted", "route", "size", "untaken")
 
     def __init__(self, end: PortEnd) -> None:
         self.end = end
         self.route = end.route
         """Where what had gone to that owner waits for room."""
         self.size = 0
-        """Bytes that have come back."""
+        """Cost of what has come back."""
+        self.untaken = end.untaken
+        """Cost of what has neither come back nor been taken there."""
         self.posted: deque[Posted] = deque()
         self.is_done = False
         """Whether nothing more comes back."""
+        self._part: list[Posted] = []
+        """The fragments of a message that has not come back whole: its owner may die."""
+
+    def add(self, posted: Posted) -> None:
+        """Take what has come back: a message, or a part of one."""
+        cost = cost_of(posted)
+        self.size += cost
+        self.untaken -= cost
+        self._part.append(posted)
+        if not posted[0] & MORE:
+            self._accept()
+
+    def done(self) -> None:
+        """Note that nothing more comes back. A part of a message stays: the rest was not sent to that owner."""
+        self._accept()
+        self._end()
+
+    def lost(self) -> list[PortEnd]:
+        """Note that the owner is gone; returns the ends in the message that has not come back whole."""
+        part, self._part = self._part, []
+        self.untaken += sum(cost_of(posted) for posted in part)
+        self.end.has_gap = True
+        self._end()
+        return _ends_in(part)
+
+    def forget(self) -> list[PortEnd]:
+        """Drop what has come back; returns the ends in it."""
+        self._accept()
+        found = _ends_in(self.posted)
+        self.posted.clear()
+        return found
+
+    def _accept(self) -> None:
+        self.posted.extend(self._part)
+        self._part = []
+
+    def _end(self) -> None:
+        self.is_done = True
+        if self.end.other is not None and self.untaken > 0:
+            # Lost: nobody will ever take it, and it must not hold up who has posted it.
+            self.end.other.credited(self.untaken)
+
+
+def cost_of(posted: Posted) -> int:
+    """Return what a message or a fragment costs of the credit."""
+    flags, _, body = posted
+    return len(body) + (0 if flags & CONTINUES else OVERHEAD)
+
+
+def _ends_in(queue: Iterable[Posted]) -> list[PortEnd]:
+    return [end for _, ends, _ in queue for end in ends]
 
 
 class PortEnd:
@@ -67,14 +121,17 @@ class PortEnd:
         "_progress",
         "_returns",
         "arriving",
+        "has_gap",
         "is_dead",
         "is_known",
+        "last_poster",
         "number",
         "other",
         "owner",
         "posted",
         "route",
         "told",
+        "untaken",
         "used",
     )
 
@@ -86,12 +143,18 @@ class PortEnd:
         """Whether the owner has its number."""
         self.other: PortEnd | None = None
         """The other end, unless that one is gone."""
+        self.last_poster: Owner | None = None
+        """Who alone had posted at the other end, now that it is gone."""
         self.posted: deque[Posted] = deque()
         """What was posted for it since it last left an owner."""
         self.used = 0
-        """Bytes that were posted from here and not taken there."""
+        """Cost of what was posted from here and not taken there."""
+        self.untaken = 0
+        """Cost of what has gone to the owner and was not taken."""
         self.is_dead = False
-        """Whether it was dropped: nobody has it, and nobody will."""
+        """Whether nothing goes to it any more: it was dropped, or the channel broken."""
+        self.has_gap = False
+        """Whether an owner that it has left was gone before it had returned all."""
         self.told = False
         """Whether its owner knows that the other end is gone."""
         self.route: Route | None = None
@@ -123,6 +186,7 @@ class PortEnd:
         self._returns.appendleft(back)
         self.owner = self.route = self._progress = None
         self.is_known = self.told = False
+        self.untaken = 0
         # Its owner gives them back, with the part of the message that it has.
         self.arriving = []
 
@@ -137,6 +201,15 @@ class PortEnd:
 
     def next_posted(self) -> Posted | None:
         """Return the next message or fragment for its owner; None while there is none."""
+        while (posted := self._next()) is not None:
+            if not (self.has_gap and self._progress is None and posted[0] & CONTINUES):
+                break
+            # The rest of a message whose beginning, with the ends, was an owner's that is gone.
+            if self.other is not None:
+                self.other.credited(cost_of(posted))
+        return posted
+
+    def _next(self) -> Posted | None:
         returns = self._returns
         while returns:
             first = returns[0]
@@ -171,13 +244,15 @@ class PortEnd:
         """Whether its owner has all, and is to be told that nothing more comes."""
         return self.other is None and not self.told and not self.posted and not self._returns
 
-    def forget(self) -> Iterator[PortEnd]:
-        """Drop what waits for it, for good; yields the ends that travel with it."""
+    def forget(self) -> list[PortEnd]:
+        """Drop what waits for it, for good; returns the ends that travel with it."""
         self.is_dead = True
-        queues = [self.posted, *(back.posted for back in self._returns or ())]
-        for queue in queues:
-            while queue:
-                yield from queue.popleft()[1]
+        self._progress = None
+        found = _ends_in(self.posted)
+        self.posted.clear()
+        for back in self._returns or ():
+            found += back.forget()
+        return found
 
     # What comes from it
 

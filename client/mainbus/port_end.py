@@ -161,15 +161,15 @@ class End:
         if other is not None:
             other.end()
         elif remote is not None:
-            remote.close()
+            remote.close(self.owed() + self.size)
         self.wake()
         self.schedule()
 
     def dropped(self) -> None:
         """Close the channel: nobody can take what arrives here any more."""
         if not self.moving and not self.finished:
-            self._forget()
             self.close()
+            self._forget()
             self.finished = True
 
     def detach(self) -> None:

@@ -87,6 +87,7 @@ class PortRegistry:
         # If it is closed, so are those that have come for it: nobody holds them.
         if remote is not None:
             remote.end.receive(body, ports)
+            remote.received(len(body))
 
     def credit(self, number: int, credit: int) -> None:
         """Let an end send on."""

@@ -51,6 +51,11 @@ class RendererPorts(PortRegistry):
         self._leaving.update(dict.fromkeys(ends, by))
         return self._departing(ends, make)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no port, nor anything that leaves by one."""
+        return not self._remotes and not self._leaving and all(route.idle for route in self._ending)
+
     def close_all(self) -> None:
         """Close all ports, and what leaves by them: the connection is gone."""
         for route in self._routes():
@@ -81,6 +86,8 @@ class RendererPorts(PortRegistry):
                 if end.remote is not None and end.remote.registry is self:
                     # What was posted on it goes in front: behind it, it would be another owner's.
                     yield from self._last_words(end, end.remote)
+            # All of them in one go: what went in front may have had the partner of one, numbers must not be known yet.
+            for end in ends:
                 self._leaving.pop(end, None)
                 entry, back = self.depart(end)
                 entries.append(entry)
@@ -180,6 +187,7 @@ class RendererPorts(PortRegistry):
 
     def _last_words(self, end: End, remote: Remote) -> Iterator[bytes]:
         """Yield what is to leave in front of an end: all that was posted on it, and the credit that it owes."""
+        remote.leaving = True
         for entry in remote.route.take() if remote.route is not None else ():
             yield from entry.packets
         for message in remote.unsent():

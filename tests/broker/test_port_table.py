@@ -333,7 +333,15 @@ def test_parts_that_do_not_fit_end_their_channel(parts: list[tuple[int, bytes]])
     assert b.take() == [("close", 2)]
     assert a.take() == [("moved", 2), ("close", 3)]
     assert c.take() == [("moved", 1), ("close", 3)]
+    # Both confirm it, as any other close; or let it leave before they have read of it.
+    a.close(3)
+    b.give(c, 2)
+    b.post(2, b"returned to nobody")
+    b.close(2)
+    assert b.take() == [("moved", 2)]
+    assert c.take() == [("close", 2)]
     assert b.ports == {}
+    assert set(a.ports) == {2}
 
 
 def test_parts_may_be_as_long_as_a_message_together() -> None:
@@ -364,9 +372,73 @@ def test_the_next_owner_gets_a_message_from_its_beginning() -> None:
     b.give(c, 2)
     a.post(3, b"two", flags=CONTINUES)
     b.post(2, b"one", flags=MORE)
-    assert c.bodies() == [b"one"]
+    # It is not known before the end whether its owner lives to return more of it.
+    assert c.bodies() == []
     b.close(2)
-    assert c.bodies() == [b"two"]
+    assert c.bodies() == [b"one", b"two"]
+
+
+@pytest.mark.contract("9.1", "9.5")
+@pytest.mark.parametrize("returned", [0, 1, 2])
+def test_who_dies_while_it_returns_ends_no_channel_of_others(returned: int) -> None:
+    table, (a, b, c) = boxes()
+    channel(a, b)
+    a.post(3, b"whole")
+    a.post(3, b"in ", flags=MORE)
+    a.post(3, b"two", flags=CONTINUES)
+    a.post(3, b"begun", flags=MORE)
+    b.take()
+    b.give(c, 2)
+    a.post(3, b"rest", flags=CONTINUES | MORE)
+    a.post(3, b"rest", flags=CONTINUES)
+    a.post(3, b"next")
+    for body, flags in [(b"whole", 0), (b"in ", MORE)][:returned]:
+        b.post(2, body, flags=flags)
+    table.forget(b)
+    assert c.bodies() == [*[b"whole"][:returned], b"next"]
+    # What is lost is charged to nobody any more: of a's window only what c has is used.
+    credits = [value for kind, _, value in a.take() if kind == "credit"]  # type: ignore[misc]
+    sent = 3 * OVERHEAD + len(b"wholein twobegunrestrest")
+    assert sum(credits) == sent - (OVERHEAD + len(b"whole") if returned else 0)
+
+
+@pytest.mark.contract("7.3", "9.5")
+def test_what_travelled_with_a_message_that_was_not_returned_whole_is_closed() -> None:
+    table, (a, b, c) = boxes()
+    channel(a, b)
+    a.post(3, b"with a port", (5, 7))
+    a.close(5)
+    b.take()
+    b.give(c, 2)
+    b.post(2, b"with", (4, 0), flags=MORE)
+    a.take()
+    table.forget(b)
+    assert ("close", 7) in a.take()
+    assert c.bodies() == []
+
+
+@pytest.mark.contract("7.2")
+def test_a_message_is_posted_before_what_its_ports_bring_back() -> None:
+    table, (a, b, _) = boxes()
+    channel(a, b)
+
+    class Prompt(Box):
+        """One that returns at once, as the main process does."""
+
+        def put_port_moved(self, number: int) -> None:
+            table.work(lambda: self.answer(number))
+
+        def answer(self, number: int) -> None:
+            if number == 1:
+                # With the port comes that on which it was posted.
+                self.post(number, b"inner", (5, 0))
+            self.close(number)
+
+    prompt = Prompt(table)
+    prompt.give(b, 7, 5)
+    b.take()
+    prompt.post(5, b"outer", (1, 3))
+    assert b.take() == [("message", 4, b"outer", (6, 0)), ("message", 6, b"inner", (8, OVERHEAD + 5))]
 
 
 # Bounds.

@@ -368,7 +368,7 @@ async def test_a_transfer_holds_ports_only(transfer: Any) -> None:
 @pytest.mark.contract("7.5")
 async def test_a_transfer_is_a_sequence_and_no_port_itself() -> None:
     channel, other = MessageChannel(), MessageChannel()
-    with pytest.raises(PortError, match="^Invalid value for transfer$"):
+    with pytest.raises(PortError, match=r"^Invalid value for transfer$"):
         channel.port1.post_message("m", other.port1)  # type: ignore[arg-type]
 
 
@@ -481,7 +481,7 @@ async def test_a_port_of_another_connection_is_named() -> None:
 async def test_one_message_carries_no_more_ports_than_its_table_can() -> None:
     channel = MessageChannel()
     many = [MessageChannel() for _ in range(1025)]
-    with pytest.raises(PortError, match="^Expected at most 1024 ports in one transfer, but found 1025$"):
+    with pytest.raises(PortError, match=r"^Expected at most 1024 ports in one transfer, but found 1025$"):
         channel.port1.post_message(None, [each.port1 for each in many])
     channel.port1.post_message(None, [each.port1 for each in many[:1024]])
     async for event in channel.port2:

@@ -140,6 +140,8 @@ class World:
 
     def _own(self, owner: Owner, end: ModelEnd, port: MessagePort) -> None:
         end.owner, end.handle, end.carrier, end.started = owner, port, None, False
+        # It may have been read, and be dispatched, when its connection is gone.
+        end.vanished = owner.is_gone
         end.owners.append(owner)
         owner.ends.append(end)
 
