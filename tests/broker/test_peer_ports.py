@@ -154,7 +154,6 @@ async def test_what_is_taken_is_credited(address: str) -> None:
         channel.port1.close()
 
 
-@pytest.mark.contract("8.6")
 async def test_one_with_as_many_as_it_may_have_gets_closed_ones(address: str) -> None:
     async with one(address, Config(limits=Limits(ports=2))) as (_, r, contents):
         channels = [MessageChannel() for _ in range(3)]
