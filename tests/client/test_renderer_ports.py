@@ -15,7 +15,7 @@ from mainbus.wire.packets import CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, bui
 from mainbus.wire.port_table import pack
 from mainbus.wire.states import Role
 
-from tests.support.bus import until
+from tests.support.bus import Bus, Calls, until, within
 from tests.support.cores import opened, take
 from tests.support.port_records import heard
 
@@ -199,6 +199,43 @@ async def test_a_port_travels_on_a_port_with_the_table_in_front_of_the_message()
         Sent(Kind.PORT_CLOSE, 1),
     ]
     assert len(way.ports) == 0
+
+
+@pytest.mark.contract("7.1")
+async def test_drain_waits_until_what_was_posted_has_left(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer, channel = await bus.renderer(), MessageChannel()
+        got = Calls()
+        bus.ipc_main.on("port", got)
+        renderer.post_message("port", None, [channel.port2])
+        await got.wait()
+        # The answer to the question for what had come to that port has left, too.
+        await bus.served(renderer)
+        await renderer.drain()
+        session = renderer._session
+        assert session is not None
+        for text in ("small", "x" * 150_000):
+            channel.port1.post_message(text)
+            assert not session.outbox.idle
+            await within(channel.port1.drain())
+            assert session.outbox.idle
+        channel.port1.close()
+
+
+@pytest.mark.contract("7.1")
+async def test_drain_ends_with_the_connection() -> None:
+    way = Way()
+    (port,) = way.arrive((2, 0))
+    port.post_message("never leaves")
+    draining = [asyncio.ensure_future(port.drain()) for _ in range(2)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not any(each.done() for each in draining)
+    draining[0].cancel()
+    way.wire = None
+    way.ports.close_all()
+    await within(draining[1])
+    await within(port.drain())
 
 
 # What arrives.
