@@ -3,7 +3,7 @@
     python benchmarks/port_storm.py [--channels 100000] [--batch 10000] [--growth 4096]
 
 The daemon and two renderers are three processes. The maker makes channels and sends one port of each to the main
-process, which keeps every other one and passes the rest on to the user. A channel is used once and ends in one of four
+process, which keeps every other one and passes the rest on to the user. A channel is used once and ends in one of three
 ways; the table has the CPU time of a channel, and what each process holds and its resident memory after each batch. It
 fails if anything is held then, or if a process has grown by more than so many KiB since the first batch.
 """
