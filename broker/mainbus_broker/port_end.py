@@ -223,6 +223,9 @@ class PortEnd:
     def fits(self, posted: Posted, max_message: int) -> bool:
         """Whether a fragment continues the message before it, or a message begins where none is unfinished."""
         flags, _, body = posted
+        if len(body) > max_message:
+            # It was posted where no broker was known yet.
+            return False
         if flags & CONTINUES:
             if self._progress is None or self._progress.fault(Kind.PORT_MESSAGE, 0, len(body), max_message):
                 return False

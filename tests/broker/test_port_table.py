@@ -316,6 +316,7 @@ def test_parts_arrive_as_they_come_and_their_ports_with_the_last() -> None:
         [(MORE, b"one"), (0, b"inside")],
         [(MORE, b"one"), (MORE, b"inside")],
         [(MORE, b"one"), (CONTINUES, bytes(LIMIT - 2))],
+        [(0, bytes(LIMIT)), (0, bytes(LIMIT + 1))],
     ],
 )
 def test_parts_that_do_not_fit_end_their_channel(parts: list[tuple[int, bytes]]) -> None:
