@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import cbor2
-import pytest
 from mainbus import MessageChannel
 from mainbus_broker import Config, WebContents
 from mainbus_broker.config import Limits
