@@ -53,7 +53,13 @@ class ModelEnd:
             return False
         if any(owner.is_gone for owner in self.between):
             return True
-        return self.carrier is not None and self.carrier.is_gone
+        # A message that its port's former owner had is lost with that one. If it is not, this end will have a handle.
+        return self.carrier is not None and (self.carrier.is_gone or self.carrier.may_have_lost)
+
+    @property
+    def may_have_lost(self) -> bool:
+        """Whether an owner of its channel is gone, with whom messages may be lost."""
+        return any(owner.is_gone for end in (self, self.other) for owner in end.owners)
 
     @property
     def label(self) -> str:
@@ -333,8 +339,7 @@ class World:
         for end in self.ends:
             expected = end.other.posted
             what = end.label
-            died_on_the_way = any(owner.is_gone for each in (end, end.other) for owner in each.owners)
-            if died_on_the_way and not set(end.received) - set(expected) and end.received == sorted(end.received):
+            if end.may_have_lost and not set(end.received) - set(expected) and end.received == sorted(end.received):
                 expected = end.received
             if end.received != expected[: len(end.received)]:
                 found.append(f"{what}: received {end.received}, posted were {expected}")
