@@ -43,6 +43,8 @@ class ModelEnd:
         """Whether its owner is gone."""
         self.between: list[Owner] = []
         """Who has sent it last, and who is to get it if that is known."""
+        self.carriers: list[ModelEnd] = []
+        """All ends that it has travelled to, in a message."""
         self.owners: list[Owner] = []
         """All that have had it."""
 
@@ -58,8 +60,15 @@ class ModelEnd:
 
     @property
     def may_have_lost(self) -> bool:
-        """Whether an owner of its channel is gone, with whom messages may be lost."""
-        return any(owner.is_gone for end in (self, self.other) for owner in end.owners)
+        """Whether somebody is gone who had an end of its channel, by itself or in a message that was not taken."""
+        found: set[ModelEnd] = set()
+        todo = [self]
+        while todo:
+            end = todo.pop()
+            if end not in found:
+                found.add(end)
+                todo += [end.other, *end.carriers]
+        return any(owner.is_gone for end in found for owner in end.owners)
 
     @property
     def label(self) -> str:
@@ -181,6 +190,8 @@ class World:
             end.between = [each for each in (end.owner, target) if each is not None]
             end.owner = end.handle = None
             end.carrier = carrier
+            if carrier is not None:
+                end.carriers.append(carrier)
 
     def _post(self) -> None:
         owner = self._any_owner()
