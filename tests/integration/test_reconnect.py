@@ -8,7 +8,7 @@ from typing import Any
 
 import mainbus
 import pytest
-from mainbus import IpcRenderer, session
+from mainbus import IpcRenderer, sending, session
 from mainbus.wire.messages import Hello
 from mainbus_broker import Broker, Config, IpcMain, Limits
 
@@ -378,14 +378,14 @@ async def test_invokes_that_timed_out_while_away_are_not_sent(address: str) -> N
 
 @pytest.mark.contract("9.6")
 async def test_what_waits_while_away_is_bounded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "MAX_UNSENT", 1_000_000)
+    monkeypatch.setattr(sending, "MAX_UNSENT", 1_000_000)
     async with broker_process(address) as first:
         renderer = await mainbus.connect(address)
         told = Told(renderer)
         first.kill()
         await told.wait("disconnected")
     sent = 0
-    while renderer.stats()["held"] + renderer.stats()["queued"] < session.MAX_UNSENT:
+    while renderer.stats()["held"] + renderer.stats()["queued"] < sending.MAX_UNSENT:
         renderer.send("item", b"x" * 10_000)
         sent += 1
     assert 90 <= sent <= 101

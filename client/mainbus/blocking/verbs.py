@@ -22,7 +22,8 @@ from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_target
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS
-from mainbus.session import MAX_UNSENT, Session
+from mainbus.sending import MAX_UNSENT
+from mainbus.session import Session
 from mainbus.streams import StreamReply
 from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
