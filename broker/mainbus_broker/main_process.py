@@ -110,6 +110,11 @@ class MainProcess:
         """Let a stream go on."""
         self.dispatch.demand(peer.inbox, request, credit)
 
+    def used(self, peer: Peer, request: int) -> int | None:
+        """Return what a stream that a renderer takes has used of its credit; None if there is none."""
+        producer = peer.inbox.streams.get(request)
+        return producer.used if producer is not None else None
+
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
         self.dispatch.cancel_all(peer.inbox)

@@ -24,7 +24,6 @@ VERBS: dict[str, Callable[[IpcFrame, Any], object]] = {
 }
 
 
-@pytest.mark.contract("8.6")
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 async def test_a_message_that_is_too_large_is_refused_and_leaves_nothing(
     address: str, verb: Callable[[IpcFrame, Any], object]

@@ -121,6 +121,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "replies owed": hub.replies._serving,
         "streams": hub.replies.streams,
         "flow": flow._main,
+        "demands": len(hub.demands),
         "tasks": hub.main.dispatch.tasks,
     }
     for peer in peers:
