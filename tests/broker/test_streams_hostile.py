@@ -6,6 +6,7 @@ from typing import Any
 
 import cbor2
 import pytest
+from mainbus import ReplyNeverSent
 from mainbus.wire.credit import OVERHEAD, WINDOW
 from mainbus_broker import Config, Limits
 
@@ -19,6 +20,7 @@ from tests.support.raw import (
     ITEM,
     MORE,
     RESULT,
+    SEND,
     STREAM,
     Packet,
     Raw,
@@ -26,6 +28,7 @@ from tests.support.raw import (
     fragments,
     raw,
 )
+from tests.support.streams import collect
 
 LEAD = WINDOW // OVERHEAD
 MOST = 0xFFFF_FFFF
@@ -212,6 +215,33 @@ async def test_credit_without_end_is_the_fault_of_its_giver(address: str, value:
         assert b"gave credit for items of request 1 that it never had" in (await consumer.next(GOODBYE)).body
         await until(lambda: not counter.open)
         assert counter.made == LEAD
+
+
+@pytest.mark.contract("6.1", "8.7", "9.3")
+async def test_items_that_wait_for_their_turn_count(address: str) -> None:
+    async with Bus(address) as bus, raw(address) as producer:
+        peer = bus.hub.renderers.ids[producer.id]
+        stream = peer.contents.stream("items")
+        request = (await producer.next(STREAM)).request
+        # As long as a handler waits for a worker thread.
+        peer.inbox.hold()
+        item = Packet(ITEM, request=request, body=b"\x01")
+        producer.write(Packet(SEND, channel=b"x", body=args()), *[item] * LEAD)
+        # Of no stream, and in front of each other.
+        producer.write(*[item._replace(request=77)] * 1000, *[Packet(RESULT, request=77)] * 1000)
+        producer.write(*[Packet(RESULT, request=request)] * 1000)
+        await until(lambda: peer.wire.received >= LEAD + 3000)
+        assert peer.inbox.count == 1 + LEAD + 1
+        peer.inbox.release()
+        assert [value async for value in stream] == [1] * LEAD
+        again = peer.contents.stream("items")
+        item = item._replace(request=(await producer.next(STREAM)).request)
+        peer.inbox.hold()
+        producer.write(Packet(SEND, channel=b"x", body=args()), *[item] * (LEAD + 1))
+        assert b"beyond its credit" in (await producer.next(GOODBYE)).body
+        peer.inbox.release()
+        with pytest.raises(ReplyNeverSent):
+            await collect(again)
 
 
 # More streams than there may be.
