@@ -10,27 +10,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mainbus.address import Address
+from mainbus.backlog import Backlog
 from mainbus.errors import (
     ConnectionLost,
+    ConnectRefused,
     LocalProtocolError,
     MainbusError,
-    NoSuchRenderer,
+    NameTaken,
     RemoteProtocolError,
     ReplyNeverSent,
 )
 from mainbus.frame_table import FrameTable
 from mainbus.hosting import Hosting
 from mainbus.link import Link
+from mainbus.outgoing import Outgoing
 from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
-from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
-from mainbus.routes import Entry
-from mainbus.sending import Sending
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind
-from mainbus.wire.port_table import without_ports
+from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane
@@ -40,9 +38,6 @@ RETRY_LAST: Final = 5.0
 """Seconds between attempts to reconnect: from the first to the last, doubled each time and jittered."""
 
 GOODBYE_TIMEOUT: Final = 5.0
-_SURVIVORS: Final = frozenset(
-    {Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.QUERY, Kind.FRAME, Kind.GUEST}
-)
 
 _INTRODUCING: Final = frozenset(
     {Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.RESULT, Kind.ITEM, Kind.JOINED}
@@ -52,7 +47,7 @@ _INTRODUCING: Final = frozenset(
 log = logging.getLogger("mainbus")
 
 
-class Session(Sending):
+class Session(Outgoing):
     """Everything a renderer has with its broker but what it listens to.
 
     Args:
@@ -70,7 +65,6 @@ class Session(Sending):
         self.address = address
         self.name = name
         self._met = self.routes.names
-        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
         self.frames = FrameTable()
         self.hosting = Hosting()
         self.lane: Lane | None = None
@@ -82,7 +76,7 @@ class Session(Sending):
         self._token = token
         self._reconnect = reconnect
         self._receiver = receiver
-        self._backlog: list[bytes] = []
+        self._backlog = Backlog(self.outbox, self.routes, self.calls)
         self._broken: MainbusError | None = None
         self._retry: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -164,7 +158,7 @@ class Session(Sending):
             self._end(ConnectionLost("closed"))
             self._closed.set_result(None)
 
-    # Public: what the verbs need
+    # Public: what the verbs need, beside what leaves
 
     @property
     def is_over(self) -> bool:
@@ -184,7 +178,7 @@ class Session(Sending):
         def done() -> bool:
             if self._broken is not None:
                 return True
-            if not self.outbox.idle or self._backlog:
+            if not self.outbox.idle or not self._backlog.is_empty:
                 return False
             if target is not None:
                 return not self.routes.is_busy(target)
@@ -199,9 +193,10 @@ class Session(Sending):
         self.notice(Kind.READY, MAIN)
 
     def watch(self) -> None:
-        """Ask to be told who joins and leaves, now and after each reconnect."""
-        self._watching = True
-        self.notice(Kind.WATCH, MAIN)
+        """Ask to be told who joins and leaves: with the hello, also after each reconnect, or else now."""
+        if not self._watching:
+            self._watching = True
+            self.notice(Kind.WATCH, MAIN)
 
     # Private: connecting
 
@@ -213,6 +208,7 @@ class Session(Sending):
             token=self._token,
             session=before.session if before else None,
             instance=before.instance if before else None,
+            watch=self._watching,
             guest=self.hosting.link,
         )
         welcome = await link.open(self.address, hello)
@@ -229,29 +225,43 @@ class Session(Sending):
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
-        self._restore(same_broker=before is None or before.instance == welcome.instance)
+        undeliverable = self._backlog.restore(
+            [*self.frames.announcements(), *self.hosting.announcements()],
+            same_broker=before is None or before.instance == welcome.instance,
+        )
+        self._leave_lobby()
         self.routes.learn(welcome.id, welcome.name)
         if before is not None:
             # Before anything that has arrived behind the welcome is dispatched.
             self.reconnects += 1
             self._receiver.notify("reconnected")
             self._receiver.notify("gap")
+        for peer, channel in undeliverable:
+            self._receiver.notify("undeliverable", peer, channel, "that id was given by a former broker")
         link.start(welcome)
         if self.dispatching:
             self.notice(Kind.READY, MAIN)
-        if self._watching:
+        if self._watching and not hello.watch:
             self.notice(Kind.WATCH, MAIN)
 
     async def _come_back(self) -> None:
         delay = RETRY_FIRST
+        warned = False
         while True:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(RETRY_LAST, delay * 2)
             try:
                 await self._connect()
-            except RemoteProtocolError as error:
+            except (RemoteProtocolError, ConnectRefused) as error:
+                # The broker said no, and would say it again.
+                log.warning("no reconnect to %s: %s", self.address, error)
                 self._end(error)
                 return
+            except NameTaken as error:
+                # Who has it may leave.
+                log.log(logging.DEBUG if warned else logging.WARNING, "no reconnect to %s yet: %s", self.address, error)
+                warned = True
+                continue
             except (OSError, MainbusError) as error:
                 log.debug("reconnect to %s failed: %s", self.address, error)
                 continue
@@ -263,7 +273,7 @@ class Session(Sending):
         self.link = None
         self.outbox.detach()
         reason = str(error) if error else self._goodbye or "the broker is gone"
-        kept = self._salvage()
+        kept = self._backlog.salvage()
         self.ports.close_all()
         lost = ConnectionLost(f"{reason} ({self.address})")
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
@@ -306,65 +316,6 @@ class Session(Sending):
         except TimeoutError:
             log.warning("the broker did not answer the goodbye in %g s", GOODBYE_TIMEOUT)
 
-    # Private: what outlives a connection
-
-    def _salvage(self) -> set[int]:
-        """Keep what had not begun to leave; returns the requests of the invokes among it."""
-        kept: set[int] = set()
-        for packet in self.outbox.take():
-            head = HEADER.unpack_from(packet)
-            if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
-                self._backlog.append(without_ports(packet) if head[1] == Kind.POST else packet)
-                kept.add(head[6])
-        kept |= self.routes.reset()
-        kept.discard(0)
-        return kept
-
-    def _restore(self, *, same_broker: bool) -> None:
-        backlog, self._backlog = [*self._backlog, *self.outbox.take()], []
-        # The broker must know them before anything comes from them, or for them.
-        for packet in (*self.frames.announcements(), *self.hosting.announcements()):
-            self.outbox.put(packet)
-        if not same_broker:
-            # The ids of the former broker mean other renderers now, or none.
-            backlog = [packet for packet in backlog if not self._is_by_id(packet)]
-            for target, request in self.routes.forget_ids():
-                self.calls.fail(request, NoSuchRenderer(target))
-        for packet in backlog:
-            self.outbox.put(packet)
-        self.routes.restart()
-        self._leave_lobby()
-
-    def _is_by_id(self, packet: bytes) -> bool:
-        head = HEADER.unpack_from(packet)
-        if not head[5] or head[2] & BY_NAME:
-            return False
-        self.calls.fail(head[6], NoSuchRenderer(head[5]), left=True)
-        return True
-
-    # Private: who was asked about
-
-    def _leave_lobby(self) -> None:
-        for entry, route in list(self.routes.leave_lobby()):
-            if route is None:
-                self._refuse(entry)
-            elif entry.request:
-                self.calls.moved(entry.request, route)
-        self.outbox.wake()
-
-    def _refuse(self, entry: Entry) -> None:
-        """Answer for a renderer that does not exist, as the broker does."""
-        packet = entry.first()
-        if packet is None or entry.is_reply:
-            return
-        head = HEADER.unpack_from(packet)
-        if entry.request:
-            self.calls.fail(entry.request, NoSuchRenderer(head[5]))
-        else:
-            channel_at = HEADER_SIZE + head[3]
-            channel = text_of(packet[channel_at : channel_at + head[4]])
-            self._receiver.notify("undeliverable", head[5], channel, "no such renderer")
-
     # Private: what arrives
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
@@ -394,6 +345,10 @@ class Session(Sending):
     def _on_who(self, message: Message) -> None:
         self.routes.answered(message[2], text_of(message[6]) or None, exists=bool(message[5]))
         self._leave_lobby()
+
+    def _leave_lobby(self) -> None:
+        for peer, channel in self._backlog.leave_lobby():
+            self._receiver.notify("undeliverable", peer, channel, "no such renderer")
 
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message

@@ -23,7 +23,7 @@ TESTING = {"broker": mainbus.testing.broker, "Bus": mainbus.testing.Bus}
 
 # What one part of mainbus needs of another, or a base class of the standard library brings.
 INTERNAL = {
-    "IpcMain": {"handler", "listeners"},
+    "IpcMain": {"belong_to", "handler", "let_go", "listeners"},
     "IpcRenderer": {"handler", "listeners"},
     "IpcFrame": {"handler", "listeners"},
     "BlockingFrame": {"handler", "listeners"},
@@ -41,6 +41,7 @@ INTERNAL = {
         "has_used",
         "invoke_frame",
         "levels",
+        "new_ipc",
         "open_frame",
         "post_to_frame",
         "registries",

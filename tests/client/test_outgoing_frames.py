@@ -1,4 +1,4 @@
-"""Sending: bounds are checked before anything leaves, frames are named to the main process only."""
+"""Outgoing: bounds are checked before anything leaves, frames are named to the main process only."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import mainbus
 import pytest
-from mainbus import IpcFrame, MessageChannel, sending
+from mainbus import IpcFrame, MessageChannel, outgoing
 from mainbus_broker import Config, Limits
 
 from tests.support.bus import Bus, within
@@ -46,7 +46,7 @@ async def test_more_than_max_unsent_is_refused(
     async with Bus(address) as bus:
         renderer = await bus.renderer()
         frame = await renderer.create_frame("a")
-        monkeypatch.setattr(sending, "MAX_UNSENT", 0)
+        monkeypatch.setattr(outgoing, "MAX_UNSENT", 0)
         with pytest.raises(mainbus.SendQueueFull):
             verb(frame, 1)
         monkeypatch.undo()
@@ -59,7 +59,7 @@ async def test_ports_stay_where_they_are_if_there_is_no_room(address: str, monke
         renderer = await bus.renderer()
         channel = MessageChannel()
         with monkeypatch.context() as patch:
-            patch.setattr(sending, "MAX_UNSENT", 0)
+            patch.setattr(outgoing, "MAX_UNSENT", 0)
             with pytest.raises(mainbus.SendQueueFull):
                 renderer.post_message("x", None, [channel.port2])
         channel.port1.post_message(1)

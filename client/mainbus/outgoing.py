@@ -1,4 +1,4 @@
-"""Sending: what a session says to the broker, each message in its place of the order."""
+"""What leaves a renderer: messages, requests and answers, each in its place."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
 
 
-class Sending:
-    """The sending half of a session: what waits, what is asked for, and whom it goes to.
+class Outgoing:
+    """The sending half of a session. What it takes without a connection waits for one.
 
     Args:
-        loop: The loop that all of it belongs to.
+        loop: The session's.
     """
-
-    ports: RendererPorts
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.welcome: Welcome | None = None
+        """What the latest connection began with; None before the first."""
         self.link: Link | None = None
+        """The connection; None while there is none."""
         self.outbox = Outbox(loop, WireLimits().pending)
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
 
     # Public
 
