@@ -380,7 +380,7 @@ def test_who_dies_while_it_returns_ends_no_channel_of_others(returned: int) -> N
     table.forget(b)
     assert c.bodies() == [*[b"whole"][:returned], b"next"]
     # What is lost is charged to nobody any more: of a's window only what c has is used.
-    credits = [value for kind, _, value in a.take() if kind == "credit"]  # type: ignore[misc]
+    credits = [value for kind, _, value in a.take() if kind == "credit"]
     sent = 3 * OVERHEAD + len(b"wholein twobegunrestrest")
     assert sum(credits) == sent - (OVERHEAD + len(b"whole") if returned else 0)
 
