@@ -230,22 +230,30 @@ class End:
         if not self.queue:
             return None
         body, ports = self.queue.popleft()
-        self.size -= cost(len(body))
+        self.taken(len(body))
+        try:
+            return clone.decode(body), ports
+        except (BadMessage, LimitExceeded) as fault:
+            self.spoilt(fault)
+            return None
+
+    def taken(self, size: int) -> None:
+        """Count out a message with a body of `size` bytes: its sender may go on."""
+        self.size -= cost(size)
         if self.remote is not None:
-            credit = self._receiving.taken(len(body))
+            credit = self._receiving.taken(size)
             if credit:
                 self.remote.give(credit)
         elif self.other is not None:
             self.other.wake()
-        try:
-            return clone.decode(body), ports
-        except (BadMessage, LimitExceeded) as fault:
-            log.warning("a message on a port does not decode: %s", fault)
-            self._forget()
-            if self.remote is not None:
-                self.remote.blame()
-            self.close()
-            return None
+
+    def spoilt(self, fault: Exception) -> None:
+        """Close the channel: a message that came by it does not decode."""
+        log.warning("a message on a port does not decode: %s", fault)
+        self._forget()
+        if self.remote is not None:
+            self.remote.blame()
+        self.close()
 
     def finish(self) -> bool:
         """Note that all that has arrived was taken; whether this was the end of the channel."""

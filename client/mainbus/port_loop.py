@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mainbus.dispatch import Dispatch
 from mainbus.ownership import Owner
+from mainbus.port_end import End
 
 if TYPE_CHECKING:
-    from mainbus.port_end import End
     from mainbus.ports import MessagePort
 
 _GRACE: Final = 5.0
@@ -35,6 +35,10 @@ class PortLoop:
         self.dispatch = Dispatch(
             loop, answer=_never, item=_never, raised=_never, refuse=_never, report=_report, cancel_grace=_GRACE
         )
+
+    def new_end(self) -> End:
+        """Make an end of a channel."""
+        return End(self)
 
     def drop(self, end: End) -> None:
         """Close an end whose handle is gone. Any thread may call it: finalisers do."""

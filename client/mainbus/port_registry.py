@@ -53,7 +53,7 @@ class PortRegistry:
         other = end.other
         if other is None:
             # The channel is closed, but what has arrived must still reach the next owner.
-            other = End(self._loop)
+            other = self._loop.new_end()
             other.is_shut = True
         remote, back = self._number(end), self._number(other)
         back.opened = False
@@ -142,7 +142,7 @@ class PortRegistry:
         return remote
 
     def _arrived(self, number: int, used: int) -> End:
-        end = End(self._loop)
+        end = self._loop.new_end()
         if number:
             end.remote = self._remotes[number] = Remote(self, number, end, used)
         else:

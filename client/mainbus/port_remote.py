@@ -124,6 +124,7 @@ class Remote:
         """Note that the broker knows the number."""
         self.opened = True
         self._pump()
+        self.end.wake()
 
     def credited(self, credit: int) -> None:
         """Take the credit that the other end has given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Protocol, Self, TypeVar, overload
 
 from mainbus import port_loop
 from mainbus.emitter import Emitter
@@ -22,6 +22,23 @@ F = TypeVar("F", bound=Callable[..., object])
 _MESSAGE: Final = "message"
 _CLOSE: Final = "close"
 _EVENTS: Final = frozenset({_CLOSE})
+
+
+class Handle(Protocol):
+    """A port, as a transfer sees it."""
+
+    @property
+    def end(self) -> End | None:
+        """The end that this is the handle of; None once it was transferred."""
+
+    def check(self) -> End | None:
+        """Return the end, or raise if the port is of another thread or process."""
+
+    def release(self) -> End:
+        """Give the end away."""
+
+
+P = TypeVar("P", bound=Handle)
 
 
 class MessageEvent:
@@ -250,9 +267,17 @@ class MessageChannel:
 def check_transfer(
     transfer: Sequence[object] | None, source: End | None, registry: PortRegistry | None
 ) -> Sequence[MessagePort]:
+    """Return the ports of a transfer if all of them can leave. As `check_ports`."""
+    return check_ports(MessagePort, transfer, source, registry)
+
+
+def check_ports(
+    kind: type[P], transfer: Sequence[object] | None, source: End | None, registry: PortRegistry | None
+) -> Sequence[P]:
     """Return the ports of a transfer if all of them can leave.
 
     Args:
+        kind: What a port is here.
         transfer: What the user gave.
         source: The end that the message is posted on, if it is posted on a port.
         registry: The ports of the connection that the message leaves by, if it is known.
@@ -266,13 +291,13 @@ def check_transfer(
         return ()
     if not isinstance(transfer, Sequence):
         raise PortError("Invalid value for transfer")
-    ports = [port for port in transfer if isinstance(port, MessagePort)]
+    ports = [port for port in transfer if isinstance(port, kind)]
     if len(ports) != len(transfer):
         raise PortError("Invalid value for transfer")
     for index, port in enumerate(ports):
         if source is not None and port.end is source:
             raise PortError(f"Port at index {index} contains the source port.")
-    seen: set[MessagePort] = set()
+    seen: set[Handle] = set()
     for index, port in enumerate(ports):
         if port in seen:
             raise PortError(f"Port at index {index} is a duplicate.")
@@ -287,6 +312,6 @@ def check_transfer(
     return ports
 
 
-def release(ports: Sequence[MessagePort]) -> list[End]:
+def release(ports: Sequence[Handle]) -> list[End]:
     """Take their ends from ports that `check_transfer` has let through: they leave."""
     return [port.release() for port in ports]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mainbus.errors import MessageTooLarge
 from mainbus.outbox import Outbox
@@ -12,9 +12,9 @@ from mainbus.port_remote import Remote
 from mainbus.ports import MessagePort
 from mainbus.routes import Route
 from mainbus.wire import packets, port_table
-from mainbus.wire.connection import Connection, Message
+from mainbus.wire.connection import Connection
 from mainbus.wire.credit import cost
-from mainbus.wire.packets import CONTINUES, MORE, Kind, build
+from mainbus.wire.packets import CONTINUES, MORE, Kind, Message, build
 
 Packets = bytes | Iterator[bytes]
 
@@ -40,7 +40,9 @@ class RendererPorts(PortRegistry):
 
     # Public
 
-    def departing(self, ends: list[End], make: Callable[[bytes], Packets], by: Remote | None = None) -> Iterator[bytes]:
+    def departing(
+        self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
+    ) -> Iterator[bytes]:
         """Return the packets of a message with which ends leave: once they do, and not before.
 
         Args:
@@ -79,7 +81,7 @@ class RendererPorts(PortRegistry):
             del self._leaving[end]
             end.lost()
 
-    def _departing(self, ends: list[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
+    def _departing(self, ends: Sequence[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
         behind: list[Remote] = []
         entries = []
         try:
@@ -179,8 +181,7 @@ class RendererPorts(PortRegistry):
         """Send that a port is closed, and forget the port."""
         if self._remotes.pop(remote.number, None) is remote:
             self._put(remote, build(Kind.PORT_CLOSE, remote.number, value=code), 0)
-            if remote.route is not None and not remote.route.idle:
-                self._ending = [route for route in self._ending if not route.idle] + [remote.route]
+            self._keep_ending(remote)
 
     # Private
 
@@ -193,14 +194,24 @@ class RendererPorts(PortRegistry):
     def _last_words(self, end: End, remote: Remote) -> Iterator[bytes]:
         """Yield what is to leave in front of an end: all that was posted on it, and the credit that it owes."""
         remote.leaving = True
-        for entry in remote.route.take() if remote.route is not None else ():
-            yield from entry.packets
+        yield from self._waiting(remote)
         for message in remote.unsent():
             said = self._packets(remote, *message)
             yield from (said,) if isinstance(said, bytes) else said
         owed = end.owed()
         if owed:
             yield build(Kind.PORT_CREDIT, remote.number, value=owed)
+
+    def _waiting(self, remote: Remote) -> Iterator[bytes]:
+        """Yield the packets of a port that wait to leave: they leave another way."""
+        for entry in remote.route.take() if remote.route is not None else ():
+            yield from entry.packets
+
+    def _keep_ending(self, remote: Remote) -> None:
+        """Remember what has not left on a port that is closed."""
+        if remote.route is not None and not remote.route.idle:
+            self._ending = [route for route in self._ending if not route.idle and route is not remote.route]
+            self._ending.append(remote.route)
 
     def _put(self, remote: Remote, packet: Packets, size: int) -> None:
         if remote.route is None:

@@ -10,9 +10,9 @@ from mainbus.outbox import Outbox
 from mainbus.ports import MessagePort
 from mainbus.renderer_ports import RendererPorts
 from mainbus.wire import clone, packets, port_table
-from mainbus.wire.connection import Connection, Message
+from mainbus.wire.connection import Connection
 from mainbus.wire.credit import WINDOW
-from mainbus.wire.packets import CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, build
+from mainbus.wire.packets import CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, Message, build
 from mainbus.wire.port_table import pack
 from mainbus.wire.states import Role
 
