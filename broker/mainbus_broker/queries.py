@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mainbus.answers import Answers
 from mainbus.errors import NoHandlerError
-from mainbus.wire.packets import Kind
+from mainbus.wire import CODEC
+from mainbus.wire.packets import MAIN, Kind
+
+from mainbus_broker.versions import loop_version, python_version, version_of
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -24,10 +29,16 @@ def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> tuple[K
 
 
 def status(hub: Hub) -> dict[str, object]:
-    """Return what `mainbus list` shows."""
+    """Return what the broker tells of itself to `mainbus list` and `mainbus doctor`."""
     now = hub.loop.time()
     return {
         "pid": os.getpid(),
+        "uptime": round(now - hub.started, 3),
+        "version": version_of("mainbus"),
+        "python": python_version(),
+        "loop": loop_version(hub.loop),
+        "codec": CODEC,
+        "limits": asdict(hub.config.limits),
         "renderers": [
             {
                 "id": peer.id,
@@ -39,8 +50,13 @@ def status(hub: Hub) -> dict[str, object]:
             }
             for peer in hub.renderers
         ],
-        "channels": {
-            channel: {"listeners": info.listeners, "handler": info.has_handler}
-            for channel, info in hub.main.ipc_main.channels().items()
-        },
+        "channels": list(_channels(hub)),
     }
+
+
+def _channels(hub: Hub) -> Iterator[dict[str, object]]:
+    """Yield the channels of the main process, then those that it has for one renderer each (`contents.ipc`)."""
+    own = [(peer.id, peer.contents.own_ipc()) for peer in hub.renderers]
+    for who, ipc in [(MAIN, hub.main.ipc_main), *own]:
+        for channel, info in ipc.channels().items() if ipc is not None else ():
+            yield {"channel": channel, "listeners": info.listeners, "handler": info.has_handler, "renderer": who}

@@ -270,6 +270,10 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
+    def own_ipc(self) -> IpcMain | None:
+        """Return `ipc` if it was ever asked for."""
+        return self._ipc
+
     def registries(self) -> Sequence[IpcMain]:
         """Return the scoped registries that exist, the narrowest first."""
         frame = self._main_frame.own_ipc() if self._main_frame is not None else None

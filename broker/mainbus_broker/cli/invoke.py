@@ -13,6 +13,12 @@ from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.output import as_json, show
 from mainbus_broker.cli.renderer import run
 
+EXAMPLES: Final = """
+  mainbus invoke dialog:open-file /home --timeout 30
+  mainbus invoke save @document.json
+  mainbus invoke --to editor zoom 1.5
+"""
+
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long to wait; no limit by default."),
@@ -52,4 +58,5 @@ def invoke(
 
 async def _remedy_main(ipc_renderer: IpcRenderer, channel: str) -> str:
     status = await ipc_renderer.status()
-    return _REMEDY_LISTENER if status["channels"].get(channel, {}).get("listeners") else _REMEDY_MAIN
+    listened = any(row["channel"] == channel and row["listeners"] for row in status["channels"])
+    return _REMEDY_LISTENER if listened else _REMEDY_MAIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from mainbus import IpcRenderer, IpcRendererEvent
@@ -27,6 +27,12 @@ class Senders(StrEnum):
 def _channels(texts: list[str]) -> list[str]:
     return [channel(text) for text in texts]
 
+
+EXAMPLES: Final = """
+  mainbus listen title-changed
+  mainbus listen news --name ears       and elsewhere: mainbus send --to ears news hello
+  mainbus listen news --count 1 --json | jq '.args[0]'
+"""
 
 Channels = Annotated[list[str], typer.Argument(metavar="CHANNEL...", help="The channels.", callback=_channels)]
 Count = Annotated[

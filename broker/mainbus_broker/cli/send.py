@@ -13,6 +13,12 @@ from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTim
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.renderer import run
 
+EXAMPLES: Final = """
+  mainbus send set-title "Hello"
+  mainbus send --to editor open '{"path": "a.txt", "line": 7}'
+  date | jq -R . | mainbus send log @-
+"""
+
 Timeout = Annotated[
     float,
     typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long the message may take."),
