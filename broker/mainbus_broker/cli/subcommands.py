@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "send": _Entry("send", "send", MessageCommand),
     "listen": _Entry("listen", "listen"),
     "list": _Entry("list", "list_"),
+    "doctor": _Entry("doctor", "doctor"),
 }
 
 
