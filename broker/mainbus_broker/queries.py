@@ -16,6 +16,7 @@ from mainbus_broker.versions import loop_version, python_version, version_of
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
+    from mainbus_broker.ipc_main import IpcMain
     from mainbus_broker.peer import Peer
 
 
@@ -55,8 +56,14 @@ def status(hub: Hub) -> dict[str, object]:
 
 
 def _channels(hub: Hub) -> Iterator[dict[str, object]]:
-    """Yield the channels of the main process, then those that it has for one renderer each (`contents.ipc`)."""
-    own = [(peer.id, peer.contents.own_ipc()) for peer in hub.renderers]
-    for who, ipc in [(MAIN, hub.main.ipc_main), *own]:
-        for channel, info in ipc.channels().items() if ipc is not None else ():
-            yield {"channel": channel, "listeners": info.listeners, "handler": info.has_handler, "renderer": who}
+    """Yield the channels of the main process, then what it has for one renderer or frame (`contents.ipc`)."""
+    yield from _rows(hub.main.ipc_main, MAIN, None)
+    for peer in hub.renderers:
+        for frame, ipc in peer.contents.own_registries():
+            yield from _rows(ipc, peer.id, frame)
+
+
+def _rows(ipc: IpcMain, renderer: int, frame: int | None) -> Iterator[dict[str, object]]:
+    for channel, info in ipc.channels().items():
+        offer = {"channel": channel, "listeners": info.listeners, "handler": info.has_handler}
+        yield {**offer, "renderer": renderer, "frame": frame}

@@ -31,16 +31,18 @@ async def test_status_tells_what_mainbus_list_shows(address: str) -> None:
         bus.ipc_main.on("heard", print)
         bus.ipc_main.on("heard", print)
         bus.ipc_main.handle("handled", print)
-        own = bus.broker.web_contents.get_all_web_contents()[0].ipc
-        own.handle("heard", print)
-        own.on("heard", print)
+        contents = bus.broker.web_contents.get_all_web_contents()[0]
+        contents.ipc.handle("heard", print)
+        contents.ipc.on("heard", print)
+        contents.main_frame.ipc.handle("framed", print)
         status = await one.status()
         assert status["pid"] == os.getpid()
         assert status["channels"] == [
-            {"channel": "heard", "listeners": 2, "handler": False, "renderer": 0},
-            {"channel": PING, "listeners": 0, "handler": True, "renderer": 0},
-            {"channel": "handled", "listeners": 0, "handler": True, "renderer": 0},
-            {"channel": "heard", "listeners": 1, "handler": True, "renderer": one.id},
+            {"channel": "heard", "listeners": 2, "handler": False, "renderer": 0, "frame": None},
+            {"channel": PING, "listeners": 0, "handler": True, "renderer": 0, "frame": None},
+            {"channel": "handled", "listeners": 0, "handler": True, "renderer": 0, "frame": None},
+            {"channel": "heard", "listeners": 1, "handler": True, "renderer": one.id, "frame": None},
+            {"channel": "framed", "listeners": 0, "handler": True, "renderer": one.id, "frame": 0},
         ]
         assert status["version"] == version_of("mainbus")
         assert status["python"] == python_version()

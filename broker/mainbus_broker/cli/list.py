@@ -66,7 +66,7 @@ def _tables(status: dict[str, Any]) -> str:
             row["channel"],
             row["listeners"],
             "yes" if row["handler"] else "no",
-            names.get(row["renderer"], "this command") if row["renderer"] else "main",
+            _who(row, names),
         ]
         for row in status["channels"]
     ]
@@ -78,6 +78,14 @@ def _tables(status: dict[str, Any]) -> str:
             table(_CHANNELS, channels) if channels else "no channels",
         ]
     )
+
+
+def _who(row: dict[str, Any], names: dict[int, str]) -> str:
+    """Say for whom a channel is."""
+    if not row["renderer"]:
+        return "main"
+    name = names.get(row["renderer"], "this command")
+    return name if row["frame"] is None else f"{name}, frame {row['frame']}"
 
 
 def _label(row: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ ipc_main.on("a much longer channel", lambda event: None)
 def own(event):
     event.sender.ipc.handle("save", lambda event: None)
     event.sender.ipc.on("save", lambda event: None)
+    event.sender.main_frame.ipc.on("zoom", lambda event: None)
 """
 
 
@@ -75,7 +76,10 @@ async def test_what_main_has_for_one_renderer_says_for_whom(daemon: Serving, add
     async with mainbus.connect(address, name="editor") as editor:
         await editor.invoke("own")
         done = await asyncio.to_thread(run, "list", "--address", address)
-    assert done.stdout.splitlines()[-1] == f"save                           1  yes      renderer {editor.id} (editor)"
+    assert done.stdout.splitlines()[-2:] == [
+        f"save                           1  yes      renderer {editor.id} (editor)",
+        f"zoom                           1  no       renderer {editor.id} (editor), frame 0",
+    ]
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -108,9 +112,9 @@ def test_json_is_the_whole_of_it(daemon: Serving, address: str) -> None:
     assert set(told) == {"pid", "uptime", "version", "python", "loop", "codec", "limits", "renderers", "channels"}
     assert (told["pid"], told["renderers"]) == (daemon.process.pid, [])
     assert told["channels"] == [
-        {"channel": "add", "listeners": 1, "handler": True, "renderer": 0},
-        {"channel": "a much longer channel", "listeners": 2, "handler": False, "renderer": 0},
-        {"channel": "own", "listeners": 0, "handler": True, "renderer": 0},
+        {"channel": "add", "listeners": 1, "handler": True, "renderer": 0, "frame": None},
+        {"channel": "a much longer channel", "listeners": 2, "handler": False, "renderer": 0, "frame": None},
+        {"channel": "own", "listeners": 0, "handler": True, "renderer": 0, "frame": None},
     ]
 
 
