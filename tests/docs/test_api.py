@@ -41,6 +41,7 @@ INTERNAL = {
         "has_used",
         "invoke_frame",
         "levels",
+        "own_registries",
         "open_frame",
         "post_to_frame",
         "registries",

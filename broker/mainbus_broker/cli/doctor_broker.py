@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from time import perf_counter
@@ -24,6 +25,8 @@ async def examine_broker(address: Address, timeout: float) -> list[Finding]:
     """Return what is found, after `timeout` seconds at most. Safe to cancel."""
     # What goes wrong is said once, by the finding.
     logging.getLogger("mainbus").addHandler(logging.NullHandler())
+    # One that is good for one renderer is not for this one.
+    os.environ.pop("MAINBUS_TOKEN", None)
     start = perf_counter()
     try:
         async with asyncio.timeout(timeout), mainbus.connect(str(address), reconnect=False) as ipc_renderer:
