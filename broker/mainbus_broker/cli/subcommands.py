@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "listen": _Entry("listen", "listen"),
     "list": _Entry("list", "list_"),
     "doctor": _Entry("doctor", "doctor"),
+    "bench": _Entry("bench", "bench"),
 }
 
 
