@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "serve": _Entry("serve", "serve"),
     "invoke": _Entry("invoke", "invoke", MessageCommand),
     "send": _Entry("send", "send", MessageCommand),
+    "stream": _Entry("stream", "stream", MessageCommand),
     "listen": _Entry("listen", "listen"),
     "list": _Entry("list", "list_"),
     "doctor": _Entry("doctor", "doctor"),

@@ -1,6 +1,7 @@
 """The processes that are measured: they start, answer, and end with whoever started them."""
 
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_a_folder_whose_path_is_too_long(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_one_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_ends.sys, "executable", "/bin/true")
+    monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(Failure, match="the broker to be measured did not start"), Ends():
         pass
 

@@ -33,7 +33,7 @@ def found(renderers: list[dict[str, Any]] | None = None, **changed: Any) -> dict
 
 async def test_a_broker_that_answers(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(running=7))) as bus:
-        await bus.renderer()
+        _ = await bus.renderer()
         findings = {finding.topic: finding for finding in await examine_broker(parse(address), 10)}
     assert list(findings) == ["broker", "versions", "speed", "limits"]
     assert "1 renderer" in findings["broker"].text
@@ -97,7 +97,7 @@ def test_what_could_be_better(changed: dict[str, Any], topic: str, word: str) ->
 
 
 def test_a_renderer_that_lags_behind_is_named() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": 1, "name": "slow", "pid": 8, "queued": 1 << 20},
         {"id": 2, "name": None, "pid": 9, "queued": 100},
     ]

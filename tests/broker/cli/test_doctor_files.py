@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from mainbus.address import parse
-from mainbus_broker.cli import doctor_files
 from mainbus_broker.cli.doctor_files import examine_files
 from mainbus_broker.cli.findings import Finding, Level
 
@@ -130,11 +129,11 @@ def test_what_belongs_to_others(address: str, folder: Path, monkeypatch: pytest.
     ours = os.geteuid()
     with listening(folder):
         (folder / "s.lock").write_text("")
-        monkeypatch.setattr(doctor_files.os, "geteuid", lambda: ours + 1)
+        monkeypatch.setattr(os, "geteuid", lambda: ours + 1)
         theirs = found(address)
     assert {theirs[topic].level for topic in ("socket", "lock file")} == {Level.WRONG}
     # Root may do as it likes anyway.
     assert theirs["folder"].level is (Level.HINT if ours == 0 else Level.WRONG)
-    monkeypatch.setattr(doctor_files.os, "geteuid", lambda: ours)
-    monkeypatch.setattr(doctor_files.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "geteuid", lambda: ours)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "may not make files" in found(address)["folder"].text
