@@ -12,6 +12,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 from mainbus.channels import check_channel
 
+from mainbus_broker.cli import completions
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.output import say
 
@@ -88,7 +89,10 @@ Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ARGS]...", help="JSON values; what is no JSON is a string; @FILE is a file's JSON."),
 ]
-Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.", callback=channel)]
+Channel = Annotated[
+    str,
+    typer.Argument(metavar="CHANNEL", help="The channel.", callback=channel, autocompletion=completions.channels),
+]
 Address = Annotated[
     str | None,
     typer.Option("--address", "-a", metavar="ADDRESS", help="Where the broker is, such as unix:/run/app.sock."),
@@ -96,7 +100,12 @@ Address = Annotated[
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="The name to connect with.")]
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="ID|NAME", help="Another renderer, not the main process."),
+    typer.Option(
+        "--to",
+        metavar="ID|NAME",
+        help="Another renderer, not the main process.",
+        autocompletion=completions.renderers,
+    ),
 ]
 ConnectTimeout = Annotated[
     float,
