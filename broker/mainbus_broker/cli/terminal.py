@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mainbus_broker.logs import visible
@@ -77,6 +78,19 @@ def console(*, to_stderr: bool = False) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
     width = shutil.get_terminal_size().columns if stream.isatty() else _ENDLESS
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+@lru_cache
+def styled(text: str, style: str) -> str:
+    """Return text that looks like something on standard output, if that is a terminal which can show it."""
+    if not sys.stdout.isatty():
+        return text
+    from rich.text import Text
+
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(Text(text, style=style), end="", soft_wrap=True)
+    return captured.get()
 
 
 def duration(seconds: float) -> str:

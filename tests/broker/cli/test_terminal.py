@@ -1,7 +1,7 @@
 """What people see: tables in the width of a terminal, durations, sizes."""
 
 import pytest
-from mainbus_broker.cli.terminal import Column, Styled, duration, size, table
+from mainbus_broker.cli.terminal import Column, Styled, duration, size, styled, table
 
 COLUMNS = [Column("N", right=True), Column("NAME"), Column("X")]
 
@@ -46,3 +46,7 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 )
 def test_sizes_are_for_people(number: int, text: str) -> None:
     assert size(number) == text
+
+
+def test_what_is_no_terminal_gets_no_style() -> None:
+    assert styled("x", "bold red") == "x"
