@@ -32,7 +32,7 @@ def _channels(texts: list[str]) -> list[str]:
 
 EXAMPLES: Final = """
   mainbus listen title-changed
-  mainbus listen news --name ears       and elsewhere: mainbus send --to ears news hello
+  mainbus listen news --name ears & mainbus send --to ears news hello
   mainbus listen news --count 1 --json | jq '.args[0]'
 """
 

@@ -23,7 +23,7 @@ log = logging.getLogger("mainbus.broker")
 EXAMPLES: Final = """
   mainbus serve
   mainbus serve app:ipc_main --config mainbus.toml
-  mainbus serve app:setup --address unix:/run/user/1000/app.sock --log-level debug
+  mainbus serve app:setup --address unix:/run/user/1000/app.sock --drain 30
 """
 
 Target = Annotated[
