@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -54,10 +55,10 @@ class Subcommands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the command line names; a typing error is answered with what was meant."""
-        if args and args[0] not in COMMANDS:
-            # Only what was made is suggested.
-            for name in COMMANDS:
-                self.get_command(ctx, name)
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            close = get_close_matches(args[0], COMMANDS, n=2)
+            meant = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(COMMANDS)}"
+            ctx.fail(f"No such command: {args[0]}; {meant}")
         return super().resolve_command(ctx, args)
 
 

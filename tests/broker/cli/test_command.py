@@ -61,7 +61,8 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason", "helped"),
     [
-        (["lisst"], "No such command 'lisst'. Did you mean 'list'", "mainbus"),
+        (["lisst"], "No such command: lisst; did you mean list or listen?", "mainbus"),
+        (["xyz"], "No such command: xyz; there are serve, invoke,", "mainbus"),
         (["--wrong"], "--wrong", "mainbus"),
         (["-a", "unix:/x", "list"], "the options of a command come after its name", "mainbus"),
         (["invoke"], "CHANNEL", "mainbus invoke"),
