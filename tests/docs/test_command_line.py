@@ -1,10 +1,9 @@
-"""The page of the command line has every command, option and exit code."""
+"""The page of the command line has every command and option."""
 
 import re
 
 import pytest
 from mainbus_broker.cli import main
-from mainbus_broker.cli.failures import ExitCode
 from mainbus_broker.cli.subcommands import COMMANDS
 
 from tests.checks.tree import ROOT
@@ -21,8 +20,3 @@ def test_every_command_has_its_section_and_every_option_is_explained(
     options = set(re.findall(r"^\s+(?:-\w, )?(--[\w-]+)", capsys.readouterr().out, flags=re.M)) - {"--help"}
     assert options
     assert [option for option in sorted(options) if option not in PAGE] == []
-
-
-def test_every_exit_code_is_explained() -> None:
-    table = PAGE.split("## Exit codes")[1]
-    assert [code for code in ExitCode if f"\n| {code.value} | " not in table] == []

@@ -14,7 +14,6 @@ import mainbus
 from mainbus.address import Address
 from mainbus.errors import ConnectRefused, MainbusError
 
-from mainbus_broker.cli.failures import explain
 from mainbus_broker.cli.findings import Finding, hint, ok, wrong
 from mainbus_broker.cli.terminal import duration, size
 from mainbus_broker.config import Limits
@@ -37,12 +36,16 @@ async def examine_broker(address: Address, timeout: float) -> list[Finding]:
         text = f"something accepts connections and says nothing in {timeout:g} s: it stands still, or is no broker"
         return [wrong("broker", text, "look at its log, or end it")]
     except MainbusError as error:
-        # What it says after that are the options of commands that wait for a broker.
-        said, _, remedy = str(explain(error)).partition("; ")
-        if isinstance(error, ConnectRefused) and error.address == str(address):
-            remedy = "`mainbus serve` starts one"
-        return [wrong("broker", said, remedy or "look at its log")]
-    return list(_examine(status, renderers, took))
+        # What it says to do is for programs.
+        said = str(error).partition("; ")[0]
+        absent = isinstance(error, ConnectRefused) and error.address == str(address)
+        return [wrong("broker", said, "`mainbus serve` starts one" if absent else "look at its log")]
+    try:
+        return list(_examine(status, renderers, took))
+    except KeyError as error:
+        # Somebody has installed another version while the broker ran.
+        text = f"the broker is of another version of mainbus, and does not tell {error}"
+        return [wrong("versions", text, "restart it")]
 
 
 def _examine(status: dict[str, Any], renderers: list[dict[str, Any]], took: float) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mainbus import ConnectRefused
 from mainbus.address import parse
-from mainbus_broker import Config, Limits
+from mainbus_broker import Config, Limits, queries
 from mainbus_broker.cli.doctor_broker import _examine, examine_broker
 from mainbus_broker.cli.findings import Finding, Level
 from mainbus_broker.hub import Hub
@@ -94,6 +94,13 @@ def test_what_could_be_better(changed: dict[str, Any], topic: str, word: str) ->
     finding = found(**changed)[topic]
     assert finding.level is Level.HINT
     assert word in finding.text
+
+
+async def test_a_broker_that_tells_less_is_of_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "status", lambda hub: {"pid": 1, "renderers": [], "channels": []})
+    async with Bus(address):
+        (finding,) = await examine_broker(parse(address), 10)
+    assert (finding.level, finding.topic, finding.remedy) == (Level.WRONG, "versions", "restart it")
 
 
 def test_a_renderer_that_lags_behind_is_named() -> None:
