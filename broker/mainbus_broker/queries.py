@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, Outcome
 from mainbus.errors import NoHandlerError
 from mainbus.wire import CODEC
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.wire.packets import MAIN
 
 from mainbus_broker.versions import loop_version, python_version, version_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
 
 
-def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> tuple[Kind, int, bytes]:
+def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> Outcome:
     """Return the answer to a QUERY packet, as `Answers` does."""
     if query == "peers":
         return answers.result([[peer.id, peer.name] for peer in hub.renderers if peer is not asker])

@@ -27,7 +27,7 @@ EXAMPLES: Final = """
 """
 
 _LEAST: Final = 0.01
-_MOST: Final = 8.0
+_MOST: Final = 7.0
 _WARM_UP: Final = 0.2
 """Part of the time that is spent before anything counts."""
 _OFTEN: Final = 0.25
