@@ -28,10 +28,11 @@ app: Final = typer.Typer(
     context_settings=CONTEXT,
     epilog="""
         \b
-        Try it, in two terminals:
+        Try it, each in a terminal of its own:
           mainbus serve
-          mainbus listen news
-        and in a third one:
+          mainbus listen news --name ears
+          mainbus send --to ears news "Hello"
+        What is there, and what is wrong:
           mainbus list
           mainbus doctor
     """,

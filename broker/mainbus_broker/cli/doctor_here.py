@@ -24,9 +24,18 @@ def examine_here() -> Iterator[Finding]:
     where = os.path.dirname(mainbus.__file__)
     yield ok("mainbus", f"{version_of('mainbus')}, in {where}")
     yield ok("python", f"{python_version()}, {sys.executable}")
+    yield _user()
     yield _loop()
     yield _codec()
     yield _files()
+
+
+def _user() -> Finding:
+    uid, behind = os.geteuid(), os.environ.get("SUDO_UID")
+    if behind is not None and behind != str(uid):
+        text = f"uid {uid} in place of {behind}, through sudo: a broker serves its own user only"
+        return hint("user", text, "run both ends as one user")
+    return ok("user", f"uid {uid}")
 
 
 def _loop() -> Finding:

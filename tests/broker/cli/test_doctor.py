@@ -9,7 +9,19 @@ from mainbus_broker.cli import main
 
 from tests.support.commands import Serving, on_terminal, plain, run
 
-TOPICS = ["mainbus", "python", "loop", "codec", "open files", "address", "path", "folder", "socket", "lock file"]
+TOPICS = [
+    "mainbus",
+    "python",
+    "user",
+    "loop",
+    "codec",
+    "open files",
+    "address",
+    "path",
+    "folder",
+    "socket",
+    "lock file",
+]
 
 
 @pytest.mark.parametrize("columns", [80, 120])

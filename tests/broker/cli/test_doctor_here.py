@@ -1,6 +1,7 @@
 """What the doctor finds in its own process."""
 
 import importlib.util
+import os
 import resource
 
 import pytest
@@ -15,8 +16,17 @@ def found(topic: str) -> Finding:
 
 
 def test_versions_are_told() -> None:
-    assert [finding.topic for finding in examine_here()] == ["mainbus", "python", "loop", "codec", "open files"]
+    assert [finding.topic for finding in examine_here()] == ["mainbus", "python", "user", "loop", "codec", "open files"]
     assert found("mainbus").level is found("python").level is Level.OK
+
+
+def test_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    assert str(found("user")) == f"uid {os.geteuid()}"
+    monkeypatch.setenv("SUDO_UID", str(os.geteuid()))
+    assert found("user").level is Level.OK
+    monkeypatch.setenv("SUDO_UID", str(os.geteuid() + 1))
+    assert found("user").remedy == "run both ends as one user"
 
 
 def test_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
