@@ -62,6 +62,8 @@ class Ends:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C is for the command, which ends them.
+            start_new_session=True,
         )
         undo.callback(_end, process)
         assert process.stdout is not None
@@ -117,7 +119,7 @@ def _renderer(address: str) -> None:
             _ready()
             await asyncio.Event().wait()
 
-    with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(KeyboardInterrupt):
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(answer())
 
 
@@ -128,7 +130,7 @@ def _ready() -> None:
 def _end_with_stdin() -> None:
     # However the parent ends.
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

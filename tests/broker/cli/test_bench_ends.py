@@ -1,6 +1,7 @@
 """The processes that are measured: they start, answer, and end with whoever started them."""
 
 import asyncio
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from mainbus_broker.cli import bench_ends
 from mainbus_broker.cli.bench_ends import COUNT, ECHO, MESSAGE, NAME, Ends, loop_factory
 from mainbus_broker.cli.failures import ExitCode, Failure
+
+from tests.support.commands import Running
 
 
 @pytest.fixture
@@ -56,3 +59,15 @@ def test_the_loop_is_the_daemons_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(loop).__module__ == "uvloop"
     monkeypatch.setattr(bench_ends, "find_spec", lambda name: None)
     assert loop_factory() is None
+
+
+def test_they_end_with_whoever_started_them_however_that_ends(tmp_path: Path) -> None:
+    start = "from mainbus_broker.cli.bench_ends import Ends; ends = Ends().__enter__(); print(ends.address, flush=True)"
+    # As a shell starts what runs in the background.
+    code = f"import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); {start}; signal.pause()"
+    with Running(argv=[sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}) as parent:
+        assert Path(parent.line().removeprefix("unix:")).is_socket()
+        parent.process.kill()
+        # They have it, too: it is at its end when the last of them is gone.
+        assert parent.process.stderr is not None
+        assert parent.process.stderr.read() == ""
