@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from mainbus.channels import Target
-from mainbus.errors import InvokeTimeout, MainbusError, NoHandlerError, from_wire
+from mainbus.errors import InvokeTimeout, MainbusError, NoHandlerError, ValidationError, from_wire
 from mainbus.inbox import Inbox, Running
 
 SLOW: Final = 0.1
@@ -81,10 +81,12 @@ class Dispatch:
                 return False
             if target.once and not target.consume():
                 continue
-            if target.takes(len(args)):
-                self._listen(inbox, event, args, target)
+            try:
+                fitting = target.fit(args)
+            except ValidationError as error:
+                self._report(error, event)
             else:
-                self._report(target.arity_error(len(args)), event)
+                self._listen(inbox, event, fitting, target)
         return then() if then is not None else True
 
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
@@ -99,11 +101,13 @@ class Dispatch:
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
             self._refuse(event, NoHandlerError(event.channel))
             return True
-        if not target.takes(len(args)):
-            self._refuse(event, target.arity_error(len(args), event.channel))
+        try:
+            fitting = target.fit(args, event.channel)
+        except ValidationError as error:
+            self._refuse(event, error)
             return True
         try:
-            result = self._call(inbox, event, args, target)
+            result = self._call(inbox, event, fitting, target)
         except (KeyboardInterrupt, SystemExit) as error:
             self._raised(event, error)
             raise

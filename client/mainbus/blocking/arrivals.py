@@ -16,7 +16,7 @@ from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
+from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError, ValidationError
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.ports import MessagePort
 from mainbus.renderer import IpcRenderer
@@ -182,9 +182,7 @@ class Arrivals:
 
     def _listen(self, target: Target, event: IpcRendererEvent, args: Sequence[object]) -> None:
         try:
-            if not target.takes(len(args)):
-                raise target.arity_error(len(args))
-            _call(target, event, args)
+            _call(target, event, target.fit(args))
         except Exception as error:
             log.error(
                 "a listener of channel %r failed on a message from %s",
@@ -217,8 +215,10 @@ class Arrivals:
         args = _decode(invoke.message)
         if target.once and not target.consume():
             return self._answers.refused(NoHandlerError(channel))
-        if not target.takes(len(args)):
-            return self._answers.refused(target.arity_error(len(args), channel))
+        try:
+            args = target.fit(args, channel)
+        except ValidationError as error:
+            return self._answers.refused(error)
         event = invoke.event(self._renderer)
         try:
             value = _call(target, event, args)
