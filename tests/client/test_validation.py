@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal, NamedTuple, NewType, NoReturn, ParamSpec, Protocol, TypedDict, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 import numpy
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.contract("8.5")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-NOW = datetime.now(UTC)
-ID = uuid4()
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+ID = UUID(int=1)
 ARRAY = numpy.zeros(2)
 PORT_ID = NewType("PORT_ID", int)
 
