@@ -88,7 +88,8 @@ class Dispatch:
             try:
                 fitting = target.fit(args)
             except ValidationError as error:
-                self._report(error, event)
+                # Whoever keeps it must not keep the event, by this frame: a `send_sync` would wait for that.
+                self._report(error.with_traceback(None), event)
             else:
                 self._listen(inbox, event, fitting, target)
         return then() if then is not None else True
