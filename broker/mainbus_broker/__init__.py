@@ -9,6 +9,7 @@ from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
+from mainbus_broker.roles import Match, Role
 from mainbus_broker.web_contents import WebContents
 from mainbus_broker.web_frame import WebFrameMain
 
@@ -19,9 +20,11 @@ __all__ = [
     "IpcMainEvent",
     "IpcMainInvokeEvent",
     "Limits",
+    "Match",
     "MessageChannelMain",
     "MessagePortMain",
     "Process",
+    "Role",
     "Spawned",
     "WebContents",
     "WebContentsRegistry",

@@ -26,23 +26,24 @@ log = logging.getLogger("mainbus.broker")
 class Entrance(asyncio.Protocol):
     """The protocol of a connection until its first packet is whole; then a `Peer` or `LaneEnd` takes over."""
 
-    __slots__ = ("_hub", "_process", "_timer", "_transport", "_wire")
+    __slots__ = ("_address", "_hub", "_process", "_timer", "_transport", "_wire")
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, address: str) -> None:
         self._hub = hub
+        self._address = address
         self._wire = Connection(Role.BROKER, hub.config.limits.message)
         self._transport: asyncio.Transport
         self._process: Process
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask the kernel who it is; only the same user may speak at all."""
+        """Ask the kernel who it is; only the same user, and those that a role is meant for, may speak at all."""
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._process = identify(transport)
         self._hub.entering.add(self)
-        if not same_user(self._process):
-            self._refuse(ConnectRefused("this broker", f"it serves its own user only, not uid {self._process.uid}"))
+        if not same_user(self._process) and not self._hub.policies.admits(self._process):
+            self._refuse(self._hub.other_user(self._process))
             return
         timeout = self._hub.config.limits.handshake_timeout
         self._timer = self._hub.loop.call_later(timeout, self._too_late)
@@ -86,7 +87,7 @@ class Entrance(asyncio.Protocol):
     def _admit(self, hello: Hello) -> None:
         if self._hub.stopping:
             raise ConnectRefused("this broker", "it is stopping")
-        peer = self._hub.welcome(hello, self._process, self._wire, self._transport)
+        peer = self._hub.welcome(hello, self._process, self._address, self._wire, self._transport)
         self._leave()
         if not peer.closing:
             peer.start()

@@ -209,12 +209,12 @@ class LaneEnd(asyncio.Protocol):
         self._repeats -= 1
         if not known:
             wire.skip = number
-            self._hub.router.serve(self._peer, head, data, at)
+            self._peer.serve(self._peer, head, data, at)
 
     def _route_on(self, head: Head, data: bytes, at: int) -> None:
         self._peer.by_lane = True
         try:
-            self._hub.router.serve(self._peer, head, data, at)
+            self._peer.serve(self._peer, head, data, at)
         finally:
             self._peer.by_lane = False
 

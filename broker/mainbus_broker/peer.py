@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mainbus_broker.hosting import Link
     from mainbus_broker.hub import Hub
     from mainbus_broker.lane_end import LaneEnd
+    from mainbus_broker.policy import Policy
     from mainbus_broker.web_contents import WebContents
 
 TURN_PACKETS: Final = 128
@@ -67,14 +68,17 @@ class Peer(asyncio.Protocol):
         "outbox",
         "partners",
         "pausing",
+        "policy",
         "ports",
         "posting",
         "process",
         "progress",
+        "refusals",
         "role",
         "route",
         "said_goodbye",
         "secret",
+        "serve",
         "streams",
         "transport",
         "watching",
@@ -89,6 +93,12 @@ class Peer(asyncio.Protocol):
         self.name = name
         self.name_raw = name.encode() if name else b""
         self.role: str | None = None
+        self.policy: Policy | None = None
+        """What its role allows; None: everything."""
+        self.refusals: set[tuple[str, bytes]] = set()
+        """What of it was refused and logged: verbs and channels."""
+        self.serve = hub.router.serve
+        """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
         self.wire = wire
         self.transport = transport
@@ -174,6 +184,11 @@ class Peer(asyncio.Protocol):
         if self.ports is None:
             self.ports = PeerPorts(self, self._hub.ports, self._hub.config.limits.ports)
         return self.ports
+
+    def restrict(self, policy: Policy) -> None:
+        """Let pass only what its role allows."""
+        self.policy = policy
+        self.serve = self._hub.gate.serve
 
     def take_once(self, number: int) -> bool:
         """Take a number; False if it was taken before."""
@@ -267,7 +282,7 @@ class Peer(asyncio.Protocol):
 
     def _turn(self) -> None:
         wire = self.wire
-        serve = self._hub.router.serve
+        serve = self.serve
         for head, data, at in wire.packets(TURN_PACKETS, TURN_BYTES):
             serve(self, head, data, at)
             if self.closing:

@@ -89,6 +89,13 @@ class Router:
             for forward in (partner.streams or {}).values():
                 forward.targets = [target for target in forward.targets if target is not peer]
 
+    def drop_ports(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Close the ports that come with a message which goes nowhere."""
+        found = self._ports_of(peer, head, data, at)
+        if found is not None:
+            for end in self._hub.ports.depart(peer.port_owner, found[0]):
+                self._hub.ports.drop(end)
+
     # Private: messages
 
     def _message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -105,10 +112,16 @@ class Router:
             target = self._names.get(name) if name else self._ids.get(target_id)
             if flags & HOST and target is not None and not self._hub.hosting.related(peer, target):
                 target = None
+            denied = None
+            if target is not None and target.policy is not None and not self._hub.gate.takes(target, head, data, at):
+                denied, target = target, None
             if flags & MORE:
                 if not forwards.begin(peer, head, name, () if target is None else (target,)):
                     return
             elif peer.streams and forwards.is_inside(peer, head, target):
+                return
+            if denied is not None:
+                self._hub.gate.refuse(peer, denied, head, data, at)
                 return
             if target is None:
                 reason = "neither guest nor host" if flags & HOST else "no such renderer"
@@ -149,7 +162,7 @@ class Router:
         # Made once: every queue holds the same bytes object.
         packet = _readdressed(peer, head, data, at)
         high = self._high
-        for target in self._broadcast_targets(peer, head):
+        for target in self._broadcast_targets(peer, head, data, at):
             if peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
@@ -157,11 +170,13 @@ class Router:
             if target.outbox.queued > high or target.pausing:
                 self._hub.flow.added(peer, target, length, broadcast=True)
 
-    def _broadcast_targets(self, peer: Peer, head: Head) -> Sequence[Peer]:
+    def _broadcast_targets(self, peer: Peer, head: Head, data: bytes, at: int) -> Sequence[Peer]:
         """Whoever got the first fragment gets the rest, and nobody else does."""
         if head[2] & CONTINUES:
             return forwards.rest(peer, head, b"")
         targets = [target for target in self._ids.values() if target is not peer]
+        if self._hub.renderers.restricted:
+            targets = [target for target in targets if self._hub.gate.takes(target, head, data, at)]
         if head[2] & MORE:
             if not forwards.begin(peer, head, b"", targets):
                 return ()
@@ -369,7 +384,7 @@ class Router:
         self._hub.renderers.watchers.add(peer)
 
     def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        named = self._ids.get(head[5])
+        named = self._ids.get(head[5]) if peer.policy is None or peer.policy.sees_others else None
         peer.outbox.put(
             build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
         )
