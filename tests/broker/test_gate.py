@@ -50,7 +50,7 @@ async def test_invoke(value: str, address: str) -> None:
             bus.ipc_main.handle(channel, lambda event, value: len(value))
         assert await plugin.invoke("dialog:open", value) == len(value)
         for channel in ("dialog:delete", "editor:open"):
-            with pytest.raises(PermissionDenied, match=f"^Permission denied: invoke on '{channel}'$") as caught:
+            with pytest.raises(PermissionDenied, match=rf"^Permission denied: invoke on '{channel}'$") as caught:
                 await plugin.invoke(channel, value)
             assert isinstance(caught.value, PermissionError)
             assert await free.invoke(channel, value) == len(value)
@@ -89,7 +89,7 @@ async def test_send_sync(address: str) -> None:
 
         def ask(renderer: mainbus.IpcRenderer) -> object:
             for value in ("small", LARGE):
-                with pytest.raises(PermissionDenied, match="^Permission denied: send on 'other'$"):
+                with pytest.raises(PermissionDenied, match=r"^Permission denied: send on 'other'$"):
                     renderer.send_sync("other", value)
             return renderer.send_sync("ask")
 
@@ -138,7 +138,7 @@ async def test_whatever_goes_to_another_renderer_is_send_to(by_name: bool, value
         for channel in ("rm", "chat"):
             plugin.send_to(target, channel, value)
         assert await plugin.invoke_to(target, "chat", value) == len(value)
-        with pytest.raises(PermissionDenied, match="^Permission denied: send_to on 'rm'$"):
+        with pytest.raises(PermissionDenied, match=r"^Permission denied: send_to on 'rm'$"):
             await plugin.invoke_to(target, "rm", value)
         with pytest.raises(PermissionDenied):
             async for _ in plugin.stream_to(target, "rm", value):
@@ -161,7 +161,7 @@ async def test_a_renderer_gets_what_it_may_listen_to_and_handle(value: str, addr
             free.send_to("p", channel, value)
         assert await free.invoke_to("p", "work", value) == len(value)
         for channel in ("rm", "chat"):
-            with pytest.raises(PermissionDenied, match=f"^Permission denied: handle on '{channel}'$"):
+            with pytest.raises(PermissionDenied, match=rf"^Permission denied: handle on '{channel}'$"):
                 await free.invoke_to("p", channel, value)
         assert told == [("p", channel, f"Permission denied: listen on '{channel}'") for channel in ("rm", "work")]
         free.broadcast("rm", value)
@@ -184,6 +184,7 @@ async def test_broadcast(address: str) -> None:
         assert [channel for _, channel, _ in told] == ["rm", "rm"]
 
 
+@pytest.mark.contract("3.8")
 async def test_who_may_send_to_nobody_sees_nobody(address: str) -> None:
     async with bus_with(address, invoke=["bus:*"]) as bus:
         plugin, other = await bus.renderer(token="t"), await bus.renderer("other")
@@ -204,7 +205,7 @@ async def test_who_may_watch_nothing_gets_no_status(address: str) -> None:
     roles = {"plugin": Role(match=Match(token="t")), "tool": Role(match=Match(token="u"), monitor=["*"])}
     async with Bus(address, config=Config(roles=roles)) as bus:
         plugin, tool = await bus.renderer(token="t"), await bus.renderer(token="u")
-        with pytest.raises(PermissionDenied, match="^Permission denied: monitor on 'status'$"):
+        with pytest.raises(PermissionDenied, match=r"^Permission denied: monitor on 'status'$"):
             await plugin.status()
         assert [found["role"] for found in (await tool.status())["renderers"]] == ["plugin", "tool"]
 
@@ -221,13 +222,13 @@ async def test_the_main_process_is_told_at_once(address: str) -> None:
         plugin.handle("work", lambda event: "done")
         contents.send("chat", 1)
         for send in (contents.send, contents.main_frame.send, contents.post_message):
-            with pytest.raises(PermissionDenied, match="^Permission denied: listen on 'rm'$"):
+            with pytest.raises(PermissionDenied, match=r"^Permission denied: listen on 'rm'$"):
                 send("rm", 1)
-        with pytest.raises(PermissionDenied, match="^Permission denied: listen on 'rm'$"):
+        with pytest.raises(PermissionDenied, match=r"^Permission denied: listen on 'rm'$"):
             contents.post_message("rm", None, [MessageChannel().port1])
         assert await contents.invoke("work") == "done"
         for call in (contents.invoke, contents.stream):
-            with pytest.raises(PermissionDenied, match="^Permission denied: handle on 'rm'$"):
+            with pytest.raises(PermissionDenied, match=r"^Permission denied: handle on 'rm'$"):
                 call("rm")
         bus.broker.web_contents.broadcast("rm", 2)
         bus.broker.web_contents.broadcast("chat", 3)

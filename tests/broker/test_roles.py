@@ -1,6 +1,9 @@
 """Roles from code and from TOML, with what is wrong named, and no token ever shown."""
 
+import dataclasses
 import hashlib
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from mainbus_broker import Config, Match, Role
 
 pytestmark = pytest.mark.contract("8.4")
 
+DOCS = Path(__file__).parents[2] / "docs"
 SECRET = "5ecret-of-the-plugin"
 
 ROLES = f"""
@@ -124,3 +128,18 @@ def test_no_token_is_ever_shown(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             Config.from_toml(path)
         assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("cls", [Role, Match])
+def test_every_key_is_explained_in_the_reference(cls: type) -> None:
+    explained = re.findall(r"^    (\w+): (.*)$", inspect.cleandoc(cls.__doc__ or "").split("Raises:")[0], re.MULTILINE)
+    assert [key for key, _ in explained] == [item.name for item in dataclasses.fields(cls)]
+    page = (DOCS / "reference/configuration.md").read_text(encoding="utf-8")
+    for key, text in explained:
+        assert f"\n| `{key}` | {text} |\n" in page
+
+
+def test_the_role_in_the_example_is_one(tmp_path: Path) -> None:
+    text = (DOCS / "examples/mainbus.toml").read_text(encoding="utf-8")
+    role = text[text.index("# [roles.") :].replace("\n# ", "\n").removeprefix("# ")
+    assert list(Config.from_toml(written(tmp_path / "x.toml", role)).roles) == ["plugin"]

@@ -41,6 +41,7 @@ INTERNAL = {
         "has_used",
         "invoke_frame",
         "levels",
+        "may_hear",
         "open_frame",
         "post_to_frame",
         "registries",
