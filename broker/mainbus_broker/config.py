@@ -77,6 +77,16 @@ class Limits:
     """Bytes that may still arrive from a renderer after it was asked to pause."""
     stall_timeout: Seconds = 30.0
     """Seconds in which a renderer with more than `low` waiting must have read something."""
+    backlog: Bytes = 512 * MIB
+    """Bytes that no pause holds back, answers above all, which may wait for one renderer that does not read them."""
+    unfinished: Count = 4096
+    """Messages of several packets that one renderer may have sent in part, to all targets together."""
+    connections: Count = 8192
+    """Renderers that may be connected, all together."""
+    user_connections: Count = 1024
+    """Of them, those of one user other than the broker's own, whom a role lets in."""
+    entering: Count = 256
+    """Connections before their hello, all together; another user may have half of them."""
     handshake_timeout: Seconds = 10.0
     """Seconds from a connection to its hello."""
     max_bad_messages: Count = 1

@@ -41,9 +41,13 @@ class Entrance(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._process = identify(transport)
+        crowd = self._hub.quota.no_entrance(self._process)
         self._hub.entering.add(self)
         if not same_user(self._process) and not self._hub.policies.admits(self._process):
             self._refuse(self._hub.other_user(self._process))
+            return
+        if crowd is not None:
+            self._refuse(crowd)
             return
         timeout = self._hub.config.limits.handshake_timeout
         self._timer = self._hub.loop.call_later(timeout, self._too_late)
@@ -70,6 +74,11 @@ class Entrance(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._leave()
+
+    @property
+    def uid(self) -> int | None:
+        """Whose process it is."""
+        return self._process.uid
 
     def close(self) -> None:
         """End it: the broker stops."""
@@ -100,7 +109,7 @@ class Entrance(asyncio.Protocol):
         # The old one holds until the renderer shows that it knows the new one: it may have given up waiting for it.
         peer.lane_nonces = (hello.nonce, secrets.token_bytes(len(hello.nonce)))
         if peer.lane is not None:
-            peer.lane.close()
+            peer.lane.abandon()
         self._transport.write(pack(LaneWelcome(nonce=peer.lane_nonces[-1])))
         peer.lane = LaneEnd(self._hub, peer, self._wire, self._transport)
         self._leave()

@@ -40,6 +40,10 @@ def begin(peer: Peer, head: Head, name: bytes, targets: Sequence[Peer]) -> bool:
         keys.update((target.id, b"", stream) for target in targets)
     if peer.streams is None:
         peer.streams = {}
+    # Two for each, at most: how it is addressed, and whom that means.
+    if len(peer.streams) >= 2 * peer.limits.unfinished:
+        peer.wire.fail(f"more than {peer.limits.unfinished} messages of several packets, sent in part")
+        return False
     if not keys.isdisjoint(peer.streams):
         peer.wire.fail(not_finished(head[1]))
         return False

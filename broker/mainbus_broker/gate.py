@@ -127,10 +127,10 @@ class Gate:
             lane.expect(request, text_of(channel))
             lane.answer(request, (Kind.ERROR, error.wire_code, clone.encode(str(error))))
         elif kind in CALLS:
-            peer.outbox.put(build(Kind.ERROR, target, request, value=error.wire_code, body=clone.encode(str(error))))
+            peer.tell(build(Kind.ERROR, target, request, value=error.wire_code, body=clone.encode(str(error))))
         else:
             name = data[at + HEADER_SIZE : name_end]
-            peer.outbox.put(
+            peer.tell(
                 build(
                     Kind.UNDELIVERABLE,
                     target,

@@ -30,6 +30,7 @@ from mainbus_broker.main_process import MainProcess
 from mainbus_broker.peer import Peer
 from mainbus_broker.policy import Policies, Policy
 from mainbus_broker.port_table import PortTable
+from mainbus_broker.quota import Quota
 from mainbus_broker.renderers import Renderers
 from mainbus_broker.replies import Replies
 from mainbus_broker.router import Router
@@ -65,6 +66,7 @@ class Hub:
         self.stopping = False
         self.tokens = Tokens()
         self.policies = Policies(config.roles)
+        self.quota = Quota(self)
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
         self.flow = Flow(self)
@@ -91,6 +93,7 @@ class Hub:
         if self._watchdog is not None:
             self._watchdog.cancel()
         self.main_ports.close_all()
+        self.quota.stop()
         assert not self.renderers, "renderers are left at the end"
         assert not self.replies, "replies are owed at the end"
         assert not self.hosting, "guests are left at the end"
@@ -102,6 +105,7 @@ class Hub:
 
         Raises:
             PermissionDenied: Its role does not grant the name.
+            TooManyRequests: There are as many renderers as there may be.
             NameTaken: Another renderer has the name.
             ConnectRefused: The token is not one that was given out, or was used before.
         """
@@ -133,6 +137,8 @@ class Hub:
             former.close("replaced by a reconnect")
         if name is not None and name in self.renderers.names:
             raise NameTaken(name)
+        if (crowd := self.quota.no_room(process)) is not None:
+            raise crowd
         # Not before the name is found to be free: whoever is refused for that may come again.
         link = self.tokens.redeem(token, name).link if token is not None else None
         limits = self.config.limits

@@ -60,6 +60,11 @@ class LaneEnd(asyncio.Protocol):
         self._outbox.attach(self._transport)
         self._scan()
 
+    @property
+    def pending(self) -> int:
+        """How many calls are to be answered here."""
+        return len(self._calls)
+
     def look_again(self) -> None:
         """Look again whether what this lane waits for has come, or whether there is room now."""
         if (self._held is not None or self._wire.backlog) and not self._scheduled:
@@ -76,6 +81,8 @@ class LaneEnd(asyncio.Protocol):
             self.forget(request)
             kind, value, body = outcome
             self._route.put(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+            if self._outbox.size + self._route.size > self._peer.limits.backlog:
+                self._hub.loop.call_soon(self._peer.close_slow)
 
     def limit(self, request: int, seconds: float, expire: Callable[[], None]) -> None:
         """Call `expire` if a call is not answered within `seconds`."""
@@ -93,10 +100,15 @@ class LaneEnd(asyncio.Protocol):
         return list(self._calls.items())
 
     def close(self) -> None:
-        """End the lane; what was answered leaves."""
+        """End the lane; what was answered leaves if the renderer reads it."""
         self._forget_all()
         self._outbox.flush()
-        self._transport.close()
+        self._hub.quota.close(self._transport)
+
+    def abandon(self) -> None:
+        """End the lane, since its renderer has another one."""
+        self._forget_all()
+        self._transport.abort()
 
     # Callbacks
 
@@ -108,6 +120,7 @@ class LaneEnd(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the lane; the renderer itself goes on, and may open another."""
+        self._hub.quota.closed(self._transport)
         self._outbox.detach()
         self._forget_all()
         if self._peer.lane is self:
@@ -221,6 +234,8 @@ class LaneEnd(asyncio.Protocol):
 
 class NoLane:
     """Where the answer to a call goes that came without its lane: nowhere, since nobody waits for it any more."""
+
+    pending: Final = 0
 
     def answer(self, request: int, outcome: tuple[Kind, int, bytes]) -> None:
         """Drop an answer."""

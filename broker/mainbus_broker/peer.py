@@ -61,6 +61,7 @@ class Peer(asyncio.Protocol):
         "joined",
         "lane",
         "lane_nonces",
+        "limits",
         "name",
         "name_raw",
         "once",
@@ -81,6 +82,7 @@ class Peer(asyncio.Protocol):
         "serve",
         "streams",
         "transport",
+        "unread",
         "watching",
         "wire",
     )
@@ -88,7 +90,7 @@ class Peer(asyncio.Protocol):
     def __init__(
         self, hub: Hub, peer_id: int, name: str | None, process: Process, wire: Connection, transport: asyncio.Transport
     ) -> None:
-        limits = hub.config.limits
+        self.limits = limits = hub.config.limits
         self.id = peer_id
         self.name = name
         self.name_raw = name.encode() if name else b""
@@ -143,6 +145,8 @@ class Peer(asyncio.Protocol):
         self.progress = (0, 0.0)
         """Bytes that it had read when it was last seen to read, and when that was."""
         self.closing = False
+        self.unread = 0
+        """Bytes of answers to it since they were last compared with what waits."""
         self._hub = hub
         self._calls: Calls | None = None
         self._reading = True
@@ -197,6 +201,26 @@ class Peer(asyncio.Protocol):
         self.once = number
         return True
 
+    def charge(self, size: int) -> None:
+        """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
+        self.unread += size
+        if self.unread > self.limits.backlog:
+            # Most of it has long been read, as a rule.
+            self.unread = self.contents.queued
+            if self.unread > self.limits.backlog:
+                # Not amid what is being served.
+                self._hub.loop.call_soon(self.close_slow)
+
+    def close_slow(self) -> None:
+        """Close it, since it does not read what it gets."""
+        if not self.closing:
+            self._hub.close_slow(self.contents)
+
+    def tell(self, packet: bytes) -> None:
+        """Answer something that this renderer has sent."""
+        self.outbox.put(packet)
+        self.charge(len(packet))
+
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
         self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
@@ -236,7 +260,7 @@ class Peer(asyncio.Protocol):
         self._hub.gone(self, clean=clean)
         self.outbox.put(build(Kind.GOODBYE, MAIN))
         self.outbox.flush()
-        self.transport.close()
+        self._hub.quota.close(self.transport)
 
     # Callbacks
 
@@ -258,6 +282,7 @@ class Peer(asyncio.Protocol):
             self.closing = True
             log.info("%s is gone%s", self.label, f": {exc}" if exc else "")
             self._hub.gone(self, clean=False)
+        self._hub.quota.closed(self.transport)
         self.outbox.detach()
 
     def pause_writing(self) -> None:

@@ -215,12 +215,13 @@ class Router:
             if peer not in caller.heard:
                 caller.heard.add(peer)
             caller.outbox.put(_readdressed(peer, head, data, at))
+            caller.charge(head[0])
 
     # Private: what messages need
 
     def _note_call(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
         is_stream = head[1] == _STREAM
-        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
+        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer, self._hub.replies.pending(peer))
         if bound is not None:
             self._answer(peer, head, bound)
         elif self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
@@ -234,9 +235,9 @@ class Router:
             forwards.refuse(peer, head, name)
         return False
 
-    def _bound(self, peer: Peer) -> TooManyRequests | None:
-        limit = self._hub.config.limits.pending
-        return TooManyRequests(limit) if self._hub.replies.pending(peer) >= limit else None
+    def _bound(self, peer: Peer, pending: int) -> TooManyRequests | None:
+        limit = peer.limits.pending
+        return TooManyRequests(limit) if pending >= limit else None
 
     def _charge_item(self, peer: Peer, head: Head, caller: Peer) -> bool:
         """Count an item, or a fragment of one, out of its stream's credit; False if it had none, or is no stream's."""
@@ -267,7 +268,7 @@ class Router:
         if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
-        peer.outbox.put(
+        peer.tell(
             build(
                 Kind.UNDELIVERABLE,
                 target_id,
@@ -279,7 +280,7 @@ class Router:
         )
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
-        peer.outbox.put(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
+        peer.tell(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
 
     # Private: ports
 
@@ -320,6 +321,12 @@ class Router:
             self._hub.main.cancel(peer, request)
         else:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
+            self._check_backlog(peer, callee)
+
+    def _check_backlog(self, peer: Peer, target: Peer) -> None:
+        """Close who goes on to notify a renderer that does not read: no pause holds notices back."""
+        if target.outbox.queued > peer.limits.backlog and not peer.closing:
+            peer.close(f"notifies {target.label}, which does not read", blame=True)
 
     def _demand(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         request, credit = head[6], head[8]
@@ -340,6 +347,8 @@ class Router:
         source = self._ids.get(head[5])
         if source is not None or head[5] == MAIN:
             self._hub.flow.asked(peer, source, pause=head[1] == Kind.PAUSE)
+            if source is not None:
+                self._check_backlog(peer, source)
 
     def _paused(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.flow.acknowledged(peer, head[5], head[6])
@@ -359,6 +368,7 @@ class Router:
                     body=data[name_end + channel_length : at + length],
                 )
             )
+            self._check_backlog(peer, source)
 
     def _bad_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
@@ -368,11 +378,19 @@ class Router:
             self._hub.main.bad_message(source, text_of(data[name_end : name_end + head[4]]))
 
     def _sync(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        if head[5]:
+            # Its fragments would be kept under any number of targets.
+            peer.wire.fail("a SYNC that is not for the main process")
+            return
         message = peer.wire.message(head, data, at)
         if message is not None:
             lane = peer.lane or NO_LANE
+            bound = self._bound(peer, lane.pending)
             lane.expect(message[3], message[7])
-            self._hub.main.sync(peer, message, lane)
+            if bound is None:
+                self._hub.main.sync(peer, message, lane)
+            else:
+                lane.answer(message[3], (Kind.ERROR, bound.wire_code, clone.encode(str(bound))))
 
     def _once(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         if peer.take_once(head[8]):
@@ -385,7 +403,7 @@ class Router:
 
     def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         named = self._ids.get(head[5]) if peer.policy is None or peer.policy.sees_others else None
-        peer.outbox.put(
+        peer.tell(
             build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
         )
 

@@ -185,6 +185,8 @@ class WebContents:
 
         Raises:
             PermissionDenied: The renderer's role does not let it handle the channel.
+            SendQueueFull: The renderer does not keep up; `drain` waits until it does.
+            TooManyRequests: `limits.pending` invokes of this renderer have no answer yet.
         """
         return self.invoke_frame(0, channel, args, timeout)
 
@@ -261,6 +263,10 @@ class WebContents:
         raw = self._granted(peer, "handle", channel)
         check_timeout(timeout)
         body = self._encode(list(args))
+        self._check_room()
+        limit = peer.limits.pending
+        if len(peer.calls) >= limit:
+            raise TooManyRequests(limit)
         request = peer.calls.next_request()
         reply = peer.calls.open(channel, request, peer.route, timeout)
         value = milliseconds(timeout)
