@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import typer
-from mainbus import IpcRenderer, NoHandlerError
+from mainbus import IpcRenderer, NoHandlerError, PermissionDenied
 
 from mainbus_broker.cli import arguments
 from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Json, Name, To, seconds
@@ -51,5 +51,8 @@ def invoke(
 
 
 async def _remedy_main(ipc_renderer: IpcRenderer, channel: str) -> str:
-    status = await ipc_renderer.status()
+    try:
+        status = await ipc_renderer.status()
+    except PermissionDenied:
+        return _REMEDY_MAIN
     return _REMEDY_LISTENER if status["channels"].get(channel, {}).get("listeners") else _REMEDY_MAIN
