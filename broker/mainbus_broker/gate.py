@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import PermissionDenied
 from mainbus.wire import clone
-from mainbus.wire.connection import text_of
 from mainbus.wire.fragments import stream_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MAIN, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MAIN, MORE, Head, Kind, build, text_of
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -108,7 +107,7 @@ class Gate:
         name_end = at + HEADER_SIZE + head[3]
         name = data[at + HEADER_SIZE : name_end]
         if head[2] & MORE:
-            if not forwards.begin(peer, head, name, ()):
+            if not forwards.begin(peer, head, name, (), peer.limits.unfinished):
                 return
         elif not to_main and peer.streams and forwards.is_inside(peer, head, None):
             return
@@ -127,10 +126,12 @@ class Gate:
             lane.expect(request, text_of(channel))
             lane.answer(request, (Kind.ERROR, error.wire_code, clone.encode(str(error))))
         elif kind in CALLS:
-            peer.tell(build(Kind.ERROR, target, request, value=error.wire_code, body=clone.encode(str(error))))
+            body = clone.encode(str(error))
+            self._hub.router.tell(peer, build(Kind.ERROR, target, request, value=error.wire_code, body=body))
         else:
             name = data[at + HEADER_SIZE : name_end]
-            peer.tell(
+            self._hub.router.tell(
+                peer,
                 build(
                     Kind.UNDELIVERABLE,
                     target,
@@ -138,7 +139,7 @@ class Gate:
                     name=name,
                     channel=channel,
                     body=str(error).encode(),
-                )
+                ),
             )
 
     def _note(self, peer: Peer, verb: str, channel: bytes) -> None:

@@ -39,6 +39,7 @@ from mainbus_broker.web_contents import WebContents
 
 if TYPE_CHECKING:
     from mainbus_broker.entrance import Entrance
+    from mainbus_broker.farewell import Farewell
 
 _SECRET: Final = 16
 
@@ -63,6 +64,8 @@ class Hub:
         self.renderers = Renderers()
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
+        self.leaving: dict[Farewell, asyncio.Future[None]] = {}
+        """Connections after the goodbye, until they are closed; each takes a bounded time for it."""
         self.stopping = False
         self.tokens = Tokens()
         self.policies = Policies(config.roles)
@@ -85,15 +88,16 @@ class Hub:
     def start(self) -> None:
         """Watch for renderers that stall."""
         BROKER_THREADS[self.instance] = threading.get_ident()
+        self.main.ipc_main.belong_to(self.owner)
         self._watch()
 
     def stop(self) -> None:
         """End the watch. Every renderer must be gone."""
         BROKER_THREADS.pop(self.instance, None)
+        self.main.ipc_main.let_go(self.owner)
         if self._watchdog is not None:
             self._watchdog.cancel()
         self.main_ports.close_all()
-        self.quota.stop()
         assert not self.renderers, "renderers are left at the end"
         assert not self.replies, "replies are owed at the end"
         assert not self.hosting, "guests are left at the end"
@@ -137,7 +141,7 @@ class Hub:
             former.close("replaced by a reconnect")
         if name is not None and name in self.renderers.names:
             raise NameTaken(name)
-        if (crowd := self.quota.no_room(process)) is not None:
+        if (crowd := self.quota.no_room(process, again=former is not None)) is not None:
             raise crowd
         # Not before the name is found to be free: whoever is refused for that may come again.
         link = self.tokens.redeem(token, name).link if token is not None else None
@@ -181,6 +185,8 @@ class Hub:
             self.tokens.connected(hello.token, peer.contents)
         # Before the application hears of it, which may close it at once.
         self._tell_watchers(Kind.JOINED, peer)
+        if hello.watch:
+            self.renderers.watchers.add(peer)
         self.emit("web-contents-created", peer.contents)
         return peer
 

@@ -14,12 +14,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mainbus.answers import Outcome
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
 from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Head, Kind
 
+from mainbus_broker.farewell import Farewell
 from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS, Peer
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class LaneEnd(asyncio.Protocol):
         """Note a call that is to be answered here."""
         self._calls[request] = channel
 
-    def answer(self, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def answer(self, request: int, outcome: Outcome) -> None:
         """Answer a call, once."""
         if request in self._calls:
             self.forget(request)
@@ -102,8 +104,10 @@ class LaneEnd(asyncio.Protocol):
     def close(self) -> None:
         """End the lane; what was answered leaves if the renderer reads it."""
         self._forget_all()
-        self._outbox.flush()
-        self._hub.quota.close(self._transport)
+        self._outbox.hand_over()
+        self._outbox.detach()
+        if not self._transport.is_closing():
+            Farewell(self._hub, self._transport)
 
     def abandon(self) -> None:
         """End the lane, since its renderer has another one."""
@@ -120,7 +124,6 @@ class LaneEnd(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the lane; the renderer itself goes on, and may open another."""
-        self._hub.quota.closed(self._transport)
         self._outbox.detach()
         self._forget_all()
         if self._peer.lane is self:
@@ -237,7 +240,7 @@ class NoLane:
 
     pending: Final = 0
 
-    def answer(self, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def answer(self, request: int, outcome: Outcome) -> None:
         """Drop an answer."""
 
     def expect(self, request: int, channel: str) -> None:

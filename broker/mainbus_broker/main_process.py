@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mainbus.answers import Answers, log_raised
+from mainbus.answers import Answers, Outcome, log_raised
 from mainbus.channels import Target
 from mainbus.deadlines import Deadlines
 from mainbus.dispatch import Dispatch
@@ -20,8 +20,7 @@ from mainbus.errors import (
     TooManyRequests,
 )
 from mainbus.wire import clone, packets
-from mainbus.wire.connection import Message, text_of
-from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.packets import ERROR, HEADER_SIZE, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, plain, text_of
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
-_REPLIES: Final = frozenset({Kind.RESULT, Kind.ERROR, Kind.ITEM})
+_REPLIES: Final = frozenset({RESULT, ERROR, ITEM})
+_CALLS: Final = frozenset({INVOKE, STREAM})
 
 log = logging.getLogger("mainbus.broker")
 
@@ -68,18 +68,20 @@ class MainProcess:
             report=self._report,
             cancel_grace=config.cancel_grace,
         )
-        self._start: dict[int, Callable[[Peer, Message], bool]] = {
-            Kind.SEND: self._start_message,
-            Kind.POST: self._start_message,
-            Kind.INVOKE: self._start_invoke,
-            Kind.STREAM: self._start_invoke,
-            Kind.RESULT: self._settle,
-            Kind.ERROR: self._settle,
-            Kind.ITEM: self._settle,
-            Kind.QUERY: self._start_query,
-            Kind.FRAME: self._start_frame,
-            Kind.FRAME_CLOSED: self._end_frame,
-        }
+        self._start: dict[int, Callable[[Peer, Message], bool]] = plain(
+            {
+                Kind.SEND: self._start_message,
+                Kind.POST: self._start_message,
+                Kind.INVOKE: self._start_invoke,
+                Kind.STREAM: self._start_invoke,
+                Kind.RESULT: self._settle,
+                Kind.ERROR: self._settle,
+                Kind.ITEM: self._settle,
+                Kind.QUERY: self._start_query,
+                Kind.FRAME: self._start_frame,
+                Kind.FRAME_CLOSED: self._end_frame,
+            }
+        )
 
     # Public
 
@@ -91,6 +93,7 @@ class MainProcess:
         if ports:
             start = partial(self._start_message, ports=ports)
         if inbox.clear or (kind in _REPLIES and not inbox.waiting):
+            inbox.starting = len(message[8]) + _OVERHEAD
             start(peer, message)
             return
         self._wait(peer, partial(start, peer, message), message)
@@ -98,6 +101,7 @@ class MainProcess:
     def sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> None:
         """Start a `send_sync`, in its place, when its turn has come."""
         if peer.inbox.clear:
+            peer.inbox.starting = len(message[8]) + _OVERHEAD
             self._start_sync(peer, message, lane)
         else:
             self._wait(peer, partial(self._start_sync, peer, message, lane), message)
@@ -134,7 +138,8 @@ class MainProcess:
     # Private
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
-        peer.inbox.add(start, len(message[8]) + _OVERHEAD)
+        request = message[3] if message[0] in _CALLS else 0
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
         elif peer.inbox.size > peer.limits.backlog and not peer.closing:
@@ -193,7 +198,7 @@ class MainProcess:
         kind, _, _, request, frame_id, value, _, channel, _ = message
         contents, inbox = peer.contents, peer.inbox
         frame = contents.frame(frame_id)
-        is_stream = kind == Kind.STREAM
+        is_stream = kind == STREAM
         bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
         deadline = self._hub.loop.time() + value / 1000 if value else None
         event = IpcMainInvokeEvent(channel, contents, frame, request, deadline)
@@ -243,9 +248,9 @@ class MainProcess:
     def _settle(self, peer: Peer, message: Message) -> bool:
         kind, _, _, request, _, value, _, _, body = message
         if peer.has_calls:
-            if kind == Kind.RESULT:
+            if kind == RESULT:
                 fault = peer.calls.result(request, body, self._depth)
-            elif kind == Kind.ITEM:
+            elif kind == ITEM:
                 fault = self._take_item(peer, message)
             else:
                 fault = peer.calls.error(request, value, body, self._depth)
@@ -282,7 +287,8 @@ class MainProcess:
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key
-        return request in peer.inbox.handlers or request in peer.inbox.streams
+        inbox = peer.inbox
+        return request in inbox.handlers or request in inbox.streams or inbox.waits_for(request)
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
@@ -291,7 +297,7 @@ class MainProcess:
     # Callbacks of the dispatch
 
     def _answer(self, event: IpcMainInvokeEvent, value: object) -> None:
-        self._reply(event, self._answers.result(value))
+        self._reply(event, self._answers.returned(log, event, value))
 
     def _item(self, event: IpcMainInvokeEvent, value: object) -> int:
         outcome = self._answers.item(value)
@@ -300,19 +306,18 @@ class MainProcess:
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)
-        late = event.deadline is not None and self._hub.loop.time() >= event.deadline
-        self._reply(event, self._answers.raised(event.channel, error, late=late))
+        self._reply(event, self._answers.raised(event.channel, error))
 
     def _refuse(self, event: IpcMainInvokeEvent, error: MainbusError) -> None:
         self._reply(event, self._answers.refused(error))
 
-    def _reply(self, event: IpcMainInvokeEvent, outcome: tuple[Kind, int, bytes]) -> None:
+    def _reply(self, event: IpcMainInvokeEvent, outcome: Outcome) -> None:
         # Looked up by the fixed id: the renderer may be gone, and then nobody waits.
         peer = self._hub.renderers.ids.get(event.sender.id)
         if peer is not None:
             self._put(peer, event.request_id, outcome)
 
-    def _put(self, peer: Peer, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def _put(self, peer: Peer, request: int, outcome: Outcome) -> None:
         kind, value, body = outcome
         peer.route.reply(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
         peer.charge(HEADER_SIZE + len(body))

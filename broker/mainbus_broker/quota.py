@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from mainbus.errors import TooManyRequests
@@ -20,35 +19,10 @@ class Quota:
         hub: The broker.
     """
 
-    __slots__ = ("_hub", "_lingering")
+    __slots__ = ("_hub",)
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._lingering: dict[asyncio.Transport, asyncio.TimerHandle] = {}
-        """Connections of renderers that are gone, which have not read their last bytes."""
-
-    def __len__(self) -> int:
-        return len(self._lingering)
-
-    def close(self, transport: asyncio.Transport) -> None:
-        """Close a connection once its last bytes were read; it counts, and has as much time as one before its hello."""
-        unread = transport.get_write_buffer_size()
-        transport.close()
-        if unread:
-            limits = self._hub.config.limits
-            later = self._hub.loop.call_later(limits.handshake_timeout, self._give_up, transport)
-            self._lingering[transport] = later
-
-    def closed(self, transport: asyncio.Transport) -> None:
-        """Note that a connection is gone."""
-        timer = self._lingering.pop(transport, None)
-        if timer is not None:
-            timer.cancel()
-
-    def stop(self) -> None:
-        """Give up all that linger."""
-        for transport in list(self._lingering):
-            self._give_up(transport)
 
     def no_entrance(self, process: Process) -> TooManyRequests | None:
         """Return why a connection that has just been made is one too many; None: it is not."""
@@ -60,17 +34,14 @@ class Quota:
             return TooManyRequests(limit // 2, f"The number of connections of uid {process.uid} without a hello")
         return None
 
-    def no_room(self, process: Process) -> TooManyRequests | None:
-        """Return why a renderer is one too many; None: it is not."""
+    def no_room(self, process: Process, *, again: bool) -> TooManyRequests | None:
+        """Return why a renderer is one too many; None: it is not. `again`: its former connection is being closed."""
         limits = self._hub.config.limits
-        if len(self._hub.renderers) + len(self._lingering) >= limits.connections:
+        # Those that leave hold their last bytes for a moment.
+        if len(self._hub.renderers) + len(self._hub.leaving) - again >= limits.connections:
             return TooManyRequests(limits.connections, "The number of renderers")
         if not same_user(process):
             limit = limits.user_connections
             if sum(peer.process.uid == process.uid for peer in self._hub.renderers) >= limit:
                 return TooManyRequests(limit, f"The number of renderers of uid {process.uid}")
         return None
-
-    def _give_up(self, transport: asyncio.Transport) -> None:
-        self.closed(transport)
-        transport.abort()

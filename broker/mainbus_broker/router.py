@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
-from mainbus.wire.connection import text_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build, text_of
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -41,6 +40,8 @@ class Router:
         self._ids = hub.renderers.ids
         self._names = hub.renderers.names_raw
         self._high = hub.config.limits.high
+        self._hard = hub.config.limits.hard
+        self._unfinished = hub.config.limits.unfinished
         self._serve: dict[int, Serve] = {
             Kind.SEND: self._message,
             Kind.POST: self._post,
@@ -96,6 +97,13 @@ class Router:
             for end in self._hub.ports.depart(peer.port_owner, found[0]):
                 self._hub.ports.drop(end)
 
+    def tell(self, peer: Peer, packet: bytes) -> None:
+        """Send what a renderer's own packet has caused and no pause holds back; who does not read it is closed."""
+        if peer.outbox.queued < self._hard:
+            peer.outbox.put(packet)
+        else:
+            self._hub.close_slow(peer.contents)
+
     # Private: messages
 
     def _message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -116,7 +124,7 @@ class Router:
             if target is not None and target.policy is not None and not self._hub.gate.takes(target, head, data, at):
                 denied, target = target, None
             if flags & MORE:
-                if not forwards.begin(peer, head, name, () if target is None else (target,)):
+                if not forwards.begin(peer, head, name, () if target is None else (target,), self._unfinished):
                     return
             elif peer.streams and forwards.is_inside(peer, head, target):
                 return
@@ -178,7 +186,7 @@ class Router:
         if self._hub.renderers.restricted:
             targets = [target for target in targets if self._hub.gate.takes(target, head, data, at)]
         if head[2] & MORE:
-            if not forwards.begin(peer, head, b"", targets):
+            if not forwards.begin(peer, head, b"", targets, self._unfinished):
                 return ()
         elif peer.streams and forwards.is_inside(peer, head, None):
             return ()
@@ -202,7 +210,7 @@ class Router:
             waits = caller is not None and self._hub.replies.callee(caller, request) is peer
             callers = (caller,) if caller is not None and waits else ()
             if flags & MORE:
-                if not forwards.begin(peer, head, b"", callers):
+                if not forwards.begin(peer, head, b"", callers, self._unfinished):
                     return
             elif peer.streams and forwards.is_inside(peer, head, caller):
                 return
@@ -222,17 +230,17 @@ class Router:
     def _note_call(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
         is_stream = head[1] == _STREAM
         bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer, self._hub.replies.pending(peer))
-        if bound is not None:
-            self._answer(peer, head, bound)
-        elif self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
+        if bound is None and self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
             if peer not in target.heard:
                 target.heard.add(peer)
                 self._introduce(peer, target)
             return True
-        else:
-            peer.wire.fail(f"request {head[6]} is pending already")
         if head[2] & MORE:
             forwards.refuse(peer, head, name)
+        if bound is not None:
+            self._answer(peer, head, bound)
+        else:
+            peer.wire.fail(f"request {head[6]} is pending already")
         return False
 
     def _bound(self, peer: Peer, pending: int) -> TooManyRequests | None:
@@ -268,7 +276,8 @@ class Router:
         if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
-        peer.tell(
+        self.tell(
+            peer,
             build(
                 Kind.UNDELIVERABLE,
                 target_id,
@@ -276,11 +285,12 @@ class Router:
                 name=name,
                 channel=data[name_end : name_end + channel_length],
                 body=reason.encode(),
-            )
+            ),
         )
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
-        peer.tell(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
+        body = clone.encode(str(error))
+        self.tell(peer, build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=body))
 
     # Private: ports
 
@@ -291,26 +301,50 @@ class Router:
         found = port_table.unpack(body, count)
         if found is None:
             peer.wire.fail(f"a message that is too short for its {count} ports")
-        elif count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
+            return None
+        if count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
             peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
             return None
+        for entry in found[0]:
+            fault = peer.port_owner.claim(entry)
+            if fault is not None:
+                peer.wire.fail(fault)
+                return None
         return found
 
+    def _port_owner(self, peer: Peer, head: Head) -> PeerPorts | None:
+        """Return a renderer as the owner of the port that a packet is for; None if it never was."""
+        owner, number = peer.port_owner, head[5]
+        if number in owner.ports or owner.had(number):
+            return owner
+        peer.wire.fail(f"port {number} was never a port of this connection")
+        return None
+
     def _port_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        found = self._ports_of(peer, head, data, at)
-        if found is not None:
-            self._hub.ports.message(peer.port_owner, head[5], head[2] & (MORE | CONTINUES), *found)
+        owner = self._port_owner(peer, head)
+        found = self._ports_of(peer, head, data, at) if owner is not None else None
+        if owner is None or found is None:
+            return
+        if any(number == head[5] for number, _ in found[0]):
+            peer.wire.fail(f"port {head[5]} leaves with a message that is posted on it")
+        else:
+            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES), *found)
 
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        self._hub.ports.credit(peer.port_owner, head[5], head[8])
+        owner = self._port_owner(peer, head)
+        if owner is not None:
+            self._hub.ports.credit(owner, head[5], head[8])
 
     def _port_close(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is None:
+            return
         if head[8] == BadMessage.wire_code:
             # Only somebody who has posted on the other end can be blamed.
-            sender = self._hub.ports.poster(peer.port_owner, head[5])
-            if isinstance(sender, PeerPorts):
+            sender = self._hub.ports.poster(owner, head[5])
+            if isinstance(sender, PeerPorts) and not sender.peer.closing:
                 self._hub.main.bad_message(sender.peer, "a port")
-        self._hub.ports.close(peer.port_owner, head[5])
+        self._hub.ports.close(owner, head[5])
 
     # Private: the other kinds
 
@@ -357,6 +391,10 @@ class Router:
         source = self._ids.get(head[5])
         if source is not None and source in peer.oneway:
             length, _, flags, name_length, channel_length = head[:5]
+            if source.outbox.queued >= self._hard:
+                # It may have caused none of them, so it is not closed for them.
+                self._hub.counters["dropped_notices"] += 1
+                return
             name_end = at + HEADER_SIZE + name_length
             source.outbox.put(
                 build(
@@ -368,7 +406,6 @@ class Router:
                     body=data[name_end + channel_length : at + length],
                 )
             )
-            self._check_backlog(peer, source)
 
     def _bad_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
@@ -403,9 +440,8 @@ class Router:
 
     def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         named = self._ids.get(head[5]) if peer.policy is None or peer.policy.sees_others else None
-        peer.tell(
-            build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
-        )
+        name = named.name_raw if named is not None else b""
+        self.tell(peer, build(Kind.WHO, head[5], value=int(named is not None), name=name))
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()

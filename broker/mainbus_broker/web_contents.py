@@ -105,7 +105,7 @@ class WebContents:
     def ipc(self) -> IpcMain:
         """Listeners and handlers for this renderer only; asked before `ipc_main`."""
         if self._ipc is None:
-            self._ipc = IpcMain()
+            self._ipc = self.new_ipc()
         return self._ipc
 
     @property
@@ -184,9 +184,11 @@ class WebContents:
             A `Reply`: the result, or a `RemoteError`, when awaited.
 
         Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
             PermissionDenied: The renderer's role does not let it handle the channel.
-            SendQueueFull: The renderer does not keep up; `drain` waits until it does.
+            SendQueueFull: The renderer does not keep up, or answers too little; `drain` waits until it does.
             TooManyRequests: `limits.pending` invokes of this renderer have no answer yet.
+            ObjectDestroyedError: The renderer is gone.
         """
         return self.invoke_frame(0, channel, args, timeout)
 
@@ -204,6 +206,7 @@ class WebContents:
         Raises:
             PermissionDenied: The renderer's role does not let it handle the channel.
             TooManyRequests: `limits.streams` of this renderer are open.
+            CloneError, SendQueueFull, ObjectDestroyedError: As `invoke`.
         """
         return self.stream_frame(0, channel, args, timeout)
 
@@ -283,6 +286,7 @@ class WebContents:
         limit = self._hub.config.limits.streams
         if peer.calls.streams >= limit:
             raise TooManyRequests(limit, "The number of open streams")
+        self._check_room()
         request = peer.calls.next_request()
         reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
         value = milliseconds(timeout)
@@ -347,9 +351,16 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
+    def new_ipc(self) -> IpcMain:
+        """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
+        return IpcMain().belong_to(self._hub.owner)
+
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
         """Return the scoped registries that exist for a frame, the narrowest first."""
-        return tuple(ipc for ipc in (frame.own_ipc(), self._ipc) if ipc is not None)
+        own = frame.own_ipc()
+        if own is None and self._ipc is None:
+            return ()
+        return tuple(ipc for ipc in (own, self._ipc) if ipc is not None)
 
     def levels(self, event: str, frame: WebFrameMain, channel: str, args: Sequence[object]) -> tuple[Level, ...]:
         """Return who is to be asked for listeners of a message before everybody's; nobody, for most renderers."""
@@ -363,7 +374,7 @@ class WebContents:
     def _registry(self, event: str) -> Emitter | IpcMain:
         if event in MESSAGES:
             if self._messages is None:
-                self._messages = IpcMain()
+                self._messages = self.new_ipc()
             return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)
@@ -399,14 +410,14 @@ class WebContents:
             raise MessageTooLarge(len(body), limits.message)
         return body
 
+    def _check_room(self) -> None:
+        hard = self._hub.config.limits.hard
+        if self.queued >= hard:
+            raise SendQueueFull(hard, self.name or self.id)
+
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:
         peer = self._alive()
         raw = self._granted(peer, "listen", channel)
         body = self._encode(args)
         self._check_room()
         peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
-
-    def _check_room(self) -> None:
-        hard = self._hub.config.limits.hard
-        if self.queued >= hard:
-            raise SendQueueFull(hard, self.name or self.id)

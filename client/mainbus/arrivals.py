@@ -18,9 +18,8 @@ from mainbus.ports import MessagePort
 from mainbus.session import Session
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind
+from mainbus.wire.packets import BROADCAST, HOST, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -65,6 +64,7 @@ class Arrivals(Waiters):
     def attach(self, session: Session) -> None:
         """Take the session whose arrivals these are."""
         self.session = session
+        self._loop = session.loop
         self.dispatch = Dispatch(
             session.loop,
             answer=self._answer,
@@ -83,7 +83,9 @@ class Arrivals(Waiters):
         self.session.start_dispatch()
 
     def notify(self, event: str, *args: object) -> object:
-        """Emit an event of the connection itself."""
+        """Emit an event of the connection itself; the first ones wait for the opener, too."""
+        if self._waits_for_opener and self._loop is not None:
+            return self._loop.call_soon(partial(self._notify, event, *args))
         return self._notify(event, *args)
 
     @property
@@ -172,10 +174,12 @@ class Arrivals(Waiters):
     def _accept(self, message: Message, start: Callable[[Inbox, Message], bool]) -> None:
         peer = message[2]
         inbox = self._inbox(peer)
+        size = len(message[8]) + _OVERHEAD
         if inbox.clear:
+            inbox.starting = size
             start(inbox, message)
             return
-        inbox.add(partial(start, inbox, message), len(message[8]) + _OVERHEAD)
+        inbox.add(partial(start, inbox, message), size, message[3])
         if inbox.size > HIGH and peer not in self._paused:
             self._paused.add(peer)
             self.session.notice(Kind.PAUSE, peer)
@@ -201,11 +205,9 @@ class Arrivals(Waiters):
                 # It has been closed since: as if nobody listened.
                 return True
             sender, channels = cast("IpcRenderer", frame.owner), frame.owner
-        targets = channels.listeners(channel)
-        if not all(accepts(target, as_peer) for target in targets):
-            targets = tuple(target for target in targets if accepts(target, as_peer))
+        targets = accepting(channels.listeners(channel), as_peer)
         if not targets:
-            if peer and kind != Kind.BROADCAST:
+            if peer and kind != BROADCAST:
                 self.session.notice(
                     Kind.UNDELIVERABLE, peer, flags=message[1], channel=channel.encode(), body=b"nobody listens there"
                 )
@@ -251,22 +253,22 @@ class Arrivals(Waiters):
             return True
         assert self.session.welcome is not None
         credit = self.session.welcome.credit
-        if kind == Kind.INVOKE and len(inbox.handlers) >= credit:
+        if kind == INVOKE and len(inbox.handlers) >= credit:
             self._refuse(event, TooManyRequests(credit))
             return True
         args = self._decode(message)
         if args is None:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
             return True
-        run = self.dispatch.stream if kind == Kind.STREAM else self.dispatch.handler
+        run = self.dispatch.stream if kind == STREAM else self.dispatch.handler
         return run(inbox, event, args, target)
 
     def _settle(self, inbox: Inbox, message: Message) -> bool:
         kind, _, peer, request, _, value, _, channel, body = message
         calls, depth = self.session.calls, clone.MAX_DEPTH
-        if kind == Kind.RESULT:
+        if kind == RESULT:
             fault = calls.result(request, body, depth)
-        elif kind == Kind.ITEM:
+        elif kind == ITEM:
             fault = calls.item(request, body, depth)
         else:
             fault = calls.error(request, value, body, depth)
@@ -297,7 +299,7 @@ class Arrivals(Waiters):
 
     def _answer(self, event: IpcRendererInvokeEvent, value: object) -> None:
         if event.link is self.session.link:
-            self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
+            self.session.answer(event.sender_id, event.request_id, self._answers.returned(log, event, value))
 
     def _item(self, event: IpcRendererInvokeEvent, value: object) -> int:
         outcome = self._answers.item(value)
@@ -308,12 +310,7 @@ class Arrivals(Waiters):
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)
         if event.link is self.session.link:
-            self.session.answer(
-                event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event))
-            )
-
-    def _is_late(self, event: IpcRendererInvokeEvent) -> bool:
-        return event.deadline is not None and self.session.loop.time() >= event.deadline
+            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error))
 
     def _refuse(self, event: IpcRendererInvokeEvent, error: MainbusError) -> None:
         if event.link is self.session.link:
@@ -323,6 +320,14 @@ class Arrivals(Waiters):
         log.error(
             "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
         )
+
+
+def accepting(targets: tuple[Target, ...], peer: int) -> tuple[Target, ...]:
+    """Return the listeners that take what comes from `peer`; nearly always it is all of them."""
+    for target in targets:
+        if not accepts(target, peer):
+            return tuple(target for target in targets if accepts(target, peer))
+    return targets
 
 
 def accepts(target: Target, peer: int) -> bool:

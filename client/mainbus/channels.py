@@ -114,10 +114,12 @@ class Channels:
 
     def off(self, channel: str, fn: Callable[..., object]) -> None:
         """Take out the latest registration of a listener; a message being delivered still reaches it."""
+        self._check_thread()
         self._listeners.remove_latest(channel, fn)
 
     def remove_all_listeners(self, channel: str | None = None) -> None:
         """Take out all listeners of a channel; of every channel, if it is None. Handlers stay."""
+        self._check_thread()
         self._listeners.clear(channel)
 
     def listener_count(self, channel: str) -> int:
@@ -199,6 +201,7 @@ class Channels:
 
     def remove_handler(self, channel: str) -> None:
         """Take out a channel's handler, if it has one."""
+        self._check_thread()
         self._handlers.pop(channel, None)
 
     # Public: lookups
@@ -216,7 +219,10 @@ class Channels:
         """Return a channel's handler; a `handle_once` is consumed by its caller (`Target.consume`)."""
         return self._handlers.get(channel)
 
-    # For subclasses: what a renderer adds is `senders`.
+    # For subclasses: whose thread it is. What a renderer adds is `senders`.
+
+    def _check_thread(self) -> None:
+        """Raise if this is not the thread in which all this may change."""
 
     def _add_listener(
         self,
@@ -232,9 +238,10 @@ class Channels:
         check_senders(senders)
 
         def register(fn: Callable[..., object]) -> Registration:
+            self._check_thread()
             target = Target(fn, once=once, thread=thread, senders=senders, validate=validate)
             self._listeners.add(channel, target)
-            return _registration(target, lambda: self._listeners.remove(channel, target))
+            return self._registration(target, lambda: self._listeners.remove(channel, target))
 
         return _decorator(register) if fn is None else register(fn)
 
@@ -253,14 +260,25 @@ class Channels:
         check_senders(senders)
 
         def register(fn: Callable[..., object]) -> Registration:
+            self._check_thread()
             # Before anything is said about the function: Electron's order.
             if not replace and channel in self._handlers:
                 raise ValueError(f"Attempted to register a second handler for '{channel}'")
             target = Target(fn, once=once, thread=thread, senders=senders, validate=validate)
             self._handlers[channel] = target
-            return _registration(target, lambda: self._discard_handler(channel, target))
+            return self._registration(target, lambda: self._discard_handler(channel, target))
 
         return _decorator(register) if fn is None else register(fn)
+
+    def _registration(self, target: Target, discard: Callable[[], object]) -> Registration:
+        if target.once:
+            target.on_consume(discard)
+
+        def cancel() -> None:
+            self._check_thread()
+            discard()
+
+        return Registration(cancel)
 
     def _discard_handler(self, channel: str, target: Target) -> None:
         # It may have been replaced since.
@@ -274,9 +292,3 @@ def _decorator(register: Callable[[F], object]) -> Callable[[F], F]:
         return fn
 
     return decorate
-
-
-def _registration(target: Target, discard: Callable[[], object]) -> Registration:
-    if target.once:
-        target.on_consume(discard)
-    return Registration(discard)

@@ -78,12 +78,16 @@ class Dispatch:
         then: Callable[[], bool] | None = None,
     ) -> bool:
         """Call the listeners of a one-way message from the `first` on, `then` others; False if the rest has to wait."""
+        count = len(args)
         for index in range(first, len(targets)):
             target = targets[index]
             if not inbox.may_call(target.is_coroutine):
                 inbox.put_back(partial(self.listeners, inbox, event, args, targets, index, then))
                 return False
             if target.once and not target.consume():
+                continue
+            if target.annotated is None and target.least <= count <= target.most:
+                self._listen(inbox, event, args, target)
                 continue
             try:
                 fitting = target.fit(args)
@@ -97,7 +101,7 @@ class Dispatch:
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of an invoke; False if it has to wait."""
         if not inbox.may_call(target.is_coroutine):
-            inbox.put_back(partial(self.handler, inbox, event, args, target))
+            inbox.put_back(partial(self.handler, inbox, event, args, target), event.request_id)
             return False
         fitting = self._fitting(inbox, event, args, target)
         if fitting is None:
@@ -119,7 +123,7 @@ class Dispatch:
     def stream(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of a stream; False if it has to wait."""
         if not inbox.may_call(target.is_coroutine):
-            inbox.put_back(partial(self.stream, inbox, event, args, target))
+            inbox.put_back(partial(self.stream, inbox, event, args, target), event.request_id)
             return False
         fitting = self._fitting(inbox, event, args, target)
         if fitting is None:
@@ -150,7 +154,7 @@ class Dispatch:
         """Cancel the handler of a request, or keep it from starting. `late`: since the deadline has passed."""
         running = inbox.handlers.get(request) or inbox.streams.get(request)
         if running is None:
-            inbox.cancel(request)
+            inbox.cancel(request, late=late)
         elif not running.cancelled:
             running.late = late
             running.cancel()
@@ -172,8 +176,9 @@ class Dispatch:
 
     def _fitting(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> Sequence[object] | None:
         """Return what the handler of a request is to be called with; None: it is not, and the request was answered."""
-        if inbox.was_cancelled(event.request_id):
-            self._raised(event, asyncio.CancelledError())
+        late = inbox.was_cancelled(event.request_id)
+        if late is not None:
+            self._cancelled(event, late=late)
         elif target.once and not target.consume():
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
             self._refuse(event, NoHandlerError(event.channel))
@@ -252,7 +257,7 @@ class Dispatch:
         except BaseException as error:  # noqa: BLE001 - it is reported; the others still run
             self._report(error, event)
             return
-        if isinstance(result, asyncio.Task):
+        if result is not None and isinstance(result, asyncio.Task):
             self._follow(inbox, event, result)
 
     def _follow(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
@@ -318,10 +323,7 @@ class Dispatch:
 
     def _settle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any], *, late: bool = False) -> None:
         if task.cancelled():
-            if late:
-                self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
-            else:
-                self._raised(event, asyncio.CancelledError())
+            self._cancelled(event, late=late)
             return
         error = task.exception()
         if error is not None:
@@ -333,6 +335,12 @@ class Dispatch:
             self._handle(inbox, event, self._task(inbox, refuse_generator(result, text), event))
         else:
             self._answer(event, result)
+
+    def _cancelled(self, event: Any, *, late: bool) -> None:
+        if late:
+            self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
+        else:
+            self._raised(event, asyncio.CancelledError())
 
     def _overdue(self, task: asyncio.Task[Any]) -> None:
         if not task.done():

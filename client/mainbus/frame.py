@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -14,7 +15,6 @@ from mainbus.session import Session
 from mainbus.streams import StreamReply
 from mainbus.verbs import Verbs
 from mainbus.waiters import Waiters
-from mainbus.wire.packets import Kind
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -65,7 +65,7 @@ class IpcFrame(Frames):
         super().__init__()
         self._frame = frame_id
         self._renderer = renderer
-        self._arrivals = Waiters()
+        self._arrivals = Waiters(asyncio.get_running_loop())
         self._replies: weakref.WeakSet[Reply] = weakref.WeakSet()
         self._state = FrameState(frame_id, name, parent_id, self, self._end)
 
@@ -105,12 +105,15 @@ class IpcFrame(Frames):
         self._state.check()
         return self._renderer._checked()
 
+    def _check_thread(self) -> None:
+        self._renderer._check_thread()
+
     def _check_registering(self) -> None:
         self._state.check()
         self._renderer._check_registering()
 
     def _invoke(
-        self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+        self, kind: int, target: int | str, channel: str, args: Sequence[object], timeout: float | None
     ) -> Reply:
         reply = super()._invoke(kind, target, channel, args, timeout)
         self._replies.add(reply)

@@ -221,13 +221,13 @@ class IpcRenderer(Frames):
         session = self._session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
         self._owner = Owner("this renderer")
         self._arrivals.attach(session)
+        if self._watching:
+            session.watch()
         try:
             await session.open(self._connect_timeout)
         except BaseException:
             self._session = None
             raise
-        if self._watching:
-            session.watch()
         # The task that opened it goes on first, and registers what it likes.
         session.loop.call_soon(self._arrivals.start)
         return self
@@ -257,8 +257,11 @@ class IpcRenderer(Frames):
         return self._session
 
     def _checked(self) -> Session:
-        session = self._opened()
-        self._check_thread()
+        session = self._session
+        if session is None or self._owner is None:
+            session = self._opened()
+        else:
+            self._owner.check()
         session.check()
         return session
 

@@ -31,6 +31,7 @@ class Target:
     Attributes:
         least: the fewest arguments it takes, the event not counted.
         most: the most, ``sys.maxsize`` if there is no bound.
+        annotated: what is to be checked of its arguments; None if there is nothing.
         is_coroutine: calling it runs none of its body: a coroutine function or an async generator function.
 
     Raises:
@@ -40,9 +41,9 @@ class Target:
     """
 
     __slots__ = (
-        "_annotated",
         "_discard",
         "_spent",
+        "annotated",
         "fn",
         "is_coroutine",
         "least",
@@ -73,8 +74,7 @@ class Target:
         if thread and self.is_coroutine:
             kind = "a coroutine" if _runs_as(fn, inspect.iscoroutinefunction) else "an async generator"
             raise TypeError(f"thread=True is for plain functions, but {name_of(fn)}() is {kind} function")
-        # None: there is nothing to check.
-        self._annotated = _annotated(fn, parameters) if validate else None
+        self.annotated = _annotated(fn, parameters) if validate else None
         self._spent = False
         # Takes it out of its registry; set for a `once` only.
         self._discard: Callable[[], object] | None = None
@@ -105,10 +105,10 @@ class Target:
         """
         if not self.least <= len(args) <= self.most:
             raise self._error(invoked, f" takes {self._takes()} after the event, but {_were_sent(len(args))}")
-        if self._annotated is None:
+        if self.annotated is None:
             return args
         try:
-            return self._annotated.fit(args)
+            return self.annotated.fit(args)
         except Misfit as misfit:
             said = f": {misfit}"
             raise self._error(invoked, said, parameter=misfit.parameter, path=misfit.path) from None

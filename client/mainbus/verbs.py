@@ -9,7 +9,7 @@ from typing import Any
 
 from mainbus.channels import check_channel
 from mainbus.errors import ConnectionLost, InvokeTimeout
-from mainbus.incoming import Incoming
+from mainbus.incoming import Incoming, Mailbox
 from mainbus.lane import lane_of
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_target
@@ -22,7 +22,7 @@ from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.wire.packets import BROADCAST, INVOKE, MAIN, SEND
 
 
 class Verbs(SenderChannels):
@@ -52,7 +52,7 @@ class Verbs(SenderChannels):
             SendQueueFull: Too much waits to leave; `drain` waits until it has.
         """
         session = self._checked()
-        session.send(Kind.SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
+        session.send(SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
@@ -86,7 +86,7 @@ class Verbs(SenderChannels):
         Raises:
             CloneError: An argument cannot be cloned; nothing was sent.
         """
-        return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
+        return self._invoke(INVOKE, MAIN, channel, args, timeout)
 
     def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
         """Ask a handler of the main process for a stream of items; the request leaves at the call.
@@ -146,7 +146,7 @@ class Verbs(SenderChannels):
         """
         peer, name = check_target(target)
         session = self._checked()
-        session.send(Kind.SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
+        session.send(SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
 
     def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke another renderer's handler. As `invoke`; awaiting may also raise `NoSuchRenderer`.
@@ -157,7 +157,7 @@ class Verbs(SenderChannels):
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`, or None.
         """
-        return self._invoke(Kind.INVOKE, target, channel, args, timeout)
+        return self._invoke(INVOKE, target, channel, args, timeout)
 
     def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
         """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
@@ -176,7 +176,7 @@ class Verbs(SenderChannels):
         Broadcasts keep their own order; they do not wait behind what is held for one renderer.
         """
         session = self._checked()
-        session.send(Kind.BROADCAST, MAIN, None, check_channel(channel), encode(session, args))
+        session.send(BROADCAST, MAIN, None, check_channel(channel), encode(session, args))
 
     # Public: receiving
 
@@ -185,15 +185,17 @@ class Verbs(SenderChannels):
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Return an async iterator of `(event, *args)`, one for each message on a channel from now on.
 
+        Its `aclose` ends the listening, and so does dropping it.
+
         Args:
             channel: The channel.
             max_queue: Messages that may wait to be taken; then their senders are slowed down, and none is dropped.
             senders: Whose messages: "main", "renderers" or "any".
         """
-        incoming = Incoming(max_queue)
-        incoming.registration = self.on(channel, incoming.put, senders=senders)
-        self._arrivals.incoming.add(incoming)
-        return incoming
+        mailbox = Mailbox(max_queue)
+        mailbox.registration = self.on(channel, mailbox.put, senders=senders)
+        self._arrivals.mailboxes.add(mailbox)
+        return Incoming(mailbox, self._arrivals.post)
 
     async def wait_for(
         self, channel: str, timeout: float | None = None, *, senders: Senders = "main"
@@ -255,7 +257,7 @@ class Verbs(SenderChannels):
         return super()._add_handler(*args, **options)
 
     def _invoke(
-        self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+        self, kind: int, target: int | str, channel: str, args: Sequence[object], timeout: float | None
     ) -> Reply:
         session = self._checked()
         check_timeout(timeout)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mainbus.answers import Answers, log_raised
+from mainbus.answers import Answers, Outcome, log_raised
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.streaming import Producer
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError, ReplyNeverSent, ValidationError
+from mainbus.errors import (
+    BadMessage,
+    InvokeTimeout,
+    LimitExceeded,
+    NoHandlerError,
+    ReplyNeverSent,
+    ValidationError,
+    from_wire,
+)
 from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.ports import MessagePort
@@ -25,9 +32,8 @@ from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
 from mainbus.target import name_of
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer
@@ -76,8 +82,8 @@ class Arrivals:
     # Public: the reader thread. What the session hands over
 
     def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
-        """Queue a one-way message."""
-        self._put(partial(self._run_message, message), message)
+        """Queue a one-way message, and the ports that came with it."""
+        self._put(partial(self._run_message, message, ports), message)
 
     def invoke(self, message: Message) -> None:
         """Queue an invoke, or the request of a stream."""
@@ -103,9 +109,9 @@ class Arrivals:
         """Answer an invoke that nobody waits for any more. A thread cannot be cancelled: what runs, runs on."""
         invoke = self._invokes.get((peer, request))
         if invoke is not None:
-            late = late or invoke.is_late
             invoke.give_up()
-            self._answer(invoke, self._answers.raised(invoke.channel, CancelledError(), late=late))
+            error = from_wire(InvokeTimeout.wire_code if late else ReplyNeverSent.wire_code, invoke.channel, "")
+            self._answer(invoke, self._answers.refused(error))
 
     def demand(self, peer: int, request: int, credit: int) -> None:
         """Let a stream go on."""
@@ -161,13 +167,13 @@ class Arrivals:
         if self._work.put(Job(run, peer, len(message[8]) + _OVERHEAD, self._go_on)):
             self.session.notice(Kind.PAUSE, peer)
 
-    def _answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _answer(self, invoke: _Invoke, outcome: Outcome) -> None:
         # Once only, and not on another connection than it came on.
         if self._invokes.get(invoke.key) is invoke:
             del self._invokes[invoke.key]
             self.session.answer(*invoke.key, outcome)
 
-    def _item(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _item(self, invoke: _Invoke, outcome: Outcome) -> None:
         if self._invokes.get(invoke.key) is invoke:
             self.session.answer(*invoke.key, outcome)
 
@@ -189,7 +195,7 @@ class Arrivals:
     def _event_taken(self) -> None:
         self._events_waiting -= 1
 
-    def _run_message(self, message: Message) -> None:
+    def _run_message(self, message: Message, ports: Sequence[MessagePort]) -> None:
         kind, flags, peer, _, _, _, name, channel, _ = message
         as_peer, sender, channels = peer, self._renderer, self._channels
         if flags & HOST:
@@ -216,7 +222,7 @@ class Arrivals:
         except (BadMessage, LimitExceeded) as fault:
             self._loop.post(partial(self._blame, peer, channel, fault))
             return
-        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", from_host=as_peer != peer)
+        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", ports, from_host=as_peer != peer)
         for target in targets:
             if target.once and not target.consume():
                 continue
@@ -243,7 +249,7 @@ class Arrivals:
 
     def _listen(self, target: Target, event: IpcRendererEvent | IpcMessageEvent, args: Sequence[object]) -> None:
         try:
-            _call(target, event, target.fit(args))
+            call(target, event, target.fit(args))
         except Exception as error:
             log.error(
                 "a listener of channel %r failed on a message from %s",
@@ -264,12 +270,12 @@ class Arrivals:
             self._loop.post(partial(self._blame, invoke.key[0], invoke.channel, fault))
             return
         except BaseException as error:
-            self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+            self._post_answer(invoke, self._answers.raised(invoke.channel, error))
             raise
         if outcome is not None:
             self._post_answer(invoke, outcome)
 
-    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes] | None:
+    def _handle(self, invoke: _Invoke) -> Outcome | None:
         """Return the answer; None for a stream that has begun, which answers by itself."""
         channel, sender, channels = invoke.channel, self._renderer, self._channels
         if invoke.message[4] and not invoke.key[0]:
@@ -289,7 +295,7 @@ class Arrivals:
             return self._answers.refused(error)
         event = invoke.event(sender)
         try:
-            value = _call(target, event, args)
+            value = call(target, event, args)
             if isinstance(value, Generator):
                 self._stream(invoke, event, value)
                 return None
@@ -298,8 +304,8 @@ class Arrivals:
                 value = None
         except Exception as error:  # noqa: BLE001 - it is the answer
             log_raised(log, event, error)
-            return self._answers.raised(channel, error, late=invoke.is_late)
-        return self._answers.result(value)
+            return self._answers.raised(channel, error)
+        return self._answers.returned(log, event, value)
 
     def _stream(self, invoke: _Invoke, event: IpcRendererInvokeEvent, generator: Generator[Any, Any, Any]) -> None:
         if not invoke.is_stream:
@@ -312,7 +318,7 @@ class Arrivals:
                 self._post_answer(invoke, self._answers.result(None))
             else:
                 log_raised(log, event, error)
-                self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+                self._post_answer(invoke, self._answers.raised(invoke.channel, error))
 
         producer = Producer(generator, self._work, partial(self._send_item, invoke), end)
         with self._work.lock:
@@ -326,7 +332,7 @@ class Arrivals:
         self._loop.post(partial(self._item, invoke, outcome))
         return len(outcome[2])
 
-    def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _post_answer(self, invoke: _Invoke, outcome: Outcome) -> None:
         # Behind what the handler has sent: a reply keeps its place.
         self._loop.post(partial(self._answer, invoke, outcome))
 
@@ -368,10 +374,6 @@ class _Invoke:
     def channel(self) -> str:
         return self.message[7]
 
-    @property
-    def is_late(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
     def event(self, renderer: IpcRenderer) -> IpcRendererInvokeEvent:
         name = self.message[6]
         peer, request = self.key
@@ -380,7 +382,8 @@ class _Invoke:
         )
 
 
-def _call(target: Target, event: object, args: Sequence[object]) -> Any:
+def call(target: Target, event: object, args: Sequence[object]) -> Any:
+    """Call a listener or handler; it must be a plain function."""
     result = target.fn(event, *args)
     if inspect.isawaitable(result) or isinstance(result, AsyncGenerator):
         if inspect.iscoroutine(result):
