@@ -1,0 +1,180 @@
+"""Neighbours that mean harm: each is a process that does one thing as fast as it can, and connects again when closed.
+
+They write packets of their own making to blocking sockets, so that no client of ours holds them back.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from itertools import count, cycle
+from time import monotonic
+from typing import Final
+
+import cbor2
+import common
+from mainbus.wire.messages import Hello, pack
+from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind, build, fragments
+from mainbus.wire.port_table import MAX_PORTS
+from mainbus.wire.port_table import pack as pack_ports
+
+VICTIM: Final = b"answer"
+"""The renderer that the well-behaved pair lives by."""
+
+KEYS: Final = 20_000
+DEEP: Final = 100_000
+
+_SPELL: Final = 0.25
+"""Seconds after which a flood changes what it floods with."""
+
+_ROUND: Final = 128
+"""Packets written at a time."""
+
+_PRIME: Final = (1 << 61) - 1
+"""Whole numbers that are multiples of it have the same hash in Python."""
+
+_ENOUGH: Final = 1 << 16
+
+_turns: Final = count()
+
+
+class Closed(Exception):
+    """The broker has ended the connection."""
+
+
+class Connection:
+    """A renderer that was welcomed; whatever goes wrong is `Closed`.
+
+    Args:
+        path: The broker's socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(path)
+            self._socket.sendall(pack(Hello()))
+            # All that counts is that it is an answer: one who was refused tries again.
+            self._socket.recv(HEADER_SIZE)
+        except OSError as error:
+            self.close()
+            raise Closed from error
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, whatever the broker says meanwhile."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise Closed from error
+
+    def skim(self) -> None:
+        """Read what is there, and look at none of it."""
+        try:
+            while len(self._socket.recv(_ENOUGH, socket.MSG_DONTWAIT)) == _ENOUGH:
+                pass
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise Closed from error
+
+    def wait_for_end(self) -> None:
+        """Read until the broker has closed the connection."""
+        try:
+            while self._socket.recv(_ENOUGH):
+                pass
+        except OSError:
+            pass
+        raise Closed
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+Attack = Callable[[Connection], None]
+
+
+def never_read(connection: Connection) -> None:
+    """Ask, of the main process and of a renderer, and read none of the answers."""
+    body = cbor2.dumps([bytes(16 * 1024)])
+    for request in count(1):
+        name = VICTIM if request % 2 else b""
+        connection.write(build(Kind.INVOKE, MAIN, request, body, name=name, channel=b"echo"))
+
+
+def flood(connection: Connection) -> None:
+    """Send without end: to main, to a renderer, to nobody, to all; heed no pause."""
+    for packets in cycle(_floods()):
+        end = monotonic() + _SPELL
+        while monotonic() < end:
+            connection.write(packets)
+            connection.skim()
+
+
+def _floods() -> Iterator[bytes]:
+    body = cbor2.dumps([common.PAYLOAD])
+    for kind, peer, name in (
+        (Kind.SEND, MAIN, b""),
+        (Kind.SEND, MAIN, VICTIM),
+        (Kind.SEND, MAIN, b"nobody"),
+        (Kind.BROADCAST, MAIN, b""),
+        (Kind.CANCEL, MAIN, b""),
+    ):
+        channel = b"" if kind == Kind.CANCEL else b"flood"
+        yield build(kind, peer, int(kind == Kind.CANCEL), body, name=name, channel=channel) * _ROUND
+
+
+def collide(connection: Connection) -> None:
+    """Send a dict whose keys all have the same hash, once to main and once to a renderer."""
+    _spoil(connection, cbor2.dumps([{number * _PRIME: None for number in range(1, KEYS)}]))
+
+
+def nest(connection: Connection) -> None:
+    """Send a list in a list in a list."""
+    _spoil(connection, b"\x81" * DEEP + b"\x80")
+
+
+def _spoil(connection: Connection, body: bytes) -> None:
+    name = VICTIM if next(_turns) % 2 else b""
+    for packet in fragments(Kind.SEND, MAIN, 0, body, name=name, channel=b"spoilt"):
+        connection.write(packet)
+    connection.wait_for_end()
+
+
+def open_ports(connection: Connection) -> None:
+    """Make channels and send a port of each to the main process."""
+    body = cbor2.dumps([None])
+    for first in count(1, 4 * MAX_PORTS):
+        # A renderer numbers its ends with odd numbers, in rising order.
+        table = pack_ports((number, number + 2) for number in range(first, first + 4 * MAX_PORTS, 4))
+        connection.write(build(Kind.POST, MAIN, 0, table + body, value=MAX_PORTS, channel=b"ports"))
+        connection.skim()
+
+
+ATTACKS: Final[dict[str, Attack]] = {
+    "never reads": never_read,
+    "floods": flood,
+    "collides": collide,
+    "nests": nest,
+    "opens ports": open_ports,
+}
+
+
+def attack(order: common.Order) -> None:
+    """Do it again and again, telling nothing but that it has begun."""
+    act = ATTACKS[order.workload]
+    common.ready()
+    while True:
+        try:
+            connection = Connection(order.path)
+        except Closed:
+            continue
+        try:
+            act(connection)
+        except Closed:
+            pass
+        finally:
+            connection.close()
+
+
+if __name__ == "__main__":
+    common.main({"attack": attack})
