@@ -34,6 +34,12 @@ _PRIME: Final = (1 << 61) - 1
 """Whole numbers that are multiples of it have the same hash in Python."""
 
 _ENOUGH: Final = 1 << 16
+"""Bytes that are read at a time."""
+
+# A list with one dict, written by hand: to make the dict is what takes so long.
+_COLLIDING: Final = (
+    b"\x81\xb9" + KEYS.to_bytes(2) + b"".join(cbor2.dumps(key * _PRIME) + b"\xf6" for key in range(KEYS))
+)
 
 _turns: Final = count()
 
@@ -94,11 +100,10 @@ Attack = Callable[[Connection], None]
 
 
 def never_read(connection: Connection) -> None:
-    """Ask, of the main process and of a renderer, and read none of the answers."""
+    """Ask for large answers, and read none of them."""
     body = cbor2.dumps([bytes(16 * 1024)])
     for request in count(1):
-        name = VICTIM if request % 2 else b""
-        connection.write(build(Kind.INVOKE, MAIN, request, body, name=name, channel=b"echo"))
+        connection.write(build(Kind.INVOKE, MAIN, request, body, channel=b"echo"))
 
 
 def flood(connection: Connection) -> None:
@@ -124,18 +129,18 @@ def _floods() -> Iterator[bytes]:
 
 
 def collide(connection: Connection) -> None:
-    """Send a dict whose keys all have the same hash, once to main and once to a renderer."""
-    _spoil(connection, cbor2.dumps([{number * _PRIME: None for number in range(1, KEYS)}]))
+    """Send a dict whose keys all have the same hash, in turns to main and to a renderer."""
+    _spoil(connection, _COLLIDING)
 
 
 def nest(connection: Connection) -> None:
-    """Send a list in a list in a list."""
+    """Send a list in a list in a list, and so on."""
     _spoil(connection, b"\x81" * DEEP + b"\x80")
 
 
 def _spoil(connection: Connection, body: bytes) -> None:
     name = VICTIM if next(_turns) % 2 else b""
-    for packet in fragments(Kind.SEND, MAIN, 0, body, name=name, channel=b"spoilt"):
+    for packet in fragments(Kind.INVOKE, MAIN, 1, body, name=name, channel=b"echo"):
         connection.write(packet)
     connection.wait_for_end()
 

@@ -15,6 +15,7 @@ from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
+from mainbus_broker.debts import FAULT
 from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 from mainbus_broker.peer_ports import PeerPorts
@@ -68,6 +69,7 @@ class Peer(asyncio.Protocol):
         "once",
         "oneway",
         "outbox",
+        "owes",
         "partners",
         "pausing",
         "policy",
@@ -147,6 +149,8 @@ class Peer(asyncio.Protocol):
         self.progress = (0, 0.0)
         """Bytes that it had read when it was last seen to read, and when that was."""
         self.closing = False
+        self.owes = False
+        """Whether its process has to wait before more of it is served."""
         self.unread = 0
         """Bytes of answers to it since they were last compared with what waits."""
         self._hub = hub
@@ -246,6 +250,7 @@ class Peer(asyncio.Protocol):
         self.outbox.flush()
         self._hub.gone(self, clean=False)
         if blame:
+            self._hub.debts.charge(self.process, FAULT)
             # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()
         else:
@@ -316,19 +321,29 @@ class Peer(asyncio.Protocol):
             serve(self, head, data, at)
             if self.closing:
                 return
+            if self.owes:
+                break
         if wire.failure is not None:
             self.close(str(wire.failure), blame=True)
             return
         if self.lane is not None:
             self.lane.look_again()
-        if wire.backlog:
-            if self._reading:
-                self._reading = False
-                self.transport.pause_reading()
+        if self.owes:
+            self.owes = False
+            self._stop_reading()
+            self._scheduled = True
+            self._hub.loop.call_later(self._hub.debts.wait(self.process), self._next_turn)
+        elif wire.backlog:
+            self._stop_reading()
             self._schedule()
         elif not self._reading:
             self._reading = True
             self.transport.resume_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self.transport.pause_reading()
 
     def _on_low(self) -> None:
         if self.inbox.size < self._hub.config.limits.low:

@@ -12,7 +12,7 @@ from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequ
 from mainbus.wire import clone, port_table
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build, text_of
 
-from mainbus_broker import forwards
+from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
 
@@ -302,6 +302,8 @@ class Router:
         if found is None:
             peer.wire.fail(f"a message that is too short for its {count} ports")
             return None
+        if count and self._hub.debts.charge(peer.process, count * debts.PORT):
+            peer.owes = True
         if count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
             peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
             return None

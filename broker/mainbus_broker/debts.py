@@ -1,0 +1,56 @@
+"""What processes owe for acts that cost the broker much more than a packet: what they send next waits so long.
+
+Round robin by packets and bytes is fair where packets cost about the same. A message with a thousand ports costs as much
+as thousands of others, and so does a connection that has to be closed, again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mainbus_broker.listeners import Process
+
+PORT: Final = 0.0001
+"""Seconds for each port that comes with a message: several times what it costs, so that most of the time is others'."""
+
+FAULT: Final = 0.05
+"""Seconds for a connection that is refused, or closed for what it did."""
+
+FREE: Final = 0.05
+"""Seconds that nobody who owes nothing has to wait for."""
+
+MOST: Final = 1.0
+"""Seconds that anybody waits at most."""
+
+_KEPT: Final = 1024
+
+
+class Debts:
+    """When each process of an attacker, or of somebody careless, is served again; nobody else is in it.
+
+    Args:
+        loop: The loop whose time counts.
+    """
+
+    __slots__ = ("_loop", "_until")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._until: dict[int, float] = {}
+        """By process ID, not by connection: a new connection pays no debts."""
+
+    def charge(self, process: Process, seconds: float) -> bool:
+        """Add to what a process owes; returns whether it has to wait now."""
+        now = self._loop.time()
+        if len(self._until) >= _KEPT:
+            self._until = {pid: until for pid, until in self._until.items() if until > now}
+        until = max(self._until.pop(process.pid, 0.0), now - FREE) + seconds
+        self._until[process.pid] = min(until, now + MOST)
+        return until > now
+
+    def wait(self, process: Process) -> float:
+        """Return the seconds until a process is served again; 0 for nearly everybody."""
+        until = self._until.get(process.pid)
+        return max(0.0, until - self._loop.time()) if until is not None else 0.0
