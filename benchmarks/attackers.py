@@ -6,7 +6,7 @@ They write packets of their own making to blocking sockets, so that no client of
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from itertools import count, cycle
 from time import monotonic
 from typing import Final
@@ -107,25 +107,26 @@ def never_read(connection: Connection) -> None:
 
 
 def flood(connection: Connection) -> None:
-    """Send without end: to main, to a renderer, to nobody, to all; heed no pause."""
-    for packets in cycle(_floods()):
+    """Send without end, to main and to nobody, and take back what was never asked; heed no pause."""
+    _flood(connection, ((Kind.SEND, b""), (Kind.SEND, b"nobody"), (Kind.CANCEL, b"")))
+
+
+def flood_pair(connection: Connection) -> None:
+    """Send without end to one of the well-behaved pair, and to all; heed no pause."""
+    _flood(connection, ((Kind.SEND, VICTIM), (Kind.BROADCAST, b"")))
+
+
+def _flood(connection: Connection, what: Sequence[tuple[int, bytes]]) -> None:
+    body = cbor2.dumps([common.PAYLOAD])
+    for kind, name in cycle(what):
+        if kind == Kind.CANCEL:
+            packets = build(kind, MAIN, 1) * _ROUND
+        else:
+            packets = build(kind, MAIN, 0, body, name=name, channel=b"flood") * _ROUND
         end = monotonic() + _SPELL
         while monotonic() < end:
             connection.write(packets)
             connection.skim()
-
-
-def _floods() -> Iterator[bytes]:
-    body = cbor2.dumps([common.PAYLOAD])
-    for kind, peer, name in (
-        (Kind.SEND, MAIN, b""),
-        (Kind.SEND, MAIN, VICTIM),
-        (Kind.SEND, MAIN, b"nobody"),
-        (Kind.BROADCAST, MAIN, b""),
-        (Kind.CANCEL, MAIN, b""),
-    ):
-        channel = b"" if kind == Kind.CANCEL else b"flood"
-        yield build(kind, peer, int(kind == Kind.CANCEL), body, name=name, channel=channel) * _ROUND
 
 
 def collide(connection: Connection) -> None:
@@ -162,11 +163,15 @@ ATTACKS: Final[dict[str, Attack]] = {
     "nests": nest,
     "opens ports": open_ports,
 }
+"""Those that attack the broker."""
+
+MORE_ATTACKS: Final[dict[str, Attack]] = {"floods the pair": flood_pair}
+"""What a renderer that may send to the pair can do to it."""
 
 
 def attack(order: common.Order) -> None:
     """Do it again and again, telling nothing but that it has begun."""
-    act = ATTACKS[order.workload]
+    act = {**ATTACKS, **MORE_ATTACKS}[order.workload]
     common.ready()
     while True:
         try:

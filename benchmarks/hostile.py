@@ -36,12 +36,14 @@ PAIR: Final = Subject("pair", bus.__file__, servers=())
 ATTACKERS: Final = Subject("attackers", attackers.__file__, servers=())
 NAMES: Final = {"attacked": "beside attackers", "quiet": "on a broker of its own"}
 
+ATTACKS: Final = [*attackers.ATTACKS, *attackers.MORE_ATTACKS]
+
 Figures = dict[str, float]
 
 
 async def broker(order: common.Order) -> None:
     """Be one of the brokers; its log goes to a file, as a daemon's would, and its counters behind it."""
-    with open(f"{order.path}.log", "w") as log:
+    with Path(f"{order.path}.log").open("w") as log:  # noqa: ASYNC230 - before anything is served
         configure(LogLevel.INFO, LogFormat.JSON, log)
         ipc_main = IpcMain()
         ipc_main.handle("echo", lambda event, value: value)
@@ -164,7 +166,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=Options.seconds, help="of each measurement")
     parser.add_argument("--repetitions", type=int, default=Options.repetitions)
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default=Options.loop)
-    parser.add_argument("--attack", action="append", choices=list(attackers.ATTACKS), help="only this one; repeatable")
+    parser.add_argument("--attack", action="append", choices=ATTACKS, help="only this one; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     chosen = parser.parse_args()
     options = Options(chosen.seconds, chosen.repetitions, chosen.loop)

@@ -1,7 +1,7 @@
-"""What processes owe for acts that cost the broker much more than a packet: what they send next waits so long.
+"""What processes owe for acts that keep others waiting: what they send next waits the longer.
 
-Round robin by packets and bytes is fair where packets cost about the same. A message with a thousand ports costs as much
-as thousands of others, and so does a connection that has to be closed, again and again.
+Round robin by packets and bytes is fair where packets cost about the same. A message with a thousand ports costs as
+much as thousands of others, in one piece; and so does a connection that has to be closed, again and again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from mainbus_broker.listeners import Process
 
-PORT: Final = 0.0001
-"""Seconds for each port that comes with a message: several times what it costs, so that most of the time is others'."""
-
-FAULT: Final = 0.05
+FAULT: Final = 0.1
 """Seconds for a connection that is refused, or closed for what it did."""
 
 FREE: Final = 0.05
@@ -24,11 +21,18 @@ FREE: Final = 0.05
 MOST: Final = 1.0
 """Seconds that anybody waits at most."""
 
+_PORT: Final = 50e-6
+_PORT_BESIDE_PORT: Final = 0.4e-6
 _KEPT: Final = 1024
 
 
+def for_ports(count: int) -> float:
+    """Return the seconds for a message with so many ports: many at once keep others waiting, one by one do not."""
+    return count * (_PORT + count * _PORT_BESIDE_PORT)
+
+
 class Debts:
-    """When each process of an attacker, or of somebody careless, is served again; nobody else is in it.
+    """When the processes of attackers, and of the careless, are served again; nobody else is in it.
 
     Args:
         loop: The loop whose time counts.

@@ -65,6 +65,8 @@ class Hub:
         self.instance = secrets.token_bytes(_SECRET)
         """Tells this broker from another one at the same address."""
         self.renderers = Renderers()
+        self.hungry = 0
+        """Renderers that have sent more than one turn of theirs can take."""
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
         self.leaving: dict[Farewell, asyncio.Future[None]] = {}

@@ -36,6 +36,9 @@ TURN_PACKETS: Final = 128
 TURN_BYTES: Final = 64 * 1024
 """What one peer may have served in one turn of the loop, so that none starves another."""
 
+MOST_SHARES: Final = 4
+"""Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""
+
 log = logging.getLogger("mainbus.broker")
 
 
@@ -307,7 +310,12 @@ class Peer(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._hub.loop.call_soon(self._next_turn)
+            self._hub.hungry += 1
+            self._hub.loop.call_soon(self._hungry_turn)
+
+    def _hungry_turn(self) -> None:
+        self._hub.hungry -= 1
+        self._next_turn()
 
     def _next_turn(self) -> None:
         self._scheduled = False
@@ -317,7 +325,8 @@ class Peer(asyncio.Protocol):
     def _turn(self) -> None:
         wire = self.wire
         serve = self.serve
-        for head, data, at in wire.packets(TURN_PACKETS, TURN_BYTES):
+        shares = min(self._hub.hungry + 1, MOST_SHARES)
+        for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
             serve(self, head, data, at)
             if self.closing:
                 return

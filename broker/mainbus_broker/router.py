@@ -302,7 +302,7 @@ class Router:
         if found is None:
             peer.wire.fail(f"a message that is too short for its {count} ports")
             return None
-        if count and self._hub.debts.charge(peer.process, count * debts.PORT):
+        if count and self._hub.debts.charge(peer.process, debts.for_ports(count)):
             peer.owes = True
         if count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
             peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
