@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from mainbus_broker.listeners import Process
 
-FAULT: Final = 0.1
+FAULT: Final = 0.25
 """Seconds for a connection that is refused, or closed for what it did."""
 
-FREE: Final = 0.05
+NOBODY: Final = 20e-6
+"""Seconds for a message to nobody."""
+
+UNREAD: Final = 1 / (16 * 1024 * 1024)
+"""Seconds for a byte of an answer behind very many bytes of answers that were not read."""
+
+FREE: Final = 0.25
 """Seconds that nobody who owes nothing has to wait for."""
 
 MOST: Final = 1.0

@@ -15,7 +15,7 @@ from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
-from mainbus_broker.debts import FAULT
+from mainbus_broker.debts import FAULT, UNREAD
 from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 from mainbus_broker.peer_ports import PeerPorts
@@ -213,12 +213,14 @@ class Peer(asyncio.Protocol):
     def charge(self, size: int) -> None:
         """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
         self.unread += size
-        if self.unread > self.limits.backlog:
+        if self.unread > self.limits.hard:
             # Most of it has long been read, as a rule.
             self.unread = self.contents.queued
             if self.unread > self.limits.backlog:
                 # Not amid what is being served.
                 self._hub.loop.call_soon(self.close_slow)
+            elif self.unread > self.limits.hard and self._hub.debts.charge(self.process, size * UNREAD):
+                self.owes = True
 
     def close_slow(self) -> None:
         """Close it, since it does not read what it gets."""

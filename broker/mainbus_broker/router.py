@@ -273,6 +273,8 @@ class Router:
         _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
         name_end = at + HEADER_SIZE + name_length
         name = data[at + HEADER_SIZE : name_end]
+        if self._hub.debts.charge(peer.process, debts.NOBODY):
+            peer.owes = True
         if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
