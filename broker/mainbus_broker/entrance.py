@@ -44,13 +44,14 @@ class Entrance(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._process = identify(transport)
-        crowd = self._hub.quota.no_entrance(self._process)
+        sock = transport.get_extra_info("socket")
+        crowd = self._hub.quota.no_entrance(self._process, sock.fileno() if sock is not None else -1)
         self._hub.entering.add(self)
         if not same_user(self._process) and not self._hub.policies.admits(self._process):
             self._refuse(self._hub.other_user(self._process))
             return
         if crowd is not None:
-            self._refuse(crowd)
+            self._turn_away(crowd)
             return
         timeout = self._hub.config.limits.handshake_timeout
         self._timer = self._hub.loop.call_later(timeout, self._too_late)
@@ -138,6 +139,9 @@ class Entrance(asyncio.Protocol):
     def _refuse(self, error: MainbusError) -> None:
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         log.log(level, "refused a connection of pid %d: %s", self._process.pid, error)
+        self._turn_away(error)
+
+    def _turn_away(self, error: MainbusError) -> None:
         self._hub.counters["refused"] += 1
         self._hub.debts.charge(self._process, FAULT)
         self._transport.write(self._hub.refusal(error))

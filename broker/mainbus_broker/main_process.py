@@ -301,6 +301,9 @@ class MainProcess:
         except (BadMessage, LimitExceeded) as fault:
             self._blame(peer, message[7], fault)
             return None
+        except MemoryError:
+            peer.no_memory()
+            return None
 
     def _blame(self, peer: Peer, channel: str, fault: Exception) -> None:
         # After the answer to it has been queued: closing lets what is queued leave.

@@ -227,6 +227,13 @@ class Peer(asyncio.Protocol):
         if not self.closing:
             self._hub.close_slow(self.contents)
 
+    def no_memory(self) -> None:
+        """Close it, since there is no memory for what it sends: that was within its limits, and nobody's fault."""
+        self._hub.counters["out_of_memory"] += 1
+        # First: what has come of large messages is what there is to be freed.
+        self.wire.fail("there is no memory for what it has sent")
+        self.close(str(self.wire.failure))
+
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
         self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
@@ -276,7 +283,11 @@ class Peer(asyncio.Protocol):
         """Serve what has arrived, as much as one turn allows."""
         if self.closing:
             return
-        self.wire.feed(data)
+        try:
+            self.wire.feed(data)
+        except MemoryError:
+            self.no_memory()
+            return
         if not self._scheduled:
             self._turn()
 
@@ -328,12 +339,16 @@ class Peer(asyncio.Protocol):
         wire = self.wire
         serve = self.serve
         shares = min(self._hub.hungry + 1, MOST_SHARES)
-        for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
-            serve(self, head, data, at)
-            if self.closing:
-                return
-            if self.owes:
-                break
+        try:
+            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
+                serve(self, head, data, at)
+                if self.closing:
+                    return
+                if self.owes:
+                    break
+        except MemoryError:
+            self.no_memory()
+            return
         if wire.failure is not None:
             self.close(str(wire.failure), blame=True)
             return
