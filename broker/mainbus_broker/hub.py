@@ -20,6 +20,7 @@ from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
+from mainbus_broker.demands import Demands
 from mainbus_broker.flow import Flow
 from mainbus_broker.gate import Gate
 from mainbus_broker.hosting import Hosting
@@ -57,6 +58,7 @@ class Hub:
 
     def __init__(self, ipc_main: IpcMain, config: Config, emit: Callable[..., object]) -> None:
         self.loop = asyncio.get_running_loop()
+        self.started = self.loop.time()
         self.config = config
         self.emit = emit
         self.instance = secrets.token_bytes(_SECRET)
@@ -73,11 +75,14 @@ class Hub:
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
         self.flow = Flow(self)
+        self.demands = Demands(self)
         self.replies = Replies(self.loop)
         self.ports = PortTable(config.limits.message)
         self.main_ports = MainPorts(self.ports, config.limits.message)
         self.main = MainProcess(self, ipc_main)
         self.router = Router(self)
+        self.serve = self.router.serve
+        """One for all renderers without a role."""
         self.gate = Gate(self)
         self.counters: Counter[str] = Counter()
         self.owner = Owner("this broker")
@@ -197,6 +202,7 @@ class Hub:
         self.router.forget(peer)
         self._end_calls(peer)
         self.flow.forget(peer)
+        self.demands.forget(peer)
         self.main.forget(peer)
         if peer.ports is not None:
             self.ports.forget(peer.ports)

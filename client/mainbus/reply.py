@@ -18,7 +18,7 @@ class Reply(asyncio.Future[Any]):
     is logged, as asyncio does for futures.
     """
 
-    __slots__ = ("_on_cancel", "channel", "request", "route", "timeout")
+    __slots__ = ("_on_cancel", "channel", "is_answered", "request", "route", "timeout")
 
     has_value: ClassVar = True
     """Whether the answer has the result; that of a stream only ends it."""
@@ -38,6 +38,8 @@ class Reply(asyncio.Future[Any]):
         self.route = route
         self.timeout = timeout
         """Seconds, or None."""
+        self.is_answered = False
+        """Whether the answer is there, and waits for its turn."""
         self._on_cancel = on_cancel
 
     def cancel(self, msg: Any | None = None) -> bool:

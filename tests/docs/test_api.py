@@ -31,7 +31,7 @@ INTERNAL = {
     "IpcRendererInvokeEvent": {"link"},
     "MessageEvent": {"channel"},
     "MessagePort": {"check", "closed", "deliver", "dispatch", "end", "release"},
-    "Reply": {"send", "throw", "close", "give_up", "request", "route", "answered", "has_value"},
+    "Reply": {"send", "throw", "close", "give_up", "request", "route", "answered", "has_value", "is_answered"},
     "WebContents": {
         "close_frame",
         "destroyed",
@@ -44,6 +44,7 @@ INTERNAL = {
         "may_hear",
         "new_ipc",
         "open_frame",
+        "own_registries",
         "post_to_frame",
         "registries",
         "send_encoded",
