@@ -140,7 +140,7 @@ class Outbox:
             return
         if self._packets or self._ready:
             self.flush_soon()
-        else:
+        elif self._waiters:
             self.wake()
 
     @property
@@ -168,7 +168,9 @@ class Outbox:
             rest, more = b"".join(self._packets), len(self._packets)
             self._packets.clear()
             self.queued = 0
-            self._hand_over(rest, more)
+            self.handed += len(rest)
+            self.written += more
+            self._transport.write(rest)
             self._in_flight = (data + rest, count + more)
 
     def in_flight(self) -> tuple[bytes, int]:
@@ -253,12 +255,10 @@ class Outbox:
                 chunk.append(packets.popleft())
             count = len(chunk)
             data = b"".join(chunk)
-        self.queued -= len(data)
         self._in_flight = (data, count)
-        self._hand_over(data, count)
-
-    def _hand_over(self, data: bytes, count: int) -> None:
-        self.handed += len(data)
+        size = len(data)
+        self.queued -= size
+        self.handed += size
         self.written += count
         assert self._transport is not None
         self._transport.write(data)
