@@ -27,8 +27,10 @@ check: $(READY) ## lint, format, types, layout, contract rules, docs
 	@$(PY) -m mypy --strict
 	@$(PY) -m tests.checks
 
-docs: $(READY) ## every link and anchor of the docs resolves, every snippet compiles
+docs: $(VENV)/.docs ## build the documentation in build/docs; a warning or a broken link fails
 	@$(PY) -m tests.checks docs
+	@$(PY) -m sphinx -q -E -W --keep-going -d build/doctrees docs build/docs
+	@$(PY) -m tests.checks.site build/docs
 
 smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13" picks some
 	@$(PY) -m tests.checks.smoke $(PYTHONS)
@@ -36,7 +38,7 @@ smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13
 lock: ## resolve all packages anew and write their versions to tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test]'
+	.venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
 	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
 
 venv: $(READY) ## only make the environment
@@ -50,4 +52,8 @@ $(READY): pyproject.toml tests/constraints.txt
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools
 	@$(PIP) --no-build-isolation -e '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(READY)
+	@$(PIP) --no-build-isolation -e '.[docs]'
 	@touch $@

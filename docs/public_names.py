@@ -1,0 +1,67 @@
+"""Which names are public: what the packages export, and of their classes what is not listed here as internal."""
+
+import inspect
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import mainbus
+import mainbus.blocking
+import mainbus.testing
+import mainbus_broker
+
+# What one part of mainbus needs of another, or a base class of the standard library brings.
+INTERNAL = {
+    "IpcMain": {"handler", "listeners"},
+    "IpcRenderer": {"handler", "listeners"},
+    "BlockingRenderer": {"handler", "listeners"},
+    "IpcRendererInvokeEvent": {"link"},
+    "MessageEvent": {"channel"},
+    "MessagePort": {"check", "closed", "dispatch", "end", "release"},
+    "Reply": {"send", "throw", "close", "request", "route"},
+    "WebContents": {"destroyed", "dispatched", "emit", "levels", "post_to_frame", "registries", "send_encoded"},
+    "WebContentsRegistry": {"add", "remove"},
+    "WebFrameMain": {"own_ipc"},
+}
+TESTING = {"broker": mainbus.testing.broker, "Bus": mainbus.testing.Bus}
+
+
+def names(module: ModuleType) -> dict[str, Any]:
+    """Return what a module exports, by name."""
+    return TESTING if module is mainbus.testing else {name: getattr(module, name) for name in module.__all__}
+
+
+def exported() -> Iterator[tuple[str, Any]]:
+    """Yield every public name, a class of two modules twice."""
+    for module in (mainbus, mainbus_broker, mainbus.blocking, mainbus.testing):
+        yield from names(module).items()
+
+
+def public(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the public members that a class or one of our bases defines, its fields and slots included."""
+    found: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.startswith("mainbus"):
+            found |= dict.fromkeys((*vars(base), *getattr(base, "__annotations__", ())))
+    for name in found:
+        if not name.startswith("_") and name not in INTERNAL.get(cls.__name__, ()):
+            yield name, inspect.getattr_static(cls, name, None)
+
+
+def is_described_apart(member: object) -> bool:
+    """Tell whether a member has a docstring of its own; other ones are described in that of their class."""
+    return inspect.isroutine(member) or isinstance(member, property)
+
+
+def shown(name: str, function: Any) -> str:
+    """Write a signature as the pages do: names and defaults, no types."""
+    parameters: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(part.startswith("*") for part in parameters):
+            parameters.append("*")
+        star = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        parameters.append(f"{star}{parameter.name}{default}".replace("'", '"'))
+    return f"{name}({', '.join(parameters)})"
