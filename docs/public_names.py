@@ -14,14 +14,30 @@ import mainbus_broker
 INTERNAL = {
     "IpcMain": {"handler", "listeners"},
     "IpcRenderer": {"handler", "listeners"},
+    "IpcFrame": {"handler", "listeners"},
+    "BlockingFrame": {"handler", "listeners"},
     "BlockingRenderer": {"handler", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
     "MessageEvent": {"channel"},
     "MessagePort": {"check", "closed", "dispatch", "end", "release"},
-    "Reply": {"send", "throw", "close", "request", "route"},
-    "WebContents": {"destroyed", "dispatched", "emit", "levels", "post_to_frame", "registries", "send_encoded"},
+    "Reply": {"send", "throw", "close", "give_up", "request", "route", "answered", "has_value"},
+    "WebContents": {
+        "close_frame",
+        "destroyed",
+        "dispatched",
+        "emit",
+        "frame",
+        "has_used",
+        "invoke_frame",
+        "levels",
+        "open_frame",
+        "post_to_frame",
+        "registries",
+        "send_encoded",
+        "stream_frame",
+    },
     "WebContentsRegistry": {"add", "remove"},
-    "WebFrameMain": {"own_ipc"},
+    "WebFrameMain": {"detach", "own_ipc"},
 }
 TESTING = {"broker": mainbus.testing.broker, "Bus": mainbus.testing.Bus}
 

@@ -56,3 +56,13 @@ def test_an_unknown_question_is_refused() -> None:
     done = run("run.py", "--only", "speed")
     assert done.returncode == 2
     assert "there is no benchmark 'speed'" in done.stderr
+
+
+def test_the_memory_of_a_stream_is_told_for_each_direction() -> None:
+    script = str(BENCHMARKS / "stream_memory.py")
+    command = [sys.executable, script, "--items", "2000", "--slower", "2"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    for direction in ("to main", "from main", "between"):
+        assert f"{direction}: 2,000 items" in done.stdout
+    assert len([line for line in done.stdout.splitlines() if line.split()[:1] == ["2,000"]]) == 3

@@ -57,8 +57,14 @@ class Limits:
     """Invokes of one renderer that have no answer yet, to all targets together."""
     running: Count = 256
     """Handlers that one renderer may have running at one target; announced to it as its credit."""
+    streams: Count = 1024
+    """Streams that one renderer may have open, and that the main process may have open there."""
     ports: Count = 4096
     """Ends of message channels that one renderer may have."""
+    frames: Count = 256
+    """Child frames that one renderer may have open."""
+    guests: Count = 256
+    """Guests that one renderer may have, those included that have a token and have not connected."""
     high: Bytes = 1 * MIB
     """Bytes waiting for one renderer above which those who add to them are asked to pause."""
     low: Annotated[int, Allowed(0, GIB, "a whole number of bytes")] = 256 * KIB

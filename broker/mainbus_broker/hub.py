@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mainbus.errors import ConnectRefused, MainbusError, NameTaken, ReplyNeverSent
+from mainbus.errors import ConnectRefused, MainbusError, NameTaken, ReplyNeverSent, TooManyRequests
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.wire import clone
@@ -21,6 +21,7 @@ from mainbus.wire.packets import MAIN, Kind, build
 from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.flow import Flow
+from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
 from mainbus_broker.main_ports import MainPorts
@@ -62,6 +63,7 @@ class Hub:
         self.stopping = False
         self.tokens = Tokens()
         self.web_contents = WebContentsRegistry(self)
+        self.hosting = Hosting(self)
         self.flow = Flow(self)
         self.replies = Replies(self.loop)
         self.ports = PortTable(config.limits.message)
@@ -87,6 +89,7 @@ class Hub:
         self.main_ports.close_all()
         assert not self.renderers, "renderers are left at the end"
         assert not self.replies, "replies are owed at the end"
+        assert not self.hosting, "guests are left at the end"
 
     def welcome(self, hello: Hello, process: Process, wire: Connection, transport: asyncio.Transport) -> Peer:
         """Admit a renderer, or raise why not.
@@ -96,17 +99,23 @@ class Hub:
             ConnectRefused: The token is not one that was given out, or was used before.
         """
         name, role = hello.name, None
-        former = self.renderers.by_secret(hello.session) if hello.instance == self.instance else None
+        secret = hello.session if hello.instance == self.instance else None
+        former = self.renderers.by_secret(secret)
         if former is not None:
             role = former.role
-        elif hello.token is not None and hello.session is None:
-            name, role = self.tokens.redeem(hello.token, name)
+        elif secret is not None:
+            role = self.renderers.role_of_lost(secret)
+        token = hello.token if hello.session is None else None
+        if token is not None:
+            name, role, _ = self.tokens.redeem(token, name, use=False)
         if name is not None and not 1 <= len(name.encode("utf-8", "surrogatepass")) <= 255:
             raise ConnectRefused("this broker", "a name has 1 to 255 bytes of UTF-8")
         if former is not None:
             former.close("replaced by a reconnect")
         if name is not None and name in self.renderers.names:
             raise NameTaken(name)
+        # Not before the name is found to be free: whoever is refused for that may come again.
+        link = self.tokens.redeem(token, name).link if token is not None else None
         limits = self.config.limits
         peer = Peer(self, self.renderers.next_id(), name, process, wire, transport)
         peer.role = role
@@ -114,6 +123,8 @@ class Hub:
         peer.lane_nonces = (secrets.token_bytes(_SECRET),)
         peer.progress = (0, self.loop.time())
         self.renderers.add(peer)
+        self.hosting.admit(peer, link, hello.guest)
+        host = peer.hosted.host if peer.hosted is not None else None
         wire.sent(Kind.WELCOME)
         transport.write(
             pack(
@@ -123,6 +134,8 @@ class Hub:
                     instance=self.instance,
                     lane=peer.lane_nonces[0],
                     name=name,
+                    host=host.id if host is not None else None,
+                    guest=peer.hosted.secret if peer.hosted is not None else None,
                     credit=limits.running,
                     limits=WireLimits(
                         message=limits.message, depth=limits.depth, pending=limits.pending, ports=limits.ports
@@ -148,8 +161,9 @@ class Hub:
     def gone(self, peer: Peer, *, clean: bool) -> None:
         """Let everybody know that a renderer is gone, once. `clean`: it has received all that was sent to it."""
         self.renderers.remove(peer)
-        self._end_calls(peer)
+        # First: an answer in place of the one that it had begun must not stand inside of that.
         self.router.forget(peer)
+        self._end_calls(peer)
         self.flow.forget(peer)
         self.main.forget(peer)
         if peer.ports is not None:
@@ -170,8 +184,22 @@ class Hub:
             peer.lane.close()
         for watcher in self.renderers.watchers:
             watcher.outbox.put(build(Kind.LEFT, peer.id, name=peer.name_raw))
+        self.hosting.gone(peer)
         self.web_contents.remove(peer.contents)
         peer.contents.destroyed()
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open, from and to whomever."""
+        main = sum(len(peer.inbox.streams) + (peer.calls.streams if peer.has_calls else 0) for peer in self.renderers)
+        return main + len(self.replies.streams)
+
+    def stream_bound(self, peer: Peer) -> TooManyRequests | None:
+        """Return why a renderer may not open another stream; None: it may."""
+        limit = self.config.limits.streams
+        if self.replies.streams.count(peer) + len(peer.inbox.streams) < limit:
+            return None
+        return TooManyRequests(limit, "The number of open streams")
 
     def close_slow(self, contents: WebContents) -> None:
         """Close a renderer that does not keep up."""
@@ -188,7 +216,7 @@ class Hub:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
         for request, caller in serving:
             body = clone.encode("")
-            caller.outbox.put(build(Kind.ERROR, MAIN, request, value=ReplyNeverSent.wire_code, body=body))
+            caller.outbox.put(build(Kind.ERROR, peer.id, request, value=ReplyNeverSent.wire_code, body=body))
 
     def _watch(self) -> None:
         for peer in self.flow.stalled():

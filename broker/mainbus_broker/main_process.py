@@ -20,7 +20,7 @@ from mainbus.errors import (
     TooManyRequests,
 )
 from mainbus.wire import clone, packets
-from mainbus.wire.connection import Message
+from mainbus.wire.connection import Message, text_of
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
@@ -28,6 +28,7 @@ from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.peer import Peer
 from mainbus_broker.queries import answer_query
 from mainbus_broker.web_contents import Level
+from mainbus_broker.web_frame import WebFrameMain
 
 if TYPE_CHECKING:
     from mainbus.ports import MessagePort
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
+_REPLIES: Final = frozenset({Kind.RESULT, Kind.ERROR, Kind.ITEM})
 
 log = logging.getLogger("mainbus.broker")
 
@@ -60,6 +62,7 @@ class MainProcess:
         self.dispatch = Dispatch(
             hub.loop,
             answer=self._answer,
+            item=self._item,
             raised=self._raised,
             refuse=self._refuse,
             report=self._report,
@@ -69,9 +72,13 @@ class MainProcess:
             Kind.SEND: self._start_message,
             Kind.POST: self._start_message,
             Kind.INVOKE: self._start_invoke,
+            Kind.STREAM: self._start_invoke,
             Kind.RESULT: self._settle,
             Kind.ERROR: self._settle,
+            Kind.ITEM: self._settle,
             Kind.QUERY: self._start_query,
+            Kind.FRAME: self._start_frame,
+            Kind.FRAME_CLOSED: self._end_frame,
         }
 
     # Public
@@ -83,7 +90,7 @@ class MainProcess:
         start = self._start[kind]
         if ports:
             start = partial(self._start_message, ports=ports)
-        if inbox.clear or (kind in (Kind.RESULT, Kind.ERROR) and not inbox.waiting):
+        if inbox.clear or (kind in _REPLIES and not inbox.waiting):
             start(peer, message)
             return
         self._wait(peer, partial(start, peer, message), message)
@@ -99,14 +106,19 @@ class MainProcess:
         """Cancel a handler that runs, or waits to."""
         self.dispatch.cancel(peer.inbox, request)
 
+    def demand(self, peer: Peer, request: int, credit: int) -> None:
+        """Let a stream go on."""
+        self.dispatch.demand(peer.inbox, request, credit)
+
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
         self.dispatch.cancel_all(peer.inbox)
 
     def abandon(self, peer: Peer) -> None:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""
-        for request, running in list(peer.inbox.handlers.items()):
-            self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
+        for request, running in peer.inbox.requests():
+            if running.task is not None:
+                self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
         if peer.lane is not None:
             for request, channel in peer.lane.unanswered():
                 peer.lane.answer(request, self._answers.refused(ReplyNeverSent(channel)))
@@ -123,12 +135,12 @@ class MainProcess:
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
         peer.inbox.add(start, len(message[8]) + _OVERHEAD)
-        if not peer.by_lane and message[0] not in (Kind.RESULT, Kind.ERROR, Kind.SYNC):
+        if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
-    def _listen(self, peer: Peer, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
+    def _listen(self, peer: Peer, frame: WebFrameMain, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
         """Call who listens to a message, after the contents' own event; False if some have to wait."""
-        levels = peer.contents.levels(what, event.channel, args)
+        levels = peer.contents.levels(what, frame, event.channel, args)
         if not levels:
             return self.dispatch.listeners(peer.inbox, event, args, self.ipc_main.listeners(event.channel))
         return self._level(peer, event, (*levels, (self.ipc_main, event.channel, args)))
@@ -139,8 +151,8 @@ class MainProcess:
         then = partial(self._level, peer, event, rest) if rest else None
         return self.dispatch.listeners(peer.inbox, event, args, ipc.listeners(channel), then=then)
 
-    def _handler(self, peer: Peer, channel: str) -> Target | None:
-        for ipc in peer.contents.registries():
+    def _handler(self, frame: WebFrameMain, peer: Peer, channel: str) -> Target | None:
+        for ipc in peer.contents.registries(frame):
             target = ipc.handler(channel)
             if target is not None:
                 return target
@@ -151,19 +163,21 @@ class MainProcess:
         args = self._decode(peer, message)
         if args is None:
             return True
-        event = IpcMainEvent(message[7], contents, contents.main_frame, ports=ports)
-        return self._listen(peer, event, args, "ipc-message")
+        frame = contents.frame(message[4])
+        event = IpcMainEvent(message[7], contents, frame, ports=ports)
+        return self._listen(peer, frame, event, args, "ipc-message")
 
     def _start_sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> bool:
-        _, _, _, request, _, value, _, channel, _ = message
+        _, _, _, request, frame_id, value, _, channel, _ = message
         contents = peer.contents
+        frame = contents.frame(frame_id)
         args = self._decode(peer, message)
         if args is None:
             lane.answer(request, self._answers.refused(BadMessage(f"the arguments of {channel!r} do not decode")))
             return True
         never = partial(lane.answer, request, self._answers.refused(ReplyNeverSent(channel)))
         reply = SyncReply(self._hub.loop, lambda value: lane.answer(request, self._answers.result(value)), never)
-        event = IpcMainEvent(channel, contents, contents.main_frame, reply)
+        event = IpcMainEvent(channel, contents, frame, reply)
         # The event must not outlive its listeners because of us, so only the reply is told of the time limit.
         limit = self._hub.config.sync_reply_timeout
         if value and value / 1000 <= limit:
@@ -171,27 +185,31 @@ class MainProcess:
             lane.limit(request, value / 1000, partial(lane.forget, request))
         else:
             lane.limit(request, limit, never)
-        return self._listen(peer, event, args, "ipc-message-sync")
+        return self._listen(peer, frame, event, args, "ipc-message-sync")
 
     def _start_invoke(self, peer: Peer, message: Message) -> bool:
-        _, _, _, request, _, value, _, channel, _ = message
+        kind, _, _, request, frame_id, value, _, channel, _ = message
         contents, inbox = peer.contents, peer.inbox
+        frame = contents.frame(frame_id)
+        is_stream = kind == Kind.STREAM
+        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
         deadline = self._hub.loop.time() + value / 1000 if value else None
-        event = IpcMainInvokeEvent(channel, contents, contents.main_frame, request, deadline)
-        target = self._handler(peer, channel)
+        event = IpcMainInvokeEvent(channel, contents, frame, request, deadline)
+        target = self._handler(frame, peer, channel)
         if target is None:
             self._refuse(event, NoHandlerError(channel))
-        elif len(inbox.handlers) >= self._hub.config.limits.running:
-            self._refuse(event, TooManyRequests(self._hub.config.limits.running))
-        elif request in inbox.handlers:
+        elif bound is not None:
+            self._refuse(event, bound)
+        elif request in inbox.handlers or request in inbox.streams:
             peer.close(f"request {request} is pending already", blame=True)
         elif self.draining:
             self._refuse(event, ReplyNeverSent(channel))
         elif (args := self._decode(peer, message)) is None:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
         else:
-            started = self.dispatch.handler(inbox, event, args, target)
-            if value and (not started or request in inbox.handlers):
+            run = self.dispatch.stream if is_stream else self.dispatch.handler
+            started = run(inbox, event, args, target)
+            if value and (not started or self._runs((peer, request))):
                 self._deadlines.add(value / 1000, (peer, request))
             return started
         return True
@@ -201,17 +219,49 @@ class MainProcess:
         self._put(peer, message[3], outcome)
         return True
 
+    def _start_frame(self, peer: Peer, message: Message) -> bool:
+        _, _, _, request, frame_id, parent_id, name, _, _ = message
+        if peer.contents.has_used(frame_id):
+            peer.close(f"frame {frame_id} was opened before", blame=True)
+            return True
+        outcome = self._answers.result(None)
+        try:
+            peer.contents.open_frame(frame_id, text_of(name), parent_id)
+        except MainbusError as error:
+            log.warning("refused frame %d of %s: %s", frame_id, peer.label, error)
+            outcome = self._answers.refused(error)
+        if request:
+            self._put(peer, request, outcome)
+        return True
+
+    def _end_frame(self, peer: Peer, message: Message) -> bool:
+        peer.contents.close_frame(message[4])
+        return True
+
     def _settle(self, peer: Peer, message: Message) -> bool:
         kind, _, _, request, _, value, _, _, body = message
         if peer.has_calls:
             if kind == Kind.RESULT:
                 fault = peer.calls.result(request, body, self._depth)
+            elif kind == Kind.ITEM:
+                fault = self._take_item(peer, message)
             else:
                 fault = peer.calls.error(request, value, body, self._depth)
             peer.inbox.hold_for_awaiter()
             if fault is not None:
                 self._blame(peer, message[7], fault)
         return True
+
+    def _take_item(self, peer: Peer, message: Message) -> BadMessage | LimitExceeded | None:
+        stream = peer.calls.stream(message[3])
+        if stream is not None and stream.is_full:
+            peer.close(f"sent an item of request {message[3]} beyond its credit", blame=True)
+            return None
+        return peer.calls.item(message[3], message[8], self._depth)
+
+    def _bound(self, peer: Peer) -> TooManyRequests | None:
+        limit = self._hub.config.limits.running
+        return TooManyRequests(limit) if len(peer.inbox.handlers) >= limit else None
 
     def _decode(self, peer: Peer, message: Message) -> Sequence[object] | None:
         try:
@@ -230,7 +280,7 @@ class MainProcess:
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key
-        return request in peer.inbox.handlers
+        return request in peer.inbox.handlers or request in peer.inbox.streams
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
@@ -240,6 +290,11 @@ class MainProcess:
 
     def _answer(self, event: IpcMainInvokeEvent, value: object) -> None:
         self._reply(event, self._answers.result(value))
+
+    def _item(self, event: IpcMainInvokeEvent, value: object) -> int:
+        outcome = self._answers.item(value)
+        self._reply(event, outcome)
+        return len(outcome[2])
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mainbus_broker.flow import Pause
     from mainbus_broker.forwards import Forward, Key
+    from mainbus_broker.hosting import Link
     from mainbus_broker.hub import Hub
     from mainbus_broker.lane_end import LaneEnd
     from mainbus_broker.web_contents import WebContents
@@ -51,7 +52,9 @@ class Peer(asyncio.Protocol):
         "by_lane",
         "closing",
         "contents",
+        "guests",
         "heard",
+        "hosted",
         "id",
         "inbox",
         "joined",
@@ -70,6 +73,7 @@ class Peer(asyncio.Protocol):
         "progress",
         "role",
         "route",
+        "said_goodbye",
         "secret",
         "streams",
         "transport",
@@ -118,6 +122,12 @@ class Peer(asyncio.Protocol):
         """The ports of a message to the main process that has come in part."""
         self.pausing: dict[int, Pause] | None = None
         """Those who were asked to send it nothing for now, by id."""
+        self.hosted: Link | None = None
+        """What binds it to its host, if it is a guest."""
+        self.guests: dict[int, Link] | None = None
+        """What binds its guests to it, by their numbers."""
+        self.said_goodbye = False
+        """Whether it has left, and will not come back."""
         self.watching = False
         self.bad_messages = 0
         self.progress = (0, 0.0)
@@ -176,6 +186,11 @@ class Peer(asyncio.Protocol):
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
         self.outbox.put(build(Kind.CREDIT, MAIN, value=credit))
 
+    def demand(self, request: int, credit: int) -> None:
+        """Let a stream that the main process has asked for go on."""
+        if not self.closing:
+            self.outbox.put(build(Kind.DEMAND, MAIN, request, value=credit))
+
     def close(self, reason: str, *, blame: bool = False, stops: bool = False) -> None:
         """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it.
 
@@ -200,7 +215,7 @@ class Peer(asyncio.Protocol):
 
     def leave(self, received: int) -> None:
         """Answer a goodbye. `received`: the packets that the renderer has had, to tell whether it missed any."""
-        self.closing = True
+        self.closing = self.said_goodbye = True
         clean = self.outbox.idle and received == self.outbox.written & MAX_U32
         log.info("%s said goodbye", self.label)
         self._hub.gone(self, clean=clean)

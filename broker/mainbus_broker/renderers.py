@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from mainbus_broker.peer import Peer
+
+LOST_KEPT: Final = 1024
+"""Renderers that were lost with a role, and may come back; then the first one is forgotten."""
 
 
 class Renderers:
     """A registry; whoever removes a peer removes all that leads to it."""
 
-    __slots__ = ("_last", "_secrets", "ids", "names", "names_raw", "watchers")
+    __slots__ = ("_last", "_lost", "_secrets", "ids", "names", "names_raw", "watchers")
 
     def __init__(self) -> None:
         self.ids: dict[int, Peer] = {}
@@ -20,6 +24,7 @@ class Renderers:
         self.watchers: set[Peer] = set()
         """Those that want to know who joins and leaves."""
         self._secrets: dict[bytes, Peer] = {}
+        self._lost: dict[bytes, str] = {}
         self._last = 0
 
     def __len__(self) -> int:
@@ -45,6 +50,10 @@ class Renderers:
         """Forget a peer."""
         del self.ids[peer.id]
         del self._secrets[peer.secret]
+        if peer.role is not None and not peer.said_goodbye:
+            self._lost[peer.secret] = peer.role
+            if len(self._lost) > LOST_KEPT:
+                del self._lost[next(iter(self._lost))]
         self.watchers.discard(peer)
         if peer.name is not None:
             del self.names[peer.name]
@@ -54,3 +63,7 @@ class Renderers:
         """Return the peer whose session has this secret."""
         # Looked up, not compared: a dict tells a guesser nothing about 16 random bytes.
         return self._secrets.get(secret) if secret is not None else None
+
+    def role_of_lost(self, secret: bytes) -> str | None:
+        """Return the role of a renderer that was lost, for its one reconnect."""
+        return self._lost.pop(secret, None)

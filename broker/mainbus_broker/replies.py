@@ -1,4 +1,4 @@
-"""Invokes that were forwarded from renderer to renderer and have no answer yet, with their deadlines."""
+"""Invokes and streams that were forwarded from renderer to renderer and have no answer yet, with their deadlines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from mainbus.errors import InvokeTimeout
 from mainbus.wire.packets import Kind, build
 
 from mainbus_broker.peer import Peer
+from mainbus_broker.streams import Streams
 
 
 class Replies:
     """Who owes whom an answer. An entry ends with the answer, or with one of its two renderers."""
 
-    __slots__ = ("_asked", "_deadlines", "_serving")
+    __slots__ = ("_asked", "_deadlines", "_serving", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.streams = Streams()
+        """Those that are streams."""
         self._asked: dict[Peer, dict[int, Peer]] = {}
         self._serving: dict[Peer, set[tuple[Peer, int]]] = {}
         self._deadlines: Deadlines[tuple[Peer, int]] = Deadlines(loop, self._waits, self._expire)
@@ -24,7 +27,7 @@ class Replies:
     def __len__(self) -> int:
         return sum(map(len, self._asked.values()))
 
-    def add(self, caller: Peer, request: int, callee: Peer, timeout: int) -> bool:
+    def add(self, caller: Peer, request: int, callee: Peer, timeout: int, *, is_stream: bool = False) -> bool:
         """Note a request; False if the caller used its number already. `timeout` in milliseconds, 0 for none."""
         asked = self._asked.get(caller)
         if asked is None:
@@ -36,14 +39,16 @@ class Replies:
         if serving is None:
             serving = self._serving[callee] = set()
         serving.add((caller, request))
+        if is_stream:
+            self.streams.add(caller, request)
         if timeout:
             self._deadlines.add(timeout / 1000, (caller, request))
         return True
 
     def pending(self, caller: Peer) -> int:
-        """Return how many requests of a renderer are unanswered."""
+        """Return how many invokes of a renderer are unanswered."""
         asked = self._asked.get(caller)
-        return len(asked) if asked else 0
+        return len(asked) - self.streams.count(caller) if asked else 0
 
     def callee(self, caller: Peer, request: int) -> Peer | None:
         """Return who is to answer a request, if anybody is."""
@@ -57,6 +62,7 @@ class Replies:
             return False
         del asked[request]
         self._serving[callee].discard((caller, request))
+        self.streams.end(caller, request)
         return True
 
     def forget(self, peer: Peer) -> tuple[list[tuple[int, Peer]], list[tuple[int, Peer]]]:
@@ -67,6 +73,8 @@ class Replies:
         serving = [(request, caller) for caller, request in self._serving.pop(peer, ())]
         for request, caller in serving:
             self._asked[caller].pop(request, None)
+            self.streams.end(caller, request)
+        self.streams.forget(peer)
         return [(request, callee) for request, callee in asked if callee is not peer], serving
 
     def _waits(self, key: tuple[Peer, int]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
 from mainbus.wire.connection import text_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Serve = Callable[["Peer", Head, bytes, int], None]
 
-_INVOKE: Final = int(Kind.INVOKE)
+_ITEM: Final = int(Kind.ITEM)
+_STREAM: Final = int(Kind.STREAM)
+_CALLS: Final = frozenset({int(Kind.INVOKE), _STREAM})
 _pack: Final = HEADER.pack
 
 
@@ -43,11 +45,18 @@ class Router:
             Kind.SEND: self._message,
             Kind.POST: self._post,
             Kind.INVOKE: self._message,
+            Kind.STREAM: self._message,
             Kind.BROADCAST: self._broadcast,
             Kind.RESULT: self._reply,
             Kind.ERROR: self._reply,
+            Kind.ITEM: self._reply,
             Kind.CANCEL: self._cancel,
+            Kind.DEMAND: self._demand,
             Kind.QUERY: self._to_main,
+            Kind.FRAME: self._to_main,
+            Kind.FRAME_CLOSED: self._to_main,
+            Kind.GUEST: hub.hosting.serve,
+            Kind.GUEST_CLOSED: self._guest_closed,
             Kind.SYNC: self._sync,
             Kind.ONCE: self._once,
             Kind.PAUSE: self._pause,
@@ -94,16 +103,19 @@ class Router:
                 return
         else:
             target = self._names.get(name) if name else self._ids.get(target_id)
+            if flags & HOST and target is not None and not self._hub.hosting.related(peer, target):
+                target = None
             if flags & MORE:
                 if not forwards.begin(peer, head, name, () if target is None else (target,)):
                     return
             elif peer.streams and forwards.is_inside(peer, head, target):
                 return
             if target is None:
-                self._refuse(peer, head, data, at, "no such renderer")
+                reason = "neither guest nor host" if flags & HOST else "no such renderer"
+                self._refuse(peer, head, data, at, reason)
                 return
-            if kind == _INVOKE:
-                if not self._note_invoke(peer, target, head, name):
+            if kind in _CALLS:
+                if not self._note_call(peer, target, head, name):
                     return
             elif peer not in target.oneway:
                 target.oneway.add(peer)
@@ -163,7 +175,7 @@ class Router:
             self._hub.main.accept(peer, message)
 
     def _reply(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        flags, caller_id, request = head[2], head[5], head[6]
+        kind, flags, caller_id, request = head[1], head[2], head[5], head[6]
         if not caller_id:
             self._to_main(peer, head, data, at)
             return
@@ -180,7 +192,10 @@ class Router:
             elif peer.streams and forwards.is_inside(peer, head, caller):
                 return
         for caller in callers:
-            if not flags & MORE:
+            if kind == _ITEM:
+                if not self._charge_item(peer, head, caller):
+                    return
+            elif not flags & MORE:
                 self._hub.replies.claim(caller, request, peer)
             if peer not in caller.heard:
                 caller.heard.add(peer)
@@ -188,11 +203,12 @@ class Router:
 
     # Private: what messages need
 
-    def _note_invoke(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
-        limit = self._hub.config.limits.pending
-        if self._hub.replies.pending(peer) >= limit:
-            self._answer(peer, head, TooManyRequests(limit))
-        elif self._hub.replies.add(peer, head[6], target, head[8]):
+    def _note_call(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
+        is_stream = head[1] == _STREAM
+        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
+        if bound is not None:
+            self._answer(peer, head, bound)
+        elif self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
             if peer not in target.heard:
                 target.heard.add(peer)
                 self._introduce(peer, target)
@@ -202,6 +218,25 @@ class Router:
         if head[2] & MORE:
             forwards.refuse(peer, head, name)
         return False
+
+    def _bound(self, peer: Peer) -> TooManyRequests | None:
+        limit = self._hub.config.limits.pending
+        return TooManyRequests(limit) if self._hub.replies.pending(peer) >= limit else None
+
+    def _charge_item(self, peer: Peer, head: Head, caller: Peer) -> bool:
+        """Count an item, or a fragment of one, out of its stream's credit; False if it had none, or is no stream's."""
+        length, _, flags, name_length, channel_length, _, request, _, _ = head
+        stream = self._hub.replies.streams.get(caller, request)
+        if stream is None:
+            return False
+        if flags & CONTINUES:
+            stream.used += length - HEADER_SIZE - name_length - channel_length
+        elif stream.may_send:
+            stream.sent(length - HEADER_SIZE - name_length - channel_length)
+        else:
+            peer.wire.fail(f"sent an item of request {request} beyond its credit")
+            return False
+        return True
 
     def _introduce(self, peer: Peer, target: Peer) -> None:
         """Note that each is concerned when the other goes."""
@@ -214,7 +249,7 @@ class Router:
         _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
         name_end = at + HEADER_SIZE + name_length
         name = data[at + HEADER_SIZE : name_end]
-        if kind == _INVOKE:
+        if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
         peer.outbox.put(
@@ -271,6 +306,21 @@ class Router:
         else:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
 
+    def _demand(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        request, credit = head[6], head[8]
+        callee = self._hub.replies.callee(peer, request)
+        if callee is None:
+            self._hub.main.demand(peer, request, credit)
+            return
+        stream = self._hub.replies.streams.get(peer, request)
+        if stream is None or not credit:
+            return
+        if credit > stream.used:
+            peer.wire.fail(f"gave credit for items of request {request} that it never had")
+            return
+        stream.credited(credit)
+        callee.outbox.put(build(Kind.DEMAND, peer.id, request, value=credit))
+
     def _pause(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
         if source is not None or head[5] == MAIN:
@@ -326,6 +376,9 @@ class Router:
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()
+
+    def _guest_closed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        self._hub.hosting.let_go(peer, head[8])
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])

@@ -1,16 +1,26 @@
-"""One-time tokens that the main process gives to the renderers it starts."""
+"""One-time tokens, of the main process for the renderers that it starts, and of renderers for their guests."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mainbus.errors import ConnectRefused
 
 if TYPE_CHECKING:
+    from mainbus_broker.hosting import Link
     from mainbus_broker.web_contents import WebContents
+
+
+class Grant(NamedTuple):
+    """What comes with a token."""
+
+    name: str | None
+    role: str | None
+    link: Link | None = None
+    """Makes whoever uses the token a guest."""
 
 
 class Tokens:
@@ -19,45 +29,65 @@ class Tokens:
     __slots__ = ("_open", "_waiting")
 
     def __init__(self) -> None:
-        self._open: dict[bytes, tuple[str | None, str | None]] = {}
+        self._open: dict[bytes, Grant] = {}
         self._waiting: dict[bytes, asyncio.Future[WebContents]] = {}
 
-    def issue(self, name: str | None, role: str | None) -> str:
-        """Return a new token for a renderer with this name and role."""
+    def issue(self, name: str | None, role: str | None, link: Link | None = None) -> str:
+        """Return a new token for a renderer with this name and role, and maybe a host."""
         token = secrets.token_urlsafe(32)
-        self._open[_digest(token)] = (name, role)
+        self._open[digest_of(token)] = Grant(name, role, link)
         return token
 
-    def redeem(self, token: str, name: str | None) -> tuple[str | None, str | None]:
-        """Use a token up; returns the name and role that come with it.
+    def expect(self, digest: bytes, name: str | None, link: Link) -> bool:
+        """Take a token that another broker, or this one to the host's former connection, has given out.
+
+        Returns:
+            False if it is known already.
+        """
+        if digest in self._open:
+            return False
+        self._open[digest] = Grant(name, None, link)
+        return True
+
+    def redeem(self, token: str, name: str | None, *, use: bool = True) -> Grant:
+        """Use a token up; returns what comes with it.
 
         Args:
             token: What the renderer showed.
             name: The name it asks for, which counts if the token has none.
+            use: Whether it is used up; else this only tells what would come with it.
 
         Raises:
             ConnectRefused: It was never given out, or was used before.
         """
-        found = self._open.pop(_digest(token), None)
+        digest = digest_of(token)
+        found = self._open.get(digest)
         if found is None:
             raise ConnectRefused("this broker", "the token is unknown or was used before")
-        return found[0] or name, found[1]
+        if use:
+            del self._open[digest]
+        return found._replace(name=found.name or name)
 
     def when_redeemed(self, token: str, future: asyncio.Future[WebContents]) -> None:
         """Give `future` the renderer that uses the token."""
-        self._waiting[_digest(token)] = future
+        self._waiting[digest_of(token)] = future
 
     def connected(self, token: str, contents: WebContents) -> None:
         """Note which renderer has used a token."""
-        future = self._waiting.pop(_digest(token), None)
+        future = self._waiting.pop(digest_of(token), None)
         if future is not None and not future.done():
             future.set_result(contents)
 
     def revoke(self, token: str) -> None:
         """Forget a token that nobody will use any more."""
-        self._open.pop(_digest(token), None)
-        self._waiting.pop(_digest(token), None)
+        self._waiting.pop(digest_of(token), None)
+        self.forget(digest_of(token))
+
+    def forget(self, digest: bytes) -> None:
+        """As `revoke`, by what the registry knows a token by."""
+        self._open.pop(digest, None)
 
 
-def _digest(token: str) -> bytes:
+def digest_of(token: str) -> bytes:
+    """Return what the registry knows a token by."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
-from mainbus.errors import MessageTooLarge, ObjectDestroyedError, SendQueueFull
+from mainbus.errors import MessageTooLarge, ObjectDestroyedError, SendQueueFull, TooManyRequests
 from mainbus.ports import check_transfer, release
 from mainbus.reply import Reply
+from mainbus.streams import Stream
 from mainbus.timeouts import check_timeout, milliseconds
 from mainbus.wire import clone, packets
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
 
+from mainbus_broker.frames import Frames
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process
 from mainbus_broker.web_frame import WebFrameMain
@@ -41,20 +43,18 @@ class WebContents:
         name: The name that the renderer asked for, or None.
         role: The role that it was given, or None.
         process: pid, uid, gid and executable, from the kernel.
-        host_web_contents: The renderer that this one is a guest of, or None.
     """
 
     __slots__ = (
         "_data",
         "_destroyed",
         "_emitter",
+        "_frames",
         "_hub",
         "_ipc",
-        "_main_frame",
         "_messages",
         "_peer",
         "_ready",
-        "host_web_contents",
         "id",
         "name",
         "process",
@@ -66,11 +66,10 @@ class WebContents:
         self.name: str | None = peer.name
         self.role: str | None = peer.role
         self.process: Process = peer.process
-        self.host_web_contents: WebContents | None = None
         self._hub = hub
         self._peer = peer
         self._destroyed = False
-        self._main_frame: WebFrameMain | None = None
+        self._frames: Frames | None = None
         self._ipc: IpcMain | None = None
         self._emitter: Emitter | None = None
         self._messages: IpcMain | None = None
@@ -89,14 +88,18 @@ class WebContents:
     @property
     def main_frame(self) -> WebFrameMain:
         """The frame with id 0."""
-        if self._main_frame is None:
-            self._main_frame = WebFrameMain(self)
-        return self._main_frame
+        return self._own_frames().main
 
     @property
     def frames(self) -> list[WebFrameMain]:
         """All frames, the main frame first."""
-        return [self.main_frame, *self.main_frame.frames]
+        return self._own_frames().all()
+
+    @property
+    def host_web_contents(self) -> WebContents | None:
+        """The renderer that this one is a guest of, while that is connected; else None."""
+        host = self._peer.hosted.host if self._peer.hosted is not None else None
+        return host.contents if host is not None else None
 
     @property
     def ipc(self) -> IpcMain:
@@ -152,8 +155,7 @@ class WebContents:
         Raises:
             ObjectDestroyedError: The renderer has no such frame.
         """
-        if all(frame.frame_id != frame_id for frame in self.frames):
-            raise ObjectDestroyedError
+        self._check_frame(frame_id)
         self._send(Kind.SEND, channel, list(args), frame_id)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
@@ -180,15 +182,23 @@ class WebContents:
         Returns:
             A `Reply`: the result, or a `RemoteError`, when awaited.
         """
-        peer = self._alive()
-        raw = check_channel(channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
-        request = peer.calls.next_request()
-        reply = peer.calls.open(channel, request, peer.route, timeout)
-        packet = packets.message(Kind.INVOKE, MAIN, request, body, value=milliseconds(timeout), channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request)
-        return reply
+        return self.invoke_frame(0, channel, args, timeout)
+
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask the renderer's handler for a stream of items; the request leaves at the call.
+
+        Args:
+            channel: The channel, whose handler is an async generator; any other yields its one result.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A `Stream`, an async iterator and async context manager.
+
+        Raises:
+            TooManyRequests: `limits.streams` of this renderer are open.
+        """
+        return self.stream_frame(0, channel, args, timeout)
 
     async def drain(self) -> None:
         """Wait until what was sent has left and the renderer keeps up. Safe to cancel.
@@ -222,11 +232,11 @@ class WebContents:
         """End the renderer's connection; it gets `reason` with its "disconnected" event."""
         self._alive().close(reason)
 
-    # For the broker
+    # For its frames
 
     def post_to_frame(self, frame_id: int, channel: str, message: object, transfer: Sequence[object]) -> None:
         """Send one message to a frame. As `post_message`."""
-        peer = self._alive()
+        peer = self._check_frame(frame_id)
         ports = check_transfer(transfer, None, self._hub.main_ports)
         if not ports:
             self._send(Kind.POST, channel, [message], frame_id)
@@ -239,6 +249,57 @@ class WebContents:
 
         ends = self._hub.main_ports.send_away(release(ports))
         peer.route.put(peer.port_owner.carrying(ends, make), HEADER_SIZE + len(body))
+
+    def invoke_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Reply:
+        """Invoke the handler of a frame. As `invoke`."""
+        peer = self._check_frame(frame_id)
+        raw = check_channel(channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        request = peer.calls.next_request()
+        reply = peer.calls.open(channel, request, peer.route, timeout)
+        value = milliseconds(timeout)
+        packet = packets.message(Kind.INVOKE, MAIN, request, body, frame=frame_id, value=value, channel=raw)
+        peer.route.put(packet, HEADER_SIZE + len(body), request)
+        return reply
+
+    def stream_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
+        """Ask the handler of a frame for a stream. As `stream`."""
+        peer = self._check_frame(frame_id)
+        raw = check_channel(channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        limit = self._hub.config.limits.streams
+        if peer.calls.streams >= limit:
+            raise TooManyRequests(limit, "The number of open streams")
+        request = peer.calls.next_request()
+        reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
+        value = milliseconds(timeout)
+        packet = packets.message(Kind.STREAM, MAIN, request, body, frame=frame_id, value=value, channel=raw)
+        peer.route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        return Stream(reply)
+
+    # For the broker
+
+    def open_frame(self, frame_id: int, name: str, parent_id: int) -> None:
+        """Note that the renderer has opened a frame in another one. As `Frames.open`."""
+        self._own_frames().open(frame_id, name, parent_id, self._hub.config.limits.frames)
+
+    def close_frame(self, frame_id: int) -> None:
+        """Note that the renderer has closed a frame."""
+        self._own_frames().close(frame_id)
+
+    def has_used(self, frame_id: int) -> bool:
+        """Whether an id cannot be that of a new frame."""
+        return self._own_frames().was_used(frame_id)
+
+    def frame(self, frame_id: int) -> WebFrameMain:
+        """Return the frame that has sent a message; a detached one if the renderer has no frame with that id."""
+        frame = self._own_frames().get(frame_id)
+        if frame is None:
+            frame = WebFrameMain(self, frame_id)
+            frame.detach()
+        return frame
 
     def dispatched(self) -> None:
         """Note that the renderer dispatches."""
@@ -270,14 +331,13 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
-    def registries(self) -> Sequence[IpcMain]:
-        """Return the scoped registries that exist, the narrowest first."""
-        frame = self._main_frame.own_ipc() if self._main_frame is not None else None
-        return tuple(ipc for ipc in (frame, self._ipc) if ipc is not None)
+    def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
+        """Return the scoped registries that exist for a frame, the narrowest first."""
+        return tuple(ipc for ipc in (frame.own_ipc(), self._ipc) if ipc is not None)
 
-    def levels(self, event: str, channel: str, args: Sequence[object]) -> tuple[Level, ...]:
+    def levels(self, event: str, frame: WebFrameMain, channel: str, args: Sequence[object]) -> tuple[Level, ...]:
         """Return who is to be asked for listeners of a message before everybody's; nobody, for most renderers."""
-        scoped = self.registries()
+        scoped = self.registries(frame)
         if self._messages is None:
             return tuple((ipc, channel, args) for ipc in scoped) if scoped else ()
         return (self._messages, event, (channel, *args)), *((ipc, channel, args) for ipc in scoped)
@@ -292,6 +352,16 @@ class WebContents:
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)
         return self._emitter
+
+    def _own_frames(self) -> Frames:
+        if self._frames is None:
+            self._frames = Frames(self)
+        return self._frames
+
+    def _check_frame(self, frame_id: int) -> Peer:
+        if self._own_frames().get(frame_id) is None:
+            raise ObjectDestroyedError
+        return self._alive()
 
     def _alive(self) -> Peer:
         if self._destroyed:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from mainbus_broker.ipc_main import IpcMain
 
 if TYPE_CHECKING:
+    from mainbus.reply import Reply
+    from mainbus.streams import Stream
+
     from mainbus_broker.web_contents import WebContents
 
 
 class WebFrameMain:
-    """A frame of a renderer. Frame 0 is the main frame, the renderer's own.
+    """A frame of a renderer: the main frame, which is the renderer's own, or one that it has opened beside it.
 
     Attributes:
         frame_id: 0 for the main frame.
@@ -22,15 +25,18 @@ class WebFrameMain:
         frames: The frames that were created in it.
     """
 
-    __slots__ = ("_contents", "_ipc", "frame_id", "frames", "name", "parent", "process_id")
+    __slots__ = ("_contents", "_ipc", "_is_detached", "frame_id", "frames", "name", "parent", "process_id")
 
-    def __init__(self, contents: WebContents) -> None:
+    def __init__(
+        self, contents: WebContents, frame_id: int = 0, name: str | None = None, parent: WebFrameMain | None = None
+    ) -> None:
         self._contents = contents
         self._ipc: IpcMain | None = None
-        self.frame_id = 0
-        self.name = contents.name
+        self._is_detached = False
+        self.frame_id = frame_id
+        self.name = name if frame_id else contents.name
         self.process_id = contents.process.pid
-        self.parent: WebFrameMain | None = None
+        self.parent = parent
         self.frames: list[WebFrameMain] = []
 
     @property
@@ -47,7 +53,7 @@ class WebFrameMain:
 
     def is_destroyed(self) -> bool:
         """Tell whether the frame, or its renderer, is gone."""
-        return self._contents.is_destroyed()
+        return self._is_detached or self._contents.is_destroyed()
 
     def send(self, channel: str, *args: object) -> None:
         """Send a message to this frame. As `WebContents.send`."""
@@ -57,6 +63,20 @@ class WebFrameMain:
         """Send one message to this frame. As `WebContents.post_message`."""
         self._contents.post_to_frame(self.frame_id, channel, message, transfer)
 
+    def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
+        """Invoke the handler of this frame. As `WebContents.invoke`."""
+        return self._contents.invoke_frame(self.frame_id, channel, args, timeout)
+
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask the handler of this frame for a stream of items. As `WebContents.stream`."""
+        return self._contents.stream_frame(self.frame_id, channel, args, timeout)
+
+    # For the broker
+
     def own_ipc(self) -> IpcMain | None:
         """Return `ipc` if it was ever asked for."""
         return self._ipc
+
+    def detach(self) -> None:
+        """Note that the frame is closed."""
+        self._is_detached = True

@@ -27,12 +27,15 @@ from mainbus.errors import (
     TooManyRequests,
     ValidationError,
 )
-from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.frame import IpcFrame
+from mainbus.guest import Guest
 from mainbus.ports import MessageChannel, MessageEvent, MessagePort
 from mainbus.registration import Registration
 from mainbus.remote import register_error
 from mainbus.renderer import IpcRenderer, PeerInfo, connect
 from mainbus.reply import Reply
+from mainbus.streams import Stream
 from mainbus.wire.regexp import RegExp
 
 __all__ = [
@@ -42,7 +45,10 @@ __all__ = [
     "ConfigError",
     "ConnectRefused",
     "ConnectionLost",
+    "Guest",
     "InvokeTimeout",
+    "IpcFrame",
+    "IpcMessageEvent",
     "IpcRenderer",
     "IpcRendererEvent",
     "IpcRendererInvokeEvent",
@@ -67,6 +73,7 @@ __all__ = [
     "Reply",
     "ReplyNeverSent",
     "SendQueueFull",
+    "Stream",
     "TooManyRequests",
     "ValidationError",
     "connect",

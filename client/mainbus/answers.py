@@ -39,12 +39,20 @@ class Answers:
     def result(self, value: object) -> tuple[Kind, int, bytes]:
         """Return kind, value and body of the answer; a result that cannot be cloned makes it an error."""
         try:
-            body = clone.encode(value, root="result", max_depth=self._depth)
-            if len(body) > self._max_message:
-                raise MessageTooLarge(len(body), self._max_message)
+            return Kind.RESULT, 0, self._encode(value, "result")
         except (CloneError, LimitExceeded) as error:
-            return Kind.ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": str(error)})
-        return Kind.RESULT, 0, body
+            return _uncloned(str(error))
+
+    def item(self, value: object) -> tuple[Kind, int, bytes]:
+        """Return kind, value and body of an item of a stream.
+
+        Raises:
+            NotCloned: It cannot be cloned; `raised` makes the answer of it that ends the stream.
+        """
+        try:
+            return Kind.ITEM, 0, self._encode(value, "item")
+        except (CloneError, LimitExceeded) as error:
+            raise NotCloned(str(error)) from error
 
     def raised(self, channel: str, error: BaseException, *, late: bool) -> tuple[Kind, int, bytes]:
         """Return kind, value and body for a handler that raised; cancelled or exited, it never replied.
@@ -55,6 +63,8 @@ class Answers:
             return Kind.ERROR, InvokeTimeout.wire_code, b""
         if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
             return self.refused(ReplyNeverSent(channel))
+        if isinstance(error, NotCloned):
+            return _uncloned(str(error))
         body = clone.encode(describe(error, traceback=self._tracebacks))
         return Kind.ERROR, RemoteError.wire_code, body
 
@@ -62,9 +72,25 @@ class Answers:
         """Return kind, value and body for a call that no handler was run for."""
         return Kind.ERROR, error.wire_code, clone.encode(str(error))
 
+    # Private
+
+    def _encode(self, value: object, root: str) -> bytes:
+        body = clone.encode(value, root=root, max_depth=self._depth)
+        if len(body) > self._max_message:
+            raise MessageTooLarge(len(body), self._max_message)
+        return body
+
 
 def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
     """Log what a handler raised, as Electron does: the caller may keep it to itself. Cancelled is not failed."""
-    # The loop itself raises the last two.
-    if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+    # What cannot be cloned is the caller's news only; the loop itself raises the last two.
+    if not isinstance(error, asyncio.CancelledError | NotCloned | KeyboardInterrupt | SystemExit):
         log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)
+
+
+class NotCloned(Exception):
+    """An item of a stream that cannot be sent."""
+
+
+def _uncloned(text: str) -> tuple[Kind, int, bytes]:
+    return Kind.ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": text})

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from mainbus.answers import Answers, log_raised
 from mainbus.channels import Channels, Target
 from mainbus.dispatch import Dispatch
-from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, TooManyRequests
-from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, ReplyNeverSent, TooManyRequests
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.inbox import Inbox
-from mainbus.incoming import Incoming
 from mainbus.ports import MessagePort
 from mainbus.session import Session
+from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -40,7 +39,7 @@ _OVERHEAD: Final = 64
 log = logging.getLogger("mainbus")
 
 
-class Arrivals:
+class Arrivals(Waiters):
     """The receiving half of a renderer.
 
     Args:
@@ -50,6 +49,7 @@ class Arrivals:
     """
 
     def __init__(self, renderer: IpcRenderer, channels: Channels, notify: Callable[..., object]) -> None:
+        super().__init__()
         self._notify = notify
         self.session: Session
         self.dispatch: Dispatch
@@ -58,10 +58,6 @@ class Arrivals:
         self._inboxes: dict[int, Inbox] = {}
         self._paused: set[int] = set()
         self._waits_for_opener = True
-        self.incoming: weakref.WeakSet[Incoming] = weakref.WeakSet()
-        """Iterators of `listen`, which end with the renderer."""
-        self.waiting: set[asyncio.Future[tuple[Any, ...]]] = set()
-        """Those who wait for one message; they get an empty one when the renderer ends."""
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
 
     # Public
@@ -72,6 +68,7 @@ class Arrivals:
         self.dispatch = Dispatch(
             session.loop,
             answer=self._answer,
+            item=self._item,
             raised=self._raised,
             refuse=self._refuse,
             report=self._report,
@@ -94,13 +91,16 @@ class Arrivals:
         """Whether nothing that has arrived waits for its turn."""
         return all(inbox.quiet for inbox in self._inboxes.values())
 
+    @property
+    def streams(self) -> int:
+        """How many streams are produced here."""
+        return sum(len(inbox.streams) for inbox in self._inboxes.values())
+
     def end(self) -> None:
         """End what waits for messages: none will come any more."""
-        for incoming in list(self.incoming):
-            incoming.close()
-        for future in self.waiting:
-            if not future.done():
-                future.set_result(())
+        super().end()
+        self.session.frames.end()
+        self.session.hosting.end()
 
     # What the session hands over
 
@@ -117,7 +117,7 @@ class Arrivals:
         """Settle a pending call, after the listeners of what was sent before the reply."""
         inbox = self._inbox(message[2])
         if inbox.waiting:
-            inbox.add(partial(self._settle, inbox, message), len(message[8]) + _OVERHEAD)
+            inbox.add(partial(self._settle, inbox, message), len(message[8]) + _OVERHEAD, is_reply=True)
         else:
             self._settle(inbox, message)
 
@@ -127,12 +127,26 @@ class Arrivals:
         if inbox is not None:
             self.dispatch.cancel(inbox, request, late=late)
 
+    def demand(self, peer: int, request: int, credit: int) -> None:
+        """Let a stream go on."""
+        inbox = self._inboxes.get(peer)
+        if inbox is not None:
+            self.dispatch.demand(inbox, request, credit)
+
     def peer_left(self, peer: int) -> None:
         """Cancel what a renderer that is gone has running here."""
         inbox = self._inboxes.pop(peer, None)
         if inbox is not None:
             self.dispatch.cancel_all(inbox)
         self._paused.discard(peer)
+
+    def guest(self, guest: GuestState, event: str, peer: int) -> None:
+        """Emit an event of a guest behind what it has sent."""
+        inbox = self._inbox(peer)
+        if inbox.clear:
+            self._tell_guest(guest, event, peer)
+        else:
+            inbox.add(partial(self._tell_guest, guest, event, peer), 0)
 
     def connected(self, limits: WireLimits) -> None:
         """Answer within what the broker takes."""
@@ -173,9 +187,23 @@ class Arrivals:
 
     def _start_message(self, inbox: Inbox, message: Message, ports: Sequence[MessagePort] = ()) -> bool:
         kind, _, peer, _, _, _, name, channel, _ = message
-        targets = self._channels.listeners(channel)
-        if not all(accepts(target, peer) for target in targets):
-            targets = tuple(target for target in targets if accepts(target, peer))
+        as_peer, sender, channels = peer, self._renderer, self._channels
+        if message[1] & HOST:
+            guest = self.session.hosting.guest(peer)
+            if guest is not None:
+                return self._start_guest_message(guest, inbox, message)
+            if not self.session.hosting.was_host(peer):
+                return True
+            as_peer = MAIN
+        elif message[4] and not peer:
+            frame = self.session.frames.get(message[4])
+            if frame is None:
+                # It has been closed since: as if nobody listened.
+                return True
+            sender, channels = cast("IpcRenderer", frame.owner), frame.owner
+        targets = channels.listeners(channel)
+        if not all(accepts(target, as_peer) for target in targets):
+            targets = tuple(target for target in targets if accepts(target, as_peer))
         if not targets:
             if peer and kind != Kind.BROADCAST:
                 self.session.notice(
@@ -185,35 +213,61 @@ class Arrivals:
         args = self._decode(message)
         if args is None:
             return True
-        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "", ports)
+        sender_name = text_of(name) if name else ""
+        event = IpcRendererEvent(channel, sender, peer, sender_name, ports, from_host=as_peer != peer)
         return self.dispatch.listeners(inbox, event, args, targets)
 
+    def _tell_guest(self, guest: GuestState, event: str, peer: int) -> bool:
+        if event == "destroyed":
+            self.session.hosting.forget(peer)
+        guest.emitter.emit(event)
+        return True
+
+    def _start_guest_message(self, guest: GuestState, inbox: Inbox, message: Message) -> bool:
+        targets = guest.messages.listeners(IPC_MESSAGE)
+        args = self._decode(message) if targets else None
+        if args is None:
+            return True
+        event = IpcMessageEvent(message[7], guest, message[2], args)
+        return self.dispatch.listeners(inbox, event, (), targets)
+
     def _start_invoke(self, inbox: Inbox, message: Message) -> bool:
-        _, _, peer, request, _, value, name, channel, _ = message
+        kind, _, peer, request, frame_id, value, name, channel, _ = message
+        frame = self.session.frames.get(frame_id) if frame_id and not peer else None
+        sender, channels = self._renderer, self._channels
+        if frame is not None:
+            sender, channels = cast("IpcRenderer", frame.owner), frame.owner
         deadline = self.session.loop.time() + value / 1000 if value else None
         sender_name = text_of(name) if name else ""
-        event = IpcRendererInvokeEvent(channel, self._renderer, peer, sender_name, request, deadline)
+        event = IpcRendererInvokeEvent(channel, sender, peer, sender_name, request, deadline)
         event.link = self.session.link
-        target = self._channels.handler(channel)
+        if frame_id and not peer and frame is None:
+            # It has been closed since.
+            self._refuse(event, ReplyNeverSent(channel))
+            return True
+        target = channels.handler(channel)
         if target is None or not accepts(target, peer):
             self._refuse(event, NoHandlerError(channel))
             return True
         assert self.session.welcome is not None
         credit = self.session.welcome.credit
-        if len(inbox.handlers) >= credit:
+        if kind == Kind.INVOKE and len(inbox.handlers) >= credit:
             self._refuse(event, TooManyRequests(credit))
             return True
         args = self._decode(message)
         if args is None:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
             return True
-        return self.dispatch.handler(inbox, event, args, target)
+        run = self.dispatch.stream if kind == Kind.STREAM else self.dispatch.handler
+        return run(inbox, event, args, target)
 
     def _settle(self, inbox: Inbox, message: Message) -> bool:
         kind, _, peer, request, _, value, _, channel, body = message
         calls, depth = self.session.calls, clone.MAX_DEPTH
         if kind == Kind.RESULT:
             fault = calls.result(request, body, depth)
+        elif kind == Kind.ITEM:
+            fault = calls.item(request, body, depth)
         else:
             fault = calls.error(request, value, body, depth)
         inbox.hold_for_awaiter()
@@ -244,6 +298,12 @@ class Arrivals:
     def _answer(self, event: IpcRendererInvokeEvent, value: object) -> None:
         if event.link is self.session.link:
             self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
+
+    def _item(self, event: IpcRendererInvokeEvent, value: object) -> int:
+        outcome = self._answers.item(value)
+        if event.link is self.session.link:
+            self.session.answer(event.sender_id, event.request_id, outcome)
+        return len(outcome[2])
 
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)

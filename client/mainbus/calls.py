@@ -15,6 +15,7 @@ from mainbus.errors import BadMessage, InvokeTimeout, LimitExceeded, MainbusErro
 from mainbus.remote import remote_error
 from mainbus.reply import Reply
 from mainbus.routes import Route
+from mainbus.streams import Demand, StreamReply
 from mainbus.wire import clone
 from mainbus.wire.packets import MAX_U32
 
@@ -27,9 +28,11 @@ class Calls:
         cancel: Called with a reply whose request has left and must be cancelled at the other end.
     """
 
-    __slots__ = ("_cancel", "_deadlines", "_last", "_loop", "_pending")
+    __slots__ = ("_cancel", "_deadlines", "_last", "_loop", "_pending", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Reply], None]) -> None:
+        self.streams = 0
+        """How many of them are streams that have not ended."""
         self._loop = loop
         self._cancel = cancel
         self._pending: dict[int, Reply] = {}
@@ -53,11 +56,16 @@ class Calls:
     def open(self, channel: str, request: int, route: Route, timeout: float | None) -> Reply:
         """Return the future of a request that is about to leave. `timeout` in seconds."""
         reply = Reply(self._loop, channel, request, route, timeout, self._cancelled)
-        self._pending[request] = reply
-        if timeout is not None:
-            if self._deadlines is None:
-                self._deadlines = Deadlines(self._loop, self._waits, self._expire)
-            self._deadlines.add(timeout, reply)
+        self._add(reply)
+        return reply
+
+    def open_stream(
+        self, channel: str, request: int, route: Route, timeout: float | None, demand: Demand
+    ) -> StreamReply:
+        """Return what the items of a stream come to whose request is about to leave. `timeout` in seconds."""
+        reply = StreamReply(self._loop, channel, request, route, timeout, self._cancelled, demand)
+        self._add(reply)
+        self.streams += 1
         return reply
 
     def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
@@ -68,6 +76,9 @@ class Calls:
         reply = self._answered(request)
         if reply is None or reply.done():
             return None
+        if not reply.has_value:
+            reply.set_result(None)
+            return None
         try:
             value = clone.decode(body, max_depth=depth)
         except (BadMessage, LimitExceeded) as error:
@@ -75,6 +86,25 @@ class Calls:
             return error
         reply.set_result(value)
         return None
+
+    def item(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+        """Take in an encoded item of a stream; returns the fault if that does not decode, which ends the stream."""
+        reply = self.stream(request)
+        if reply is None or reply.done():
+            return None
+        try:
+            value = clone.decode(body, max_depth=depth)
+        except (BadMessage, LimitExceeded) as error:
+            reply.set_exception(BadMessage(f"an item of {reply.channel!r} does not decode: {error}"))
+            self._cancelled(reply)
+            return error
+        reply.put(len(body), value)
+        return None
+
+    def stream(self, request: int) -> StreamReply | None:
+        """Return the stream with this request, if there is one that has not ended at the other end."""
+        reply = self._pending.get(request)
+        return reply if isinstance(reply, StreamReply) else None
 
     def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded error; returns the fault if that does not decode."""
@@ -93,7 +123,7 @@ class Calls:
 
     def fail(self, request: int, error: BaseException, *, left: bool = False) -> None:
         """Answer a request with an error of our own. `left`: it has cost a credit, which is given back."""
-        reply = self._answered(request) if left else self._pending.pop(request, None)
+        reply = self._answered(request) if left else self._pop(request)
         if reply is not None and not reply.done():
             reply.set_exception(error)
 
@@ -112,17 +142,30 @@ class Calls:
 
     # Private
 
-    def _answered(self, request: int) -> Reply | None:
+    def _add(self, reply: Reply) -> None:
+        self._pending[reply.request] = reply
+        if reply.timeout is not None:
+            if self._deadlines is None:
+                self._deadlines = Deadlines(self._loop, self._waits, self._expire)
+            self._deadlines.add(reply.timeout, reply)
+
+    def _pop(self, request: int) -> Reply | None:
         reply = self._pending.pop(request, None)
+        if reply is not None and not reply.has_value:
+            self.streams -= 1
+        return reply
+
+    def _answered(self, request: int) -> Reply | None:
+        reply = self._pop(request)
         if reply is not None:
-            reply.route.answered()
+            reply.answered()
         return reply
 
     def _cancelled(self, reply: Reply) -> None:
         if self._pending.get(reply.request) is not reply:
             return
         if reply.route.withdraw(reply.request):
-            del self._pending[reply.request]
+            self._pop(reply.request)
         else:
             self._cancel(reply)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
@@ -19,6 +19,7 @@ from typing import Any, Final
 from mainbus.channels import Target
 from mainbus.errors import InvokeTimeout, MainbusError, NoHandlerError, from_wire
 from mainbus.inbox import Inbox, Running
+from mainbus.streaming import Producer, refuse_generator
 
 SLOW: Final = 0.1
 """Seconds that a plain function may hold up the loop before it is logged."""
@@ -35,7 +36,8 @@ class Dispatch:
 
     Args:
         loop: The loop they run on.
-        answer: Called once for each invoke that has a result, with event and value.
+        answer: Called once for each invoke that has a result, with event and value; for a stream, at its end.
+        item: Called for each item of a stream, with event and value; returns the bytes of its body.
         raised: Called once for each whose handler raised, with event and exception.
         refuse: Called once for each that no handler was run for, with event and reason.
         report: Called with the exception of a one-way listener and its event.
@@ -47,6 +49,7 @@ class Dispatch:
         loop: asyncio.AbstractEventLoop,
         *,
         answer: Callable[[Any, object], None],
+        item: Callable[[Any, object], int],
         raised: Callable[[Any, BaseException], None],
         refuse: Callable[[Any, MainbusError], None],
         report: Callable[[BaseException, Any], None],
@@ -54,6 +57,7 @@ class Dispatch:
     ) -> None:
         self._loop = loop
         self._answer = answer
+        self._item = item
         self._raised = raised
         self._refuse = refuse
         self._report = report
@@ -84,7 +88,7 @@ class Dispatch:
             if target.takes(len(args)):
                 self._listen(inbox, event, args, target)
             else:
-                self._report(target.arity_error(len(args)), event)
+                self._report(target.arity_error(len(args), event.channel), event)
         return then() if then is not None else True
 
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
@@ -92,15 +96,7 @@ class Dispatch:
         if not inbox.may_call(target.is_coroutine):
             inbox.put_back(partial(self.handler, inbox, event, args, target))
             return False
-        if inbox.was_cancelled(event.request_id):
-            self._raised(event, asyncio.CancelledError())
-            return True
-        if target.once and not target.consume():
-            # Its one call was taken by an invoke that came in between: nobody handles the channel now.
-            self._refuse(event, NoHandlerError(event.channel))
-            return True
-        if not target.takes(len(args)):
-            self._refuse(event, target.arity_error(len(args), event.channel))
+        if self._is_refused(inbox, event, args, target):
             return True
         try:
             result = self._call(inbox, event, args, target)
@@ -116,22 +112,50 @@ class Dispatch:
                 self._answer(event, result)
         return True
 
+    def stream(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
+        """Call the handler of a stream; False if it has to wait."""
+        if not inbox.may_call(target.is_coroutine):
+            inbox.put_back(partial(self.stream, inbox, event, args, target))
+            return False
+        if self._is_refused(inbox, event, args, target):
+            return True
+        producer = inbox.streams[event.request_id] = Producer(self._loop, partial(self._item, event))
+        try:
+            result = self._result(inbox, event, args, target)
+            if isawaitable(result) or isinstance(result, AsyncGenerator):
+                producer.start(self._task(inbox, producer.run(result), event), result)
+            else:
+                producer.put(result)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._not_streamed(inbox, event, error)
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the caller gets it
+            self._not_streamed(inbox, event, error)
+        else:
+            self._streaming(inbox, event, producer)
+        return True
+
+    def demand(self, inbox: Inbox, request: int, credit: int) -> None:
+        """Let a stream go on with items of `credit` more bytes."""
+        producer = inbox.streams.get(request)
+        if producer is not None:
+            producer.credited(credit)
+
     def cancel(self, inbox: Inbox, request: int, *, late: bool = False) -> None:
         """Cancel the handler of a request, or keep it from starting. `late`: since the deadline has passed."""
-        running = inbox.handlers.get(request)
+        running = inbox.handlers.get(request) or inbox.streams.get(request)
         if running is None:
             inbox.cancel(request)
         elif not running.cancelled:
-            running.cancelled = True
             running.late = late
-            running.task.cancel()
-            if not running.task.done():
+            running.cancel()
+            if running.task is not None and not running.task.done():
                 self._loop.call_later(self._cancel_grace, self._overdue, running.task)
 
     def cancel_all(self, inbox: Inbox) -> None:
         """Cancel all handlers of a sender: it is gone, and what has not started never will."""
         inbox.forget()
-        for request in list(inbox.handlers):
+        for request, _ in inbox.requests():
             self.cancel(inbox, request)
 
     def cancel_listeners(self) -> None:
@@ -141,15 +165,40 @@ class Dispatch:
 
     # Private
 
+    def _is_refused(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
+        """Answer a request whose handler is not to be called."""
+        if inbox.was_cancelled(event.request_id):
+            self._raised(event, asyncio.CancelledError())
+        elif target.once and not target.consume():
+            # Its one call was taken by an invoke that came in between: nobody handles the channel now.
+            self._refuse(event, NoHandlerError(event.channel))
+        elif not target.takes(len(args)):
+            self._refuse(event, target.arity_error(len(args), event.channel))
+        else:
+            return False
+        return True
+
     def _call(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> object:
         """Call one callable; returns its value, or the task that will have it."""
+        result = self._result(inbox, event, args, target)
+        if type(result) in _VALUES:
+            return result
+        if isawaitable(result):
+            return self._task(inbox, result, event)
+        if isinstance(result, AsyncGenerator):
+            # Made a task, whose result it is: the rest is the same as with one that a coroutine returns.
+            return self._task(inbox, _value(result), event)
+        return result
+
+    def _result(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> object:
+        """Call one callable; returns what it returns."""
         if target.thread:
-            return self._task(inbox, self._in_thread(inbox, target.fn, event, args), event)
+            return self._in_thread(inbox, target.fn, event, args)
         if target.is_coroutine:
-            return self._task(inbox, target.fn(event, *args), event)
+            return target.fn(event, *args)
         began = perf_counter()
         try:
-            result = target.fn(event, *args)
+            return target.fn(event, *args)
         finally:
             if perf_counter() - began > SLOW:
                 log.warning(
@@ -158,11 +207,6 @@ class Dispatch:
                     (perf_counter() - began) * 1000,
                     event.channel,
                 )
-        if type(result) in _VALUES:
-            return result
-        if isawaitable(result):
-            return self._task(inbox, result, event)
-        return result
 
     def _task(self, inbox: Inbox, awaitable: Awaitable[Any], event: Any) -> asyncio.Task[Any]:
         coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)
@@ -202,30 +246,39 @@ class Dispatch:
         except BaseException as error:  # noqa: BLE001 - it is reported; the others still run
             self._report(error, event)
             return
-        if not isinstance(result, asyncio.Task):
-            return
-        if result.done():
-            self._listened(None, event, result)
+        if isinstance(result, asyncio.Task):
+            self._follow(inbox, event, result)
+
+    def _follow(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
+        if task.done():
+            self._listened(inbox, event, task)
             return
         inbox.task_started()
-        self.tasks.add(result)
-        self._listening.add(result)
-        result.add_done_callback(partial(self._listened, inbox, event))
+        self.tasks.add(task)
+        self._listening.add(task)
+        task.add_done_callback(partial(self._followed, inbox, event))
 
-    def _listened(self, inbox: Inbox | None, event: Any, task: asyncio.Task[Any]) -> None:
-        if inbox is not None:
-            inbox.task_ended()
-            self.tasks.discard(task)
-            self._listening.discard(task)
-        if not task.cancelled():
-            error = task.exception()
-            # The loop itself raises those two.
-            if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
-                self._report(error, event)
+    def _followed(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
+        inbox.task_ended()
+        self.tasks.discard(task)
+        self._listening.discard(task)
+        self._listened(inbox, event, task)
+
+    def _listened(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            if isinstance(task.result(), AsyncGenerator):
+                text = f"a listener of {event.channel!r} returned an async generator, whose items nobody takes"
+                self._follow(inbox, event, self._task(inbox, refuse_generator(task.result(), text), event))
+        # The loop itself raises those two.
+        elif not isinstance(error, KeyboardInterrupt | SystemExit):
+            self._report(error, event)
 
     def _handle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
         if task.done():
-            self._settle(event, task)
+            self._settle(inbox, event, task)
             return
         inbox.handlers[event.request_id] = Running(task)
         self.tasks.add(task)
@@ -234,9 +287,30 @@ class Dispatch:
     def _handled(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
         running = inbox.handlers.pop(event.request_id, None)
         self.tasks.discard(task)
-        self._settle(event, task, late=running is not None and running.late)
+        self._settle(inbox, event, task, late=running is not None and running.late)
 
-    def _settle(self, event: Any, task: asyncio.Task[Any], *, late: bool = False) -> None:
+    def _streaming(self, inbox: Inbox, event: Any, producer: Producer) -> None:
+        """Follow a stream that has begun, and maybe ended."""
+        task = producer.task
+        if task is None:
+            self._answer(event, None)
+            del inbox.streams[event.request_id]
+        elif task.done():
+            self._streamed(inbox, event, task)
+        else:
+            self.tasks.add(task)
+            task.add_done_callback(partial(self._streamed, inbox, event))
+
+    def _streamed(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
+        producer = inbox.streams.pop(event.request_id)
+        self.tasks.discard(task)
+        self._settle(inbox, event, task, late=producer.late)
+
+    def _not_streamed(self, inbox: Inbox, event: Any, error: BaseException) -> None:
+        del inbox.streams[event.request_id]
+        self._raised(event, error)
+
+    def _settle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any], *, late: bool = False) -> None:
         if task.cancelled():
             if late:
                 self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
@@ -244,10 +318,15 @@ class Dispatch:
                 self._raised(event, asyncio.CancelledError())
             return
         error = task.exception()
-        if error is None:
-            self._answer(event, task.result())
-        else:
+        if error is not None:
             self._raised(event, error)
+            return
+        result = task.result()
+        if type(result) not in _VALUES and isinstance(result, AsyncGenerator):
+            text = f"the handler of {event.channel!r} streams its result: ask with stream(), not with invoke()"
+            self._handle(inbox, event, self._task(inbox, refuse_generator(result, text), event))
+        else:
+            self._answer(event, result)
 
     def _overdue(self, task: asyncio.Task[Any]) -> None:
         if not task.done():
@@ -258,6 +337,10 @@ class Dispatch:
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
+
+
+async def _value(value: object) -> object:
+    return value
 
 
 async def _from_thread(future: Awaitable[Any]) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mainbus.hosting import GuestState
     from mainbus.ports import MessagePort
     from mainbus.renderer import IpcRenderer
 
@@ -52,13 +53,14 @@ class IpcRendererEvent:
 
     Attributes:
         channel: The channel that the message came on.
-        sender: The `IpcRenderer` that received it.
+        sender: The `IpcRenderer`, or the `IpcFrame` of it, that received it.
         sender_id: 0 for the main process, else the renderer's id.
         sender_name: The name of that renderer; empty for the main process and for renderers without one.
+        from_host: Whether it comes from the host of this guest, which counts as main but has an id of its own.
         ports: The MessagePorts that came with the message; a list, empty for most.
     """
 
-    __slots__ = ("channel", "ports", "sender", "sender_id", "sender_name")
+    __slots__ = ("channel", "from_host", "ports", "sender", "sender_id", "sender_name")
 
     def __init__(
         self,
@@ -67,11 +69,14 @@ class IpcRendererEvent:
         sender_id: int,
         sender_name: str,
         ports: Sequence[MessagePort] = (),
+        *,
+        from_host: bool = False,
     ) -> None:
         self.channel = channel
         self.sender = sender
         self.sender_id = sender_id
         self.sender_name = sender_name
+        self.from_host = from_host
         self.ports = list(ports)
 
     @property
@@ -90,10 +95,41 @@ class IpcRendererEvent:
             CloneError: An argument cannot be cloned; nothing was sent.
             ObjectDestroyedError: The renderer was closed.
         """
-        if self.sender_id:
+        if self.from_host:
+            self.sender.send_to_host(channel, *args)
+        elif self.sender_id:
             self.sender.send_to(self.sender_id, channel, *args)
         else:
             self.sender.send(channel, *args)
+
+
+class IpcMessageEvent:
+    """The first argument of a guest's "ipc-message" listener, at its host.
+
+    Attributes:
+        channel: The channel that the guest has sent on.
+        args: What it has sent.
+        sender: The guest.
+        sender_id: The guest's id as a renderer.
+    """
+
+    __slots__ = ("args", "channel", "sender", "sender_id")
+
+    def __init__(self, channel: str, sender: GuestState, sender_id: int, args: Sequence[object]) -> None:
+        self.channel = channel
+        # Whoever listens has the guest of its own kind of renderer.
+        self.sender: Any = sender.owner
+        self.sender_id = sender_id
+        self.args = list(args)
+
+    @property
+    def sender_label(self) -> str:
+        """The sender as the log names it."""
+        return f"guest {self.sender_id}"
+
+    def reply(self, channel: str, *args: object) -> None:
+        """Send a message back to the guest. As its `send`."""
+        self.sender.send(channel, *args)
 
 
 def _label(sender_id: int, name: str) -> str:

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from mainbus.streaming import Producer
+
 _TURN: Final = 128
 """Arrivals started in one turn of the loop, so that no sender keeps the others waiting."""
 
@@ -35,6 +37,11 @@ class Running:
         self.cancelled = False
         self.late = False
         """Whether it was cancelled because its caller's deadline has passed."""
+
+    def cancel(self) -> None:
+        """Cancel it, once."""
+        self.cancelled = True
+        self.task.cancel()
 
 
 class Inbox:
@@ -58,6 +65,7 @@ class Inbox:
         "limit",
         "running",
         "size",
+        "streams",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, on_low: Callable[[], None] | None = None) -> None:
@@ -66,11 +74,13 @@ class Inbox:
         """Tasks of one-way listeners under way."""
         self.handlers: dict[int, Running] = {}
         """Coroutine handlers under way, by request ID."""
+        self.streams: dict[int, Producer] = {}
+        """Streams under way, by request ID."""
         self.size = 0
         """Bytes of the bodies that wait."""
         self._loop = loop
         self._on_low = on_low
-        self._waiting: deque[tuple[Start, int]] = deque()
+        self._waiting: deque[tuple[Start, int, bool]] = deque()
         self._waits = 0
         self._resolved = False
         self._begins = 0
@@ -102,12 +112,16 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return self.quiet and not self.running and not self.handlers
+        return self.quiet and not self.running and not self.handlers and not self.streams
 
     @property
     def full(self) -> bool:
         """Whether arrivals wait because too many tasks run."""
         return self.running >= self.limit
+
+    def requests(self) -> list[tuple[int, Running | Producer]]:
+        """Return what is to be answered: invokes and streams under way, with their request IDs."""
+        return [*self.handlers.items(), *self.streams.items()]
 
     def may_call(self, is_coroutine: bool) -> bool:
         """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""
@@ -115,17 +129,17 @@ class Inbox:
             return False
         return (is_coroutine or not self._begins) and self.running < self.limit
 
-    def add(self, start: Start, size: int) -> None:
-        """Let an arrival of `size` bytes wait for its turn."""
+    def add(self, start: Start, size: int, *, is_reply: bool = False) -> None:
+        """Let an arrival of `size` bytes wait for its turn. `is_reply`: somebody awaits it."""
         if self._resolved:
             self._wait_for_awaiter()
-        self._waiting.append((start, size))
+        self._waiting.append((start, size, is_reply))
         self.size += size
         self._schedule()
 
     def put_back(self, start: Start) -> None:
         """Put the rest of an arrival in front of all others."""
-        self._waiting.appendleft((start, 0))
+        self._waiting.appendleft((start, 0, False))
         self._schedule()
 
     def hold(self) -> None:
@@ -170,9 +184,9 @@ class Inbox:
         return False
 
     def forget(self) -> None:
-        """Drop what waits: the sender is gone."""
-        self._waiting.clear()
-        self.size = 0
+        """Drop what waits but for replies: the sender is gone, and those who wait for its answers are not."""
+        self._waiting = deque(entry for entry in self._waiting if entry[2])
+        self.size = sum(size for _, size, _ in self._waiting)
 
     # Private
 
@@ -204,7 +218,7 @@ class Inbox:
                 self._wait_for_awaiter()
             if not self._waiting or self._waits or self.running >= self.limit:
                 break
-            start, size = self._waiting.popleft()
+            start, size, _ = self._waiting.popleft()
             self.size -= size
             if not start():
                 break

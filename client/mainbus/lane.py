@@ -59,7 +59,7 @@ class Lane:
         """Whether the connection that this lane belongs to is still the session's."""
         return self._link is self._session.link
 
-    def call(self, channel: str, raw_channel: bytes, body: bytes, timeout: float) -> object:
+    def call(self, channel: str, raw_channel: bytes, body: bytes, timeout: float, frame: int = 0) -> object:
         """Send a `send_sync` in its place and block until its reply.
 
         A KeyboardInterrupt may end it: then, as with every error, the message itself may or may not arrive.
@@ -69,6 +69,7 @@ class Lane:
             raw_channel: The same in UTF-8.
             body: The encoded arguments.
             timeout: Seconds to wait.
+            frame: The frame that asks.
 
         Raises:
             InvokeTimeout: No reply in time.
@@ -83,8 +84,9 @@ class Lane:
             with Interrupts() as interrupts:
                 self._open(deadline)
                 self._request += 1
+                value = milliseconds(timeout)
                 call = packets.message(
-                    Kind.SYNC, MAIN, self._request, body, value=milliseconds(timeout), channel=raw_channel
+                    Kind.SYNC, MAIN, self._request, body, frame=frame, value=value, channel=raw_channel
                 )
                 reply = self._exchange(Entry(call, len(body), 0), deadline, interrupts)
         except TimeoutError:

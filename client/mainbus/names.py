@@ -5,8 +5,8 @@ from __future__ import annotations
 from mainbus.wire.packets import MAIN, MAX_U32
 
 
-def check_name(name: str) -> str:
-    """Return a renderer's name if it is one.
+def check_name(name: str, what: str = "renderer") -> str:
+    """Return a name if it can be that of a renderer, or of what else there is.
 
     Raises:
         TypeError: It is no str.
@@ -15,7 +15,7 @@ def check_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"Expected name to be a str, but found type {type(name).__name__!r}")
     if not 1 <= len(name.encode("utf-8", "replace")) <= 255 or any("\ud800" <= char <= "\udfff" for char in name):
-        raise ValueError(f"Expected a renderer's name of 1 to 255 bytes of UTF-8, but found {name!r}")
+        raise ValueError(f"Expected a {what}'s name of 1 to 255 bytes of UTF-8, but found {name!r}")
     return name
 
 

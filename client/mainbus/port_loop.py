@@ -6,7 +6,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mainbus.dispatch import Dispatch
 from mainbus.ownership import Owner
@@ -33,7 +33,9 @@ class PortLoop:
         self.owner = Owner("this port")
         self.call_soon = loop.call_soon
         self.handle = make
-        self.dispatch = Dispatch(loop, answer=_never, raised=_never, refuse=_never, report=_report, cancel_grace=_GRACE)
+        self.dispatch = Dispatch(
+            loop, answer=_never, item=_never, raised=_never, refuse=_never, report=_report, cancel_grace=_GRACE
+        )
 
     def drop(self, end: End) -> None:
         """Close an end whose handle is gone. Any thread may call it: finalisers do."""
@@ -64,5 +66,5 @@ def _report(error: BaseException, event: Any) -> None:
     log.error("a listener of a port failed on a message", exc_info=error)
 
 
-def _never(*_: object) -> None:
+def _never(*_: object) -> NoReturn:
     raise AssertionError("a port has no handlers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from mainbus.hosting import GuestState
 from mainbus.ports import MessagePort
 from mainbus.wire.connection import Message
 from mainbus.wire.messages import WireLimits
@@ -25,8 +26,14 @@ class Receiver(Protocol):
     def cancel(self, peer: int, request: int, *, late: bool) -> None:
         """Cancel an invoke of `peer`. `late`: since its deadline has passed."""
 
+    def demand(self, peer: int, request: int, credit: int) -> None:
+        """Let a stream that `peer` has asked for send items of `credit` more bytes."""
+
     def peer_left(self, peer: int) -> None:
         """Note that `peer` is gone."""
+
+    def guest(self, guest: GuestState, event: str, peer: int) -> None:
+        """Let a guest, which is or was `peer`, know what has happened to it, behind what it has sent."""
 
     def connected(self, limits: WireLimits) -> None:
         """Note what the broker takes from now on."""

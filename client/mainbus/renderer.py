@@ -8,14 +8,17 @@ from typing import Any, Final, NamedTuple, Self
 
 from mainbus.address import Address, default_address, parse
 from mainbus.arrivals import Arrivals
+from mainbus.channels import check_channel
 from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError
+from mainbus.frame import Frames
+from mainbus.guest import Guest
 from mainbus.names import check_name
 from mainbus.ownership import Owner
 from mainbus.released import released
 from mainbus.session import Session
-from mainbus.verbs import Verbs
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.verbs import encode
+from mainbus.wire.packets import HOST, MAIN, Kind
 
 EVENTS: Final = frozenset(
     {
@@ -70,7 +73,7 @@ def connect(
     )
 
 
-class IpcRenderer(Verbs):
+class IpcRenderer(Frames):
     """Electron's `ipcRenderer`: this process as a renderer. Made by `connect`.
 
     Every object belongs to the thread of its loop.
@@ -93,6 +96,8 @@ class IpcRenderer(Verbs):
         "_watching",
         "events",
     )
+
+    _arrivals: Arrivals
 
     def __init__(
         self, address: Address, name: str | None, token: str | None, connect_timeout: float, reconnect: bool
@@ -156,7 +161,8 @@ class IpcRenderer(Verbs):
         """Return counters, and how much there is of what comes and goes; sizes in bytes."""
         session = self._opened()
         return {
-            "pending": len(session.calls),
+            "pending": len(session.calls) - session.calls.streams,
+            "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued,
             "held": session.outbox.held,
             "running": len(self._arrivals.dispatch.tasks),
@@ -174,6 +180,36 @@ class IpcRenderer(Verbs):
         """Return what the broker tells of itself: pid, renderers, channels of the main process. Safe to cancel."""
         found: dict[str, Any] = await self._invoke(Kind.QUERY, MAIN, "status", (), None)
         return found
+
+    # Public: guests and hosts
+
+    async def create_guest(self, name: str | None = None) -> Guest:
+        """Return a guest: whoever connects with its token is a renderer of whom this one is the host.
+
+        Args:
+            name: The name that the guest will have; None lets it choose.
+
+        Raises:
+            LimitExceeded: This renderer has as many guests as the broker allows.
+            ValueError: The name is not of 1 to 255 bytes of UTF-8.
+
+        Safe to cancel: there is no such guest then.
+        """
+        session = self._checked()
+        guest = Guest(self, session.hosting.next_number(), check_name(name) if name is not None else None)
+        await session.hosting.ask(session, guest._state)
+        return guest
+
+    def send_to_host(self, channel: str, *args: object) -> None:
+        """Send a message to the host of this guest, where it is an "ipc-message"; returns at once. As `send`.
+
+        Raises:
+            LocalProtocolError: This renderer is no guest, or its host is not connected at this moment.
+            ObjectDestroyedError: The host has left.
+        """
+        session = self._checked()
+        raw, body = check_channel(channel), encode(session, args)
+        session.send(Kind.SEND, session.hosting.host(), None, raw, body, flags=HOST)
 
     # Private
 
@@ -194,6 +230,14 @@ class IpcRenderer(Verbs):
             session.watch()
         # The task that opened it goes on first, and registers what it likes.
         session.loop.call_soon(self._arrivals.start)
+        return self
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing can be said any more."""
+        return self._released or (self._session is not None and self._session.is_over)
+
+    def _renderer_of(self) -> IpcRenderer:
         return self
 
     def _watch(self) -> None:

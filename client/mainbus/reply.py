@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from mainbus.routes import Route
 
@@ -19,6 +19,9 @@ class Reply(asyncio.Future[Any]):
     """
 
     __slots__ = ("_on_cancel", "channel", "request", "route", "timeout")
+
+    has_value: ClassVar = True
+    """Whether the answer has the result; that of a stream only ends it."""
 
     def __init__(
         self,
@@ -43,6 +46,16 @@ class Reply(asyncio.Future[Any]):
             return False
         self._on_cancel(self)
         return True
+
+    def answered(self) -> None:
+        """Give back what the request has cost."""
+        self.route.answered()
+
+    def give_up(self, error: BaseException) -> None:
+        """Have an error for an outcome, unless there is one already, and cancel the invoke."""
+        if not self.done():
+            self.set_exception(error)
+            self._on_cancel(self)
 
     # What makes it a coroutine: to each task that drives it, it is the one future that the task waits for.
 

@@ -37,26 +37,28 @@ class Route:
 
     # Public
 
-    def put(self, packet: bytes | Iterator[bytes], size: int, request: int = 0) -> None:
+    def put(self, packet: bytes | Iterator[bytes], size: int, request: int = 0, *, is_free: bool = False) -> None:
         """Send a packet, or the packets of a large message, now or when its turn comes.
 
         Args:
             packet: One packet, or an iterator of packets that belong together.
             size: Bytes of all of it, about.
-            request: The request ID of an invoke, which costs one credit; 0 for all others.
+            request: The request ID of an invoke or stream; 0 for all others.
+            is_free: Whether the request costs no credit: that of a stream.
         """
+        cost = 1 if request and not is_free else 0
         if (
             not self._queue
             and not self.paused
             and self._outbox.queued < ROOM
-            and (not request or self._may_invoke())
+            and (not cost or self._may_invoke())
             and isinstance(packet, bytes)
         ):
-            if request:
-                self._charge()
+            if cost:
+                self._charge(cost)
             self._outbox.put(packet)
             return
-        entry = Entry(packet, size, request)
+        entry = Entry(packet, size, request, cost)
         if request:
             if self._unsent is None:
                 self._unsent = {}
@@ -148,7 +150,7 @@ class Route:
                 self._drop_first()
                 continue
             if not entry.begun:
-                if entry.request and not self._may_invoke():
+                if entry.cost and not self._may_invoke():
                     if self.unanswered < self.credit:
                         self._outbox.starve(self)
                     return self._next_reply()
@@ -177,7 +179,7 @@ class Route:
         for entry in reversed(entries):
             if entry.taken:
                 entry.taken = entry.begun = False
-                self._charge(-1 if entry.request else 0)
+                self._charge(-entry.cost)
             entry.given_back = True
             self._insert(0, entry)
             if entry.is_reply and self._replies is not None:
@@ -229,10 +231,9 @@ class Route:
 
     def _begin(self, entry: Entry) -> None:
         entry.begun = True
-        if entry.request:
-            self._charge()
-            if self._unsent:
-                self._unsent.pop(entry.request, None)
+        self._charge(entry.cost)
+        if entry.request and self._unsent:
+            self._unsent.pop(entry.request, None)
 
     def _next_reply(self) -> bytes | None:
         """Return the next packet of a reply that overtakes what is held."""
@@ -284,12 +285,14 @@ class Route:
 class Entry:
     """One message that waits in a route."""
 
-    __slots__ = ("begun", "given_back", "is_reply", "packets", "request", "size", "taken")
+    __slots__ = ("begun", "cost", "given_back", "is_reply", "packets", "request", "size", "taken")
 
-    def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int) -> None:
+    def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int, cost: int = 0) -> None:
         self.packets: Iterator[bytes] = iter((packet,)) if isinstance(packet, bytes) else packet
         self.size = size
         self.request = request
+        self.cost = cost
+        """Invokes that it counts for: 1 for an invoke, 0 for all others."""
         self.is_reply = False
         self.begun = False
         """Whether a part of it has left."""

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from mainbus.address import Address
 from mainbus.calls import Calls
@@ -21,6 +21,8 @@ from mainbus.errors import (
     ReplyNeverSent,
     SendQueueFull,
 )
+from mainbus.frame_table import FrameTable
+from mainbus.hosting import Hosting
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.port_end import End
@@ -30,11 +32,12 @@ from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
 from mainbus.routes import Entry, Route
+from mainbus.streams import StreamReply
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Hello, Welcome, WireLimits
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MAIN, MAX_U32, MORE, Fields, Head, Kind, build
 from mainbus.wire.port_table import without_ports
 
 if TYPE_CHECKING:
@@ -48,9 +51,13 @@ RETRY_LAST: Final = 5.0
 """Seconds between attempts to reconnect: from the first to the last, doubled each time and jittered."""
 
 GOODBYE_TIMEOUT: Final = 5.0
-_SURVIVORS: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+_SURVIVORS: Final = frozenset(
+    {Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.QUERY, Kind.FRAME, Kind.GUEST}
+)
 
-_INTRODUCING: Final = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.JOINED})
+_INTRODUCING: Final = frozenset(
+    {Kind.SEND, Kind.POST, Kind.INVOKE, Kind.STREAM, Kind.BROADCAST, Kind.RESULT, Kind.ITEM, Kind.JOINED}
+)
 """What always comes with the name of the renderer it is from."""
 
 log = logging.getLogger("mainbus")
@@ -81,6 +88,8 @@ class Session:
         self.main = self.routes.main
         self._met = self.routes.names
         self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
+        self.frames = FrameTable()
+        self.hosting = Hosting()
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
@@ -104,8 +113,11 @@ class Session:
             Kind.POST: self._on_post,
             Kind.BROADCAST: receiver.message,
             Kind.INVOKE: receiver.invoke,
+            Kind.STREAM: receiver.invoke,
             Kind.RESULT: receiver.reply,
             Kind.ERROR: receiver.reply,
+            Kind.ITEM: receiver.reply,
+            Kind.DEMAND: lambda message: receiver.demand(message[2], message[3], message[5]),
             Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
             Kind.PAUSE: self._on_pause,
             Kind.RESUME: self._on_resume,
@@ -116,6 +128,7 @@ class Session:
             Kind.ABORT: self._on_abort,
             Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
             Kind.LEFT: self._on_left,
+            **self.hosting.handlers(receiver),
             Kind.GOODBYE: self._on_goodbye,
             **self.ports.handlers(),
         }
@@ -170,6 +183,11 @@ class Session:
 
     # Public: what the verbs need
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, or lost for good."""
+        return self._broken is not None
+
     def check(self) -> None:
         """Raise what makes every verb impossible: closed, or lost for good."""
         if self._broken is not None:
@@ -178,9 +196,22 @@ class Session:
             raise LocalProtocolError("not connected yet: use `async with` or `await` on what connect() returned")
 
     def send(
-        self, kind: Kind, peer: int, name: str | None, channel: bytes, body: bytes, *, accepted: bool = False
+        self,
+        kind: Kind,
+        peer: int,
+        name: str | None,
+        channel: bytes,
+        body: bytes,
+        *,
+        frame: int = 0,
+        flags: int = 0,
+        accepted: bool = False,
     ) -> None:
         """Send a one-way message, in its place. `accepted`: it was found before that there is room.
+
+        Args:
+            frame: The frame that sends it, which only the main process gets to know.
+            flags: More flags for its packets.
 
         Raises:
             MessageTooLarge: The body is longer than the broker takes.
@@ -191,7 +222,10 @@ class Session:
         else:
             route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        packet = packets.message(kind, peer, 0, body, flags=_by(name), name=_raw(name), channel=channel)
+        frame = frame if peer == MAIN and name is None else 0
+        packet = packets.message(
+            kind, peer, 0, body, flags=_by(name) | flags, frame=frame, name=_raw(name), channel=channel
+        )
         route.put(packet, HEADER_SIZE + len(body))
 
     def check_room(self, target: int | str, body: bytes) -> None:
@@ -203,16 +237,16 @@ class Session:
         """
         self._check_room(self.routes.to(target), body, accepted=False)
 
-    def post(self, channel: bytes, body: bytes, ends: list[End]) -> None:
+    def post(self, channel: bytes, body: bytes, ends: list[End], frame: int) -> None:
         """Send a message with which ends leave to the main process. Else as `send`."""
         route = self.routes.main
         size = HEADER_SIZE + len(body)
         if not ends:
-            route.put(packets.message(Kind.POST, MAIN, 0, body, channel=channel), size)
+            route.put(packets.message(Kind.POST, MAIN, 0, body, frame=frame, channel=channel), size)
             return
 
         def make(table: bytes) -> bytes | Iterator[bytes]:
-            return packets.message(Kind.POST, MAIN, 0, table + body, channel=channel, value=len(ends))
+            return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame, channel=channel, value=len(ends))
 
         route.put(self.ports.departing(ends, make), size)
 
@@ -226,6 +260,7 @@ class Session:
         body: bytes,
         timeout: float | None,
         *,
+        frame: int = 0,
         accepted: bool = False,
     ) -> Reply:
         """Send a request, in its place; its result comes to the `Reply`. Else as `send`."""
@@ -234,10 +269,63 @@ class Session:
         request = self.calls.next_request()
         reply = self.calls.open(channel, request, route, timeout)
         packet = packets.message(
-            kind, peer, request, body, flags=_by(name), value=milliseconds(timeout), name=_raw(name), channel=raw
+            kind,
+            peer,
+            request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(timeout),
+            name=_raw(name),
+            channel=raw,
         )
         route.put(packet, HEADER_SIZE + len(body), request)
         return reply
+
+    def stream(
+        self,
+        peer: int,
+        name: str | None,
+        channel: str,
+        raw: bytes,
+        body: bytes,
+        timeout: float | None,
+        *,
+        frame: int = 0,
+        accepted: bool = False,
+    ) -> StreamReply:
+        """Send the request of a stream, in its place; its items and its end come to the reply. Else as `send`."""
+        route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
+        request = self.calls.next_request()
+        reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
+        packet = packets.message(
+            Kind.STREAM,
+            peer,
+            request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(timeout),
+            name=_raw(name),
+            channel=raw,
+        )
+        route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        return reply
+
+    def ask(self, kind: Kind, what: str, **fields: Unpack[Fields]) -> Reply:
+        """Send a request without a channel to the broker, in its place; errors name it as `what`."""
+        request = self.calls.next_request()
+        reply = self.calls.open(what, request, self.main, None)
+        packet = build(kind, MAIN, request, **fields)
+        self.main.put(packet, len(packet), request)
+        return reply
+
+    def tell(self, kind: Kind, **fields: Unpack[Fields]) -> None:
+        """Send a packet to the broker behind all that goes to the main process; nothing, without a connection."""
+        if self.link is not None:
+            packet = build(kind, MAIN, **fields)
+            self.main.put(packet, len(packet))
 
     def answer(self, peer: int, request: int, outcome: tuple[Kind, int, bytes]) -> None:
         """Send the answer to a request of `peer`."""
@@ -286,12 +374,14 @@ class Session:
             token=self._token,
             session=before.session if before else None,
             instance=before.instance if before else None,
+            guest=self.hosting.link,
         )
         welcome = await link.open(self.address, hello)
         if self._broken is not None:
             link.abort()
             raise again(self._broken)
         self.welcome = welcome
+        self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
         self.ports.max_message = welcome.limits.message
         self.name = welcome.name
@@ -338,6 +428,7 @@ class Session:
         self.ports.close_all()
         lost = ConnectionLost(f"{reason} ({self.address})")
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
+        self.hosting.connection_lost()
         self._receiver.connection_lost()
         if self._ended is not None:
             # It was cancelled if the broker has not answered the goodbye in time.
@@ -392,6 +483,9 @@ class Session:
 
     def _restore(self, *, same_broker: bool) -> None:
         backlog, self._backlog = [*self._backlog, *self.outbox.take()], []
+        # The broker must know them before anything comes from them, or for them.
+        for packet in (*self.frames.announcements(), *self.hosting.announcements()):
+            self.outbox.put(packet)
         if not same_broker:
             # The ids of the former broker mean other renderers now, or none.
             backlog = [packet for packet in backlog if not self._is_by_id(packet)]
@@ -494,6 +588,9 @@ class Session:
         self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
             self.link.close()
+
+    def _send_demand(self, request: int, credit: int) -> None:
+        self.notice(Kind.DEMAND, MAIN, request, value=credit)
 
     def _send_cancel(self, reply: Reply) -> None:
         packet = build(Kind.CANCEL, MAIN, reply.request)

@@ -29,10 +29,10 @@ class Target:
     Attributes:
         least: the fewest arguments it takes, the event not counted.
         most: the most, ``sys.maxsize`` if there is no bound.
-        is_coroutine: calling it runs none of its body.
+        is_coroutine: calling it runs none of its body: a coroutine function or an async generator function.
 
     Raises:
-        TypeError: not callable, cannot take the event, or a coroutine function in a thread.
+        TypeError: not callable, cannot take the event, or a coroutine or generator function in a thread.
         ValueError: not one of `SENDERS`.
     """
 
@@ -48,9 +48,10 @@ class Target:
         self.thread = thread
         self.senders = check_senders(senders)
         self.least, self.most = _arity(fn)
-        self.is_coroutine = _is_coroutine_function(fn)
+        self.is_coroutine = _runs_as(fn, inspect.iscoroutinefunction) or _runs_as(fn, inspect.isasyncgenfunction)
         if thread and self.is_coroutine:
-            raise TypeError(f"thread=True is for plain functions, but {name_of(fn)}() is a coroutine function")
+            kind = "a coroutine" if _runs_as(fn, inspect.iscoroutinefunction) else "an async generator"
+            raise TypeError(f"thread=True is for plain functions, but {name_of(fn)}() is {kind} function")
         self._spent = False
         # Takes it out of its registry; set for a `once` only.
         self._discard: Callable[[], object] | None = None
@@ -162,10 +163,9 @@ def _arity(fn: Callable[..., Any]) -> tuple[int, int]:
     return max(required - 1, 0), len(positional) - 1
 
 
-def _is_coroutine_function(fn: Callable[..., Any]) -> bool:
+def _runs_as(fn: Callable[..., Any], is_kind: Callable[[object], bool]) -> bool:
+    """Whether what runs when a callable is called is a function of some kind."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    if inspect.iscoroutinefunction(fn):
-        return True
-    # An object with an async __call__. A class is called by its metaclass, whatever its instances do.
-    return inspect.iscoroutinefunction(type(fn).__call__)
+    # The other one is an object with an async __call__. A class is called by its metaclass, whatever its instances do.
+    return is_kind(fn) or is_kind(type(fn).__call__)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from mainbus.arrivals import Arrivals
 from mainbus.channels import check_channel
 from mainbus.errors import ConnectionLost, InvokeTimeout
 from mainbus.incoming import Incoming
@@ -18,8 +17,10 @@ from mainbus.ports import check_transfer, release
 from mainbus.reply import Reply
 from mainbus.sender_channels import SenderChannels
 from mainbus.session import Session
+from mainbus.streams import Stream, StreamReply
 from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
+from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.packets import MAIN, Kind
 
@@ -32,7 +33,9 @@ class Verbs(SenderChannels):
 
     __slots__ = ("_arrivals",)
 
-    _arrivals: Arrivals
+    _arrivals: Waiters
+    _frame: int = 0
+    """The id of the frame that speaks; 0 is the renderer itself."""
 
     # Public: to the main process
 
@@ -49,7 +52,7 @@ class Verbs(SenderChannels):
             SendQueueFull: Too much waits to leave; `drain` waits until it has.
         """
         session = self._checked()
-        session.send(Kind.SEND, MAIN, None, check_channel(channel), encode(session, args))
+        session.send(Kind.SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
@@ -66,7 +69,7 @@ class Verbs(SenderChannels):
         ports = check_transfer(transfer, None, session.ports)
         raw, body = check_channel(channel), encode(session, (message,))
         session.check_room(MAIN, body)
-        session.post(raw, body, release(ports))
+        session.post(raw, body, release(ports), self._frame)
 
     def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke a handler of the main process; the request leaves at the call, awaited or not.
@@ -84,6 +87,24 @@ class Verbs(SenderChannels):
             CloneError: An argument cannot be cloned; nothing was sent.
         """
         return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
+
+    def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask a handler of the main process for a stream of items; the request leaves at the call.
+
+        The generator at the other end waits while this end does not take its items.
+
+        Args:
+            channel: The channel, whose handler is an async generator; any other yields its one result.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A `Stream`, an async iterator and async context manager.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+        """
+        return self._stream(MAIN, channel, args, timeout)
 
     def send_sync(self, channel: str, *args: object, timeout: float = 30) -> object:
         """Send a message to the main process and block this thread until a listener sets `event.return_value`.
@@ -108,7 +129,7 @@ class Verbs(SenderChannels):
             raise ConnectionLost("send_sync needs a connection, and there is none at this moment")
         if BROKER_THREADS.get(session.welcome.instance) == threading.get_ident():
             raise RuntimeError("send_sync on the thread of the broker's own loop would wait for itself; use invoke")
-        return lane_of(session).call(channel, raw, body, timeout)
+        return lane_of(session).call(channel, raw, body, timeout, self._frame)
 
     # Public: to other renderers
 
@@ -125,7 +146,7 @@ class Verbs(SenderChannels):
         """
         peer, name = check_target(target)
         session = self._checked()
-        session.send(Kind.SEND, peer, name, check_channel(channel), encode(session, args))
+        session.send(Kind.SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
 
     def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke another renderer's handler. As `invoke`; awaiting may also raise `NoSuchRenderer`.
@@ -137,6 +158,17 @@ class Verbs(SenderChannels):
             timeout: Seconds until `InvokeTimeout`, or None.
         """
         return self._invoke(Kind.INVOKE, target, channel, args, timeout)
+
+    def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
+        """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
+
+        Args:
+            target: The id or name of the renderer; 0 is the main process.
+            channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+        """
+        return self._stream(target, channel, args, timeout)
 
     def broadcast(self, channel: str, *args: object) -> None:
         """Send a message to every other renderer; returns at once. As `send`.
@@ -229,7 +261,19 @@ class Verbs(SenderChannels):
         check_timeout(timeout)
         peer, name = check_target(target)
         raw = check_channel(channel)
-        return session.invoke(kind, peer, name, channel, raw, encode(session, args), timeout)
+        return session.invoke(kind, peer, name, channel, raw, encode(session, args), timeout, frame=self._frame)
+
+    def _stream(self, target: int | str, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
+        return Stream(self._open_stream(target, channel, args, timeout))
+
+    def _open_stream(
+        self, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+    ) -> StreamReply:
+        session = self._checked()
+        check_timeout(timeout)
+        peer, name = check_target(target)
+        raw = check_channel(channel)
+        return session.stream(peer, name, channel, raw, encode(session, args), timeout, frame=self._frame)
 
 
 def encode(session: Session, args: Sequence[object]) -> bytes:

@@ -1,9 +1,11 @@
 """The registry of renderers: by id, name and secret."""
 
+import asyncio
+
 import pytest
 from mainbus_broker.renderers import Renderers
 
-from tests.support.bus import Bus
+from tests.support.bus import Bus, until, within
 
 
 @pytest.mark.contract("2.12")
@@ -47,3 +49,33 @@ async def test_renderers_may_go_while_they_are_gone_through(address: str) -> Non
             renderers.remove(peer)
             seen.append(peer)
         assert seen == peers
+
+
+async def test_a_role_waits_for_a_renderer_that_was_lost_but_not_for_one_that_left(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainbus_broker.renderers.LOST_KEPT", 2)
+    async with Bus(address) as bus:
+        renderers = Renderers()
+        peers = [bus.peer(await bus.renderer()) for _ in range(4)]
+        for peer in peers:
+            peer.role = f"role {peer.id}"
+            peer.said_goodbye = peer is peers[3]
+            renderers.add(peer)
+            renderers.remove(peer)
+        assert [renderers.role_of_lost(peer.secret) for peer in peers] == [None, "role 2", "role 3", None]
+        # It is good for one reconnect.
+        assert renderers.role_of_lost(peers[1].secret) is None
+
+
+@pytest.mark.contract("9.6")
+async def test_a_role_comes_back_after_the_broker_has_noticed_the_loss(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer = await bus.renderer(token=bus.hub.tokens.issue("editor", "tester"))
+        former = bus.contents(renderer)
+        back = asyncio.Event()
+        renderer.events.on("reconnected", back.set)
+        bus.peer(renderer).transport.abort()
+        await until(former.is_destroyed)
+        await within(back.wait())
+        assert (bus.contents(renderer).role, bus.contents(renderer).name) == ("tester", "editor")

@@ -7,7 +7,8 @@ import mainbus
 import pytest
 from mainbus import ConnectRefused
 from mainbus_broker import WebContents
-from mainbus_broker.tokens import Tokens
+from mainbus_broker.hosting import Link
+from mainbus_broker.tokens import Grant, Tokens, digest_of
 
 from tests.support.bus import Bus
 
@@ -17,9 +18,9 @@ def test_a_token_works_once_and_brings_name_and_role() -> None:
     tokens = Tokens()
     named, nameless = tokens.issue("editor", "tester"), tokens.issue(None, None)
     assert named != nameless
-    assert tokens.redeem(named, "something else") == ("editor", "tester")
-    assert tokens.redeem(nameless, "chosen") == ("chosen", None)
-    assert tokens.redeem(tokens.issue(None, None), None) == (None, None)
+    assert tokens.redeem(named, "something else") == Grant("editor", "tester")
+    assert tokens.redeem(nameless, "chosen") == Grant("chosen", None)
+    assert tokens.redeem(tokens.issue(None, None), None) == Grant(None, None)
     for used in (named, nameless, "guessed", "", "\ud800"):
         with pytest.raises(ConnectRefused, match="unknown or was used before"):
             tokens.redeem(used, None)
@@ -91,3 +92,29 @@ async def test_a_reconnect_needs_no_second_token(address: str) -> None:
                 await back.wait()
             contents = bus.contents(renderer)
             assert (contents.name, contents.id) == ("editor", 2)
+
+
+@pytest.mark.contract("7.8")
+def test_a_token_can_be_looked_at_and_expected_again() -> None:
+    tokens, link = Tokens(), Link(None, 1, "viewer")
+    token = tokens.issue("viewer", None, link)
+    assert tokens.redeem(token, None, use=False).link is link
+    assert not tokens.expect(digest_of(token), "other", Link(None, 2, None))
+    assert tokens.redeem(token, None) == Grant("viewer", None, link)
+    assert tokens.expect(digest_of(token), "viewer", link)
+    assert tokens.redeem(token, None).link is link
+    tokens.expect(digest_of(token), "viewer", link)
+    tokens.forget(digest_of(token))
+    with pytest.raises(ConnectRefused):
+        tokens.redeem(token, None)
+
+
+async def test_a_token_survives_a_name_that_is_taken(address: str) -> None:
+    async with Bus(address) as bus:
+        holder = await bus.renderer("editor")
+        token = bus.hub.tokens.issue("editor", None)
+        with pytest.raises(mainbus.NameTaken):
+            _ = await mainbus.connect(address, token=token)
+        await holder.aclose()
+        async with mainbus.connect(address, token=token) as renderer:
+            assert renderer.name == "editor"

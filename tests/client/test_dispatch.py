@@ -33,6 +33,7 @@ class Desk:
         self.dispatch = Dispatch(
             asyncio.get_running_loop(),
             answer=lambda event, value: self._note("answer", value),
+            item=self._item,
             raised=lambda event, error: self._note("raised", error),
             refuse=lambda event, error: self._note("refused", error),
             report=lambda error, event: self._note("reported", error),
@@ -44,6 +45,10 @@ class Desk:
 
     def listen(self, *fns: Callable[..., Any], args: tuple[object, ...] = ()) -> bool:
         return self.dispatch.listeners(self.inbox, Event(), args, [Target(fn) for fn in fns])
+
+    def _item(self, event: Event, value: object) -> int:
+        self._note("item", value)
+        return 0
 
     def _note(self, what: str, value: object) -> None:
         self.outcomes.append((what, value))

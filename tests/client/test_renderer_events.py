@@ -70,7 +70,7 @@ async def test_what_it_tells_of_itself(address: str) -> None:
         renderer = await bus.renderer("editor")
         assert bus.broker.web_contents.from_id(renderer.id) is bus.broker.web_contents.from_name("editor")
         assert (renderer.name, renderer.is_connected) == ("editor", True)
-        assert renderer.stats() == {"pending": 0, "queued": 0, "held": 0, "running": 0, "reconnects": 0}
+        assert renderer.stats() == dict.fromkeys(("pending", "streams", "queued", "held", "running", "reconnects"), 0)
         assert (await bus.renderer()).name is None
 
 

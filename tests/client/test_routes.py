@@ -86,7 +86,7 @@ async def test_a_large_message_stops_between_its_packets_when_paused() -> None:
 async def test_what_has_waited_elsewhere_takes_its_turn() -> None:
     way = Way(credit=1)
     way.put(b"1", request=1)
-    for entry in (Entry(b"2", 1, 2), Entry(b"3", 1, 0)):
+    for entry in (Entry(b"2", 1, 2, cost=1), Entry(b"3", 1, 0)):
         way.route.adopt(entry)
     urgent = Entry(b"urgent", 6, 0)
     urgent.is_reply = True

@@ -187,7 +187,7 @@ def test_arity_error_names_the_line() -> None:
         (functools.partial(AsyncCallable()), True),
         (Awaited, True),
         (plain, False),
-        (generator, False),
+        (generator, True),
         (Owner, False),
         (Owner(), False),
         (AsyncCallable, False),

@@ -204,3 +204,22 @@ async def test_send_sync_on_the_brokers_loop_says_that_it_would_wait_for_itself(
         renderer = await bus.connect()
         with pytest.raises(RuntimeError, match="wait for itself"):
             renderer.send_sync("x")
+
+
+@pytest.mark.contract("3.15", "7.7", "7.8")
+async def test_frames_and_guests_need_no_socket_either() -> None:
+    async with mainbus.testing.broker() as bus:
+        host = await bus.connect("host")
+        frame, guest = await host.create_frame("f"), await host.create_guest("guest")
+        renderer = await bus.connect(token=guest.token)
+        got: list[Any] = []
+        bus.ipc_main.on("x", lambda event: got.append(event.sender_frame.name))
+        guest.on("ipc-message", lambda event: got.append(event.channel))
+        renderer.on("y", lambda event: got.append(event.sender_id))
+        frame.send("x")
+        await bus.settle()
+        renderer.send_to_host("z")
+        guest.send("y")
+        await bus.settle()
+        assert got[0] == "f"
+        assert sorted(map(str, got[1:])) == [str(host.id), "z"]

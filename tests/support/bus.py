@@ -115,9 +115,11 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "entering": hub.entering,
         "contents": hub.web_contents._by_id,
         "tokens": hub.tokens._open,
+        "links": hub.hosting._links,
         "tokens' waiters": hub.tokens._waiting,
         "replies asked": hub.replies._asked,
         "replies owed": hub.replies._serving,
+        "streams": hub.replies.streams,
         "flow": flow._main,
         "tasks": hub.main.dispatch.tasks,
     }
@@ -127,8 +129,11 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
             f"{peer.label}: oneway": peer.oneway,
             f"{peer.label}: streams": getattr(peer, "streams", None),
             f"{peer.label}: pausing": peer.pausing,
+            f"{peer.label}: guests": peer.guests,
+            f"{peer.label}: host": peer.hosted,
             f"{peer.label}: calls": peer._calls,
             f"{peer.label}: handlers": peer.inbox.handlers,
+            f"{peer.label}: streams produced": peer.inbox.streams,
             f"{peer.label}: waiting": peer.inbox._waiting,
             f"{peer.label}: waiting bytes": peer.inbox.size,
             f"{peer.label}: running": peer.inbox.running,
@@ -194,15 +199,17 @@ class Program:
     Args:
         source: The program, to which `PRELUDE` is put in front; its arguments are in `sys.argv[1:]`.
         args: Those arguments.
+        env: Its environment; this one's if None.
     """
 
-    def __init__(self, source: str, *args: str) -> None:
+    def __init__(self, source: str, *args: str, env: dict[str, str] | None = None) -> None:
         self.process: asyncio.subprocess.Process
         self._argv = program(source, *args)
+        self._env = env
 
     async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe)
+        self.process = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe, env=self._env)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -38,6 +38,7 @@ def packets() -> list[dict[str, Any]]:
     both, arrived = port_table.pack([(5, 7), (7, 0)]), port_table.pack([(2, 0), (4, 0)])
     one = port_table.pack([(9, 11)])
     text = clone.encode("No renderer is named 'nobody'")
+    secret = bytes(range(16))
     return [
         packet("a broker that refuses", Kind.REFUSED, value=22, body=clone.encode("packet of 0 bytes")),
         packet("a renderer that leaves", Kind.GOODBYE, value=17),
@@ -54,11 +55,15 @@ def packets() -> list[dict[str, Any]]:
         packet("invoke", Kind.INVOKE, request=0xFFFF_FFFF, value=1500, frame=2, channel="c" * 255, body=args),
         packet("broadcast", Kind.BROADCAST, channel="news", body=clone.encode([1, 2.5, b"\x00\xff"])),
         packet("query", Kind.QUERY, request=5, channel="peers"),
+        packet("stream", Kind.STREAM, Flag.BY_NAME, request=6, value=60_000, name="editor", channel="lines", body=args),
         packet("result", Kind.RESULT, peer=3, request=9, body=clone.encode({"ok": True})),
         packet("error", Kind.ERROR, request=9, value=NoSuchRenderer.wire_code, body=text),
         packet("error without a text", Kind.ERROR, request=9, value=4),
         packet("cancel", Kind.CANCEL, request=9),
         packet("cancel, as it arrives", Kind.CANCEL, peer=3, request=9),
+        packet("item", Kind.ITEM, peer=3, request=9, body=clone.encode(["a line", 1])),
+        packet("demand", Kind.DEMAND, request=9, value=131_072),
+        packet("demand, as it arrives", Kind.DEMAND, peer=3, request=9, value=131_072),
         packet("pause", Kind.PAUSE, peer=7, request=12, value=1, name="editor"),
         packet("paused", Kind.PAUSED, peer=7, request=12),
         packet("resume", Kind.RESUME, peer=7, name="editor"),
@@ -82,6 +87,17 @@ def packets() -> list[dict[str, Any]]:
         packet("watch", Kind.WATCH),
         packet("joined", Kind.JOINED, peer=8, name="viewer"),
         packet("left", Kind.LEFT, peer=8, name="viewer"),
+        packet("a frame", Kind.FRAME, request=6, frame=2, value=1, name="toolbar"),
+        packet("a frame after a reconnect", Kind.FRAME, frame=2, value=1, name="toolbar"),
+        packet("a frame that is closed", Kind.FRAME_CLOSED, frame=2),
+        packet("a message of a frame", Kind.SEND, frame=2, channel="set-title", body=clone.encode(["Hello"])),
+        packet("a new guest", Kind.GUEST, request=7, value=1, name="viewer"),
+        packet("a guest after a reconnect", Kind.GUEST, value=1, name="viewer", body=clone.encode({"link": secret})),
+        packet("a guest that has come", Kind.GUEST, peer=8, value=1, name="viewer", body=clone.encode(secret)),
+        packet("a guest that is let go", Kind.GUEST_CLOSED, value=1),
+        packet("a guest that has left", Kind.GUEST_CLOSED, peer=8, request=1, value=1, name="viewer"),
+        packet("a host that is back", Kind.HOST, peer=9, name="editor"),
+        packet("send to a host or guest", Kind.SEND, Flag.HOST, peer=8, channel="open", body=args),
     ]
 
 
@@ -92,7 +108,9 @@ def handshakes() -> list[dict[str, Any]]:
         "a first hello": Hello(name="editor", token="one-time"),
         "a hello without a name": Hello(),
         "a reconnect": Hello(name="editor", session=secret, instance=instance),
+        "a guest's reconnect": Hello(session=secret, instance=instance, guest=nonce),
         "a welcome": Welcome(id=3, session=secret, instance=instance, lane=nonce, name="editor"),
+        "a guest's welcome": Welcome(id=4, session=secret, instance=instance, lane=nonce, host=3, guest=instance),
         "a lane": LaneHello(id=3, nonce=nonce),
         "a lane's welcome": LaneWelcome(nonce=secret),
     }

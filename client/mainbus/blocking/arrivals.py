@@ -6,18 +6,20 @@ import inspect
 import logging
 import time
 from asyncio import CancelledError
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mainbus.answers import Answers, log_raised
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
+from mainbus.blocking.streaming import Producer
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError
-from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError, ReplyNeverSent
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.ports import MessagePort
 from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
@@ -25,7 +27,7 @@ from mainbus.target import name_of
 from mainbus.wire import clone
 from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer
@@ -78,7 +80,7 @@ class Arrivals:
         self._put(partial(self._run_message, message), message)
 
     def invoke(self, message: Message) -> None:
-        """Queue an invoke."""
+        """Queue an invoke, or the request of a stream."""
         value = message[5]
         invoke = _Invoke(message, time.monotonic() + value / 1000 if value else None)
         self._invokes[invoke.key] = invoke
@@ -90,6 +92,8 @@ class Arrivals:
         calls, depth = self.session.calls, clone.MAX_DEPTH
         if kind == Kind.RESULT:
             fault = calls.result(request, body, depth)
+        elif kind == Kind.ITEM:
+            fault = calls.item(request, body, depth)
         else:
             fault = calls.error(request, value, body, depth)
         if fault is not None:
@@ -100,12 +104,23 @@ class Arrivals:
         invoke = self._invokes.get((peer, request))
         if invoke is not None:
             late = late or invoke.is_late
+            invoke.give_up()
             self._answer(invoke, self._answers.raised(invoke.channel, CancelledError(), late=late))
+
+    def demand(self, peer: int, request: int, credit: int) -> None:
+        """Let a stream go on."""
+        invoke = self._invokes.get((peer, request))
+        if invoke is not None and invoke.producer is not None:
+            invoke.producer.credited(credit)
 
     def peer_left(self, peer: int) -> None:
         """Forget the invokes of a renderer that is gone."""
         for key in [key for key in self._invokes if key[0] == peer]:
-            del self._invokes[key]
+            self._invokes.pop(key).give_up()
+
+    def guest(self, guest: GuestState, event: str, peer: int) -> None:
+        """Queue an event of a guest, in its place among the messages."""
+        self._work.put(Job(partial(self._tell_guest, guest, event, peer)))
 
     def connected(self, limits: WireLimits) -> None:
         """Answer within what the broker takes."""
@@ -113,13 +128,22 @@ class Arrivals:
 
     def connection_lost(self) -> None:
         """Forget everything that was asked for on the connection that is gone. What was sent still arrives."""
+        for invoke in self._invokes.values():
+            invoke.give_up()
         self._invokes.clear()
         with self._work.lock:
             self._work.paused.clear()
         self._on_lost()
 
+    @property
+    def streams(self) -> int:
+        """How many streams are produced here."""
+        return sum(invoke.producer is not None for invoke in list(self._invokes.values()))
+
     def end(self) -> None:
         """Wake what waits for messages: none will come any more."""
+        self.session.frames.end()
+        self.session.hosting.end()
         self._work.end()
 
     def notify(self, event: str, *args: object) -> None:
@@ -143,6 +167,10 @@ class Arrivals:
             del self._invokes[invoke.key]
             self.session.answer(*invoke.key, outcome)
 
+    def _item(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+        if self._invokes.get(invoke.key) is invoke:
+            self.session.answer(*invoke.key, outcome)
+
     def _blame(self, peer: int, channel: str, fault: Exception) -> None:
         log.warning("a body from peer %d on channel %r does not decode: %s", peer, channel, fault)
         self.notify("message-error", peer, channel)
@@ -163,7 +191,21 @@ class Arrivals:
 
     def _run_message(self, message: Message) -> None:
         kind, flags, peer, _, _, _, name, channel, _ = message
-        targets = [target for target in self._channels.listeners(channel) if accepts(target, peer)]
+        as_peer, sender, channels = peer, self._renderer, self._channels
+        if flags & HOST:
+            guest = self.session.hosting.guest(peer)
+            if guest is not None:
+                self._run_guest_message(guest, message)
+                return
+            if not self.session.hosting.was_host(peer):
+                return
+            as_peer = MAIN
+        elif message[4] and not peer:
+            frame = self.session.frames.get(message[4])
+            if frame is None:
+                return  # it has been closed since: as if nobody listened
+            sender, channels = cast(IpcRenderer, frame.owner), frame.owner
+        targets = [target for target in channels.listeners(channel) if accepts(target, as_peer)]
         if not targets:
             if peer and kind != Kind.BROADCAST:
                 notice = partial(self.session.notice, Kind.UNDELIVERABLE, peer, flags=flags, channel=channel.encode())
@@ -174,13 +216,32 @@ class Arrivals:
         except (BadMessage, LimitExceeded) as fault:
             self._loop.post(partial(self._blame, peer, channel, fault))
             return
-        event = IpcRendererEvent(channel, self._renderer, peer, text_of(name) if name else "")
+        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", from_host=as_peer != peer)
         for target in targets:
             if target.once and not target.consume():
                 continue
             self._listen(target, event, args)
 
-    def _listen(self, target: Target, event: IpcRendererEvent, args: Sequence[object]) -> None:
+    def _run_guest_message(self, guest: GuestState, message: Message) -> None:
+        targets = guest.messages.listeners(IPC_MESSAGE)
+        if not targets:
+            return
+        try:
+            args = _decode(message)
+        except (BadMessage, LimitExceeded) as fault:
+            self._loop.post(partial(self._blame, message[2], message[7], fault))
+            return
+        event = IpcMessageEvent(message[7], guest, message[2], args)
+        for target in targets:
+            if not target.once or target.consume():
+                self._listen(target, event, ())
+
+    def _tell_guest(self, guest: GuestState, event: str, peer: int) -> None:
+        if event == "destroyed":
+            self._loop.post(partial(self.session.hosting.forget, peer))
+        guest.emitter.emit(event)
+
+    def _listen(self, target: Target, event: IpcRendererEvent | IpcMessageEvent, args: Sequence[object]) -> None:
         try:
             if not target.takes(len(args)):
                 raise target.arity_error(len(args))
@@ -207,11 +268,18 @@ class Arrivals:
         except BaseException as error:
             self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
             raise
-        self._post_answer(invoke, outcome)
+        if outcome is not None:
+            self._post_answer(invoke, outcome)
 
-    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes]:
-        channel = invoke.channel
-        target = self._channels.handler(channel)
+    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes] | None:
+        """Return the answer; None for a stream that has begun, which answers by itself."""
+        channel, sender, channels = invoke.channel, self._renderer, self._channels
+        if invoke.message[4] and not invoke.key[0]:
+            frame = self.session.frames.get(invoke.message[4])
+            if frame is None:
+                return self._answers.refused(ReplyNeverSent(channel))
+            sender, channels = cast(IpcRenderer, frame.owner), frame.owner
+        target = channels.handler(channel)
         if target is None or not accepts(target, invoke.key[0]):
             return self._answers.refused(NoHandlerError(channel))
         args = _decode(invoke.message)
@@ -219,13 +287,44 @@ class Arrivals:
             return self._answers.refused(NoHandlerError(channel))
         if not target.takes(len(args)):
             return self._answers.refused(target.arity_error(len(args), channel))
-        event = invoke.event(self._renderer)
+        event = invoke.event(sender)
         try:
             value = _call(target, event, args)
+            if isinstance(value, Generator):
+                self._stream(invoke, event, value)
+                return None
+            if invoke.is_stream:
+                self._send_item(invoke, value)
+                value = None
         except Exception as error:  # noqa: BLE001 - it is the answer
             log_raised(log, event, error)
             return self._answers.raised(channel, error, late=invoke.is_late)
         return self._answers.result(value)
+
+    def _stream(self, invoke: _Invoke, event: IpcRendererInvokeEvent, generator: Generator[Any, Any, Any]) -> None:
+        if not invoke.is_stream:
+            raise TypeError(
+                f"the handler of {invoke.channel!r} streams its result: ask with stream(), not with invoke()"
+            )
+
+        def end(error: BaseException | None) -> None:
+            if error is None:
+                self._post_answer(invoke, self._answers.result(None))
+            else:
+                log_raised(log, event, error)
+                self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+
+        producer = Producer(generator, self._work, partial(self._send_item, invoke), end)
+        with self._work.lock:
+            invoke.producer = producer
+            if invoke.is_given_up:
+                producer.cancel()
+        producer.step()
+
+    def _send_item(self, invoke: _Invoke, item: object) -> int:
+        outcome = self._answers.item(item)
+        self._loop.post(partial(self._item, invoke, outcome))
+        return len(outcome[2])
 
     def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
         # Behind what the handler has sent: a reply keeps its place.
@@ -240,13 +339,26 @@ def _decode(message: Message) -> Sequence[object]:
 
 
 class _Invoke:
-    """An invoke that was not answered."""
+    """An invoke, or the request of a stream, that was not answered."""
 
-    __slots__ = ("deadline", "message")
+    __slots__ = ("deadline", "is_given_up", "message", "producer")
 
     def __init__(self, message: Message, deadline: float | None) -> None:
         self.message = message
         self.deadline = deadline
+        self.producer: Producer | None = None
+        """What sends the items of a stream that has begun."""
+        self.is_given_up = False
+
+    def give_up(self) -> None:
+        """End the stream that it may be: nobody takes its items any more."""
+        self.is_given_up = True
+        if self.producer is not None:
+            self.producer.cancel()
+
+    @property
+    def is_stream(self) -> bool:
+        return self.message[0] == Kind.STREAM
 
     @property
     def key(self) -> tuple[int, int]:
@@ -270,11 +382,12 @@ class _Invoke:
 
 def _call(target: Target, event: object, args: Sequence[object]) -> Any:
     result = target.fn(event, *args)
-    if inspect.isawaitable(result):
+    if inspect.isawaitable(result) or isinstance(result, AsyncGenerator):
         if inspect.iscoroutine(result):
             result.close()  # it will never be awaited
+        kind = "an async generator" if isinstance(result, AsyncGenerator) else "an awaitable"
         raise TypeError(
-            f"{name_of(target.fn)}() returned an awaitable, and no loop runs here: mainbus.blocking calls plain "
+            f"{name_of(target.fn)}() returned {kind}, and no loop runs here: mainbus.blocking calls plain "
             "functions; mainbus.connect is the API for coroutines"
         )
     return result

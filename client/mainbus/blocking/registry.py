@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mainbus.channels import ChannelInfo
+from mainbus.emitter import Emitter
 from mainbus.listeners import Listener, Listeners
 from mainbus.renderer import EVENTS, ConnectionEvents
 from mainbus.sender_channels import SenderChannels
@@ -95,3 +96,13 @@ class LockedEvents(ConnectionEvents):
         super().__init__(EVENTS)
         self._listeners = LockedListeners()
         self.on_peers = on_peers
+
+
+class LockedEmitter(Emitter):
+    """An `Emitter` for threads."""
+
+    __slots__ = ()
+
+    def __init__(self, events: frozenset[str]) -> None:
+        super().__init__(events)
+        self._listeners = LockedListeners()

@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import os
-import threading
-import time
-from collections.abc import Sequence
-from functools import partial
 from typing import Any, Self
 
-from mainbus.address import Address, default_address, parse
+from mainbus.address import Address
 from mainbus.blocking.arrivals import Arrivals
+from mainbus.blocking.frame import Frames
+from mainbus.blocking.guest import BlockingGuest
 from mainbus.blocking.loop import LoopThread
-from mainbus.blocking.messages import Mailbox, Messages
-from mainbus.blocking.registry import LockedChannels, LockedEvents
+from mainbus.blocking.registry import LockedEvents
 from mainbus.blocking.sync_lane import SyncCall, SyncLane
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
-from mainbus.channels import check_channel
-from mainbus.errors import (
-    ConnectionLost,
-    InvokeTimeout,
-    LocalProtocolError,
-    MessageTooLarge,
-    PortError,
-    SendQueueFull,
-)
-from mainbus.lane_threads import BROKER_THREADS
-from mainbus.names import check_name, check_target
+from mainbus.errors import ConnectionLost, LocalProtocolError
+from mainbus.names import check_name
 from mainbus.renderer import PeerInfo
-from mainbus.route_table import BROADCASTS
-from mainbus.session import MAX_UNSENT, Session
-from mainbus.target import Senders
+from mainbus.session import Session
 from mainbus.timeouts import check_timeout
-from mainbus.wire import clone
-from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind
 
 
-def connect(
-    address: str | None = None,
-    *,
-    name: str | None = None,
-    token: str | None = None,
-    connect_timeout: float = 0,
-    reconnect: bool = True,
-    poll: bool = False,
-) -> BlockingRenderer:
-    """Return a renderer that is not open yet: `with` or `open()` opens it.
-
-    Args:
-        address: Where the broker is, such as "unix:/run/user/1000/app.sock"; None: the default address.
-        name: The name by which other renderers can reach this one; it belongs to one renderer at a time.
-        token: What the broker may ask for; None: the token in MAINBUS_TOKEN, if the broker started this process.
-        connect_timeout: Seconds to wait for a broker that is not there yet.
-        reconnect: Whether to come back when the connection is lost.
-        poll: Run listeners and handlers in the thread that opens the renderer, while it is in `poll`, `wait_for` or
-            the iteration of `listen`; else they run in a thread of their own.
-
-    Raises:
-        AddressError: The address is none, or too long.
-        ValueError: The name is not of 1 to 255 bytes of UTF-8.
-    """
-    if name is not None:
-        check_name(name)
-    return BlockingRenderer(
-        parse(address) if address is not None else default_address(),
-        name,
-        # A token is good for one renderer: the next one of this process, and its children, must not find it.
-        token if token is not None else os.environ.pop("MAINBUS_TOKEN", None),
-        connect_timeout,
-        reconnect,
-        poll,
-    )
-
-
-class BlockingRenderer(LockedChannels):
+class BlockingRenderer(Frames):
     """An `IpcRenderer` without a loop, for any number of threads. Made by `connect`.
 
     A reader thread always reads. Listeners and handlers are plain functions and run one at a time, in order, in a
@@ -95,13 +40,11 @@ class BlockingRenderer(LockedChannels):
         "_connect_timeout",
         "_dispatching",
         "_lane",
-        "_loop",
         "_name",
         "_reconnect",
         "_session",
         "_token",
         "_watching",
-        "_work",
         "events",
     )
 
@@ -192,7 +135,8 @@ class BlockingRenderer(LockedChannels):
         """Return counters, and how much there is of what comes and goes; sizes in bytes."""
         session = self._opened()
         return {
-            "pending": len(session.calls),
+            "pending": len(session.calls) - session.calls.streams,
+            "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued + self._loop.waiting_bytes,
             "held": session.outbox.held,
             "running": self._work.running,
@@ -200,97 +144,7 @@ class BlockingRenderer(LockedChannels):
             "reconnects": session.reconnects,
         }
 
-    # Public: to the main process
-
-    def send(self, channel: str, *args: object) -> None:
-        """Send a message to the main process; returns at once.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-
-        Raises:
-            CloneError: An argument cannot be cloned; nothing was sent.
-            MessageTooLarge: It is longer than the broker takes.
-            SendQueueFull: Too much waits to leave; `drain` waits until it has.
-        """
-        self._send(Kind.SEND, MAIN, channel, args)
-
-    def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
-        """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
-
-        Raises:
-            PortError: `transfer` has something that is no MessagePort.
-        """
-        if transfer:
-            raise PortError("Invalid value for transfer")
-        self._send(Kind.POST, MAIN, channel, (message,))
-
-    def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Any:
-        """Invoke a handler of the main process and wait for its result.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-            timeout: Seconds until `InvokeTimeout`, or None.
-
-        Raises:
-            CloneError: An argument cannot be cloned; nothing was sent.
-            RemoteError: The handler raised (`NoHandlerError`: there is none, `ReplyNeverSent`: it went away).
-            InvokeTimeout: No result in time; the handler is cancelled.
-            ConnectionLost: The connection was lost meanwhile.
-            RuntimeError: This is the thread of the broker's own loop, which would wait for itself.
-        """
-        return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
-
-    def send_sync(self, channel: str, *args: object, timeout: float = 30) -> Any:
-        """Send a message to the main process and wait until a listener sets `event.return_value`.
-
-        Args:
-            channel: The channel.
-            args: Values that structured clone can copy.
-            timeout: Seconds until `InvokeTimeout`.
-
-        Raises:
-            ConnectionLost: There is no connection, or it was lost.
-            ReplyNeverSent: Nobody listens, or nobody set a value.
-            RuntimeError: This is the thread of the broker's own loop, which would wait for itself.
-        """
-        session = self._waiting()
-        check_timeout(timeout)
-        call = SyncCall(channel, check_channel(channel), self._encode(args), timeout)
-        room = partial(self._check_room, MAIN)
-        return self._loop.wait(partial(self._start_sync, session, call), HEADER_SIZE + len(call.body), room)
-
-    # Public: to other renderers
-
-    def send_to(self, target: int | str, channel: str, *args: object) -> None:
-        """Send a message to another renderer; returns at once. If it cannot be delivered, "undeliverable" is raised.
-
-        Args:
-            target: The id or name of the renderer; 0 is the main process.
-            channel: The channel; the other one must listen with `senders="renderers"` or `"any"`.
-            args: Values that structured clone can copy.
-
-        Raises:
-            As `send`.
-        """
-        self._send(Kind.SEND, target, channel, args)
-
-    def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Any:
-        """Invoke another renderer's handler and wait for its result. As `invoke`; it may also raise `NoSuchRenderer`.
-
-        Args:
-            target: The id or name of the renderer; 0 is the main process.
-            channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
-            args: Values that structured clone can copy.
-            timeout: Seconds until `InvokeTimeout`, or None.
-        """
-        return self._invoke(Kind.INVOKE, target, channel, args, timeout)
-
-    def broadcast(self, channel: str, *args: object) -> None:
-        """Send a message to every other renderer; returns at once. As `send`."""
-        self._send(Kind.BROADCAST, MAIN, channel, args)
+    # Public: what the broker knows
 
     def peers(self) -> list[PeerInfo]:
         """Return the other renderers that are connected."""
@@ -301,10 +155,38 @@ class BlockingRenderer(LockedChannels):
         found: dict[str, Any] = self._invoke(Kind.QUERY, MAIN, "status", (), None)
         return found
 
-    def drain(self, target: int | str | None = None) -> None:
-        """Wait until what was sent has left, and the target (None: every one) keeps up."""
+    # Public: guests and hosts
+
+    def create_guest(self, name: str | None = None) -> BlockingGuest:
+        """Return a guest: whoever connects with its token is a renderer of whom this one is the host.
+
+        Args:
+            name: The name that the guest will have; None lets it choose.
+
+        Raises:
+            LimitExceeded: This renderer has as many guests as the broker allows.
+            ValueError: The name is not of 1 to 255 bytes of UTF-8.
+        """
         session = self._waiting()
-        self._loop.wait(lambda waiter: waiter.follow(session.loop.create_task(session.drain(target))))
+        checked = check_name(name) if name is not None else None
+        made: list[BlockingGuest] = []
+
+        def start(waiter: Waiter) -> None:
+            session.check()
+            made.append(BlockingGuest(self, session, session.hosting.next_number(), checked))
+            waiter.follow(session.hosting.ask(session, made[0]._state))
+
+        self._loop.wait(start)
+        return made[0]
+
+    def send_to_host(self, channel: str, *args: object) -> None:
+        """Send a message to the host of this guest, where it is an "ipc-message"; returns at once. As `send`.
+
+        Raises:
+            LocalProtocolError: This renderer is no guest, or its host is not connected at this moment.
+            ObjectDestroyedError: The host has left.
+        """
+        self._send(Kind.SEND, self._checked().hosting.host(), channel, args, HOST)
 
     # Public: receiving
 
@@ -339,43 +221,6 @@ class BlockingRenderer(LockedChannels):
         self._opened()
         return self._work.fileno()
 
-    def listen(self, channel: str, max_queue: int = 1024, *, senders: Senders = "main") -> Messages:
-        """Return an iterator of `(event, *args)`, one for each message on a channel from now on.
-
-        Args:
-            channel: The channel.
-            max_queue: Messages that may wait to be taken; then no listener is run until one was, and none is dropped.
-            senders: Whose messages: "main", "renderers" or "any".
-        """
-        mailbox = Mailbox(self._work, max_queue)
-        mailbox.registration = self.on(channel, mailbox.put, senders=senders)
-        return Messages(self._work, mailbox, self._loop.post)
-
-    def wait_for(self, channel: str, timeout: float | None = None, *, senders: Senders = "main") -> tuple[Any, ...]:
-        """Wait for the next message on a channel and return `(event, *args)`.
-
-        Args:
-            channel: The channel.
-            timeout: Seconds until `InvokeTimeout`, or None.
-            senders: Whose messages: "main", "renderers" or "any".
-        """
-        session = self._waiting()
-        check_timeout(timeout)
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        found: list[tuple[Any, ...]] = []
-
-        def take(*message: Any) -> None:
-            found.append(message)
-            self._work.notify()
-
-        with self.once(channel, take, senders=senders):
-            if not self._work.run_until(lambda: found or self._work.is_over, deadline):
-                assert timeout is not None
-                raise InvokeTimeout(channel, timeout)
-        if not found:
-            session.check()
-        return found[0]
-
     # Private: any thread
 
     def _opened(self) -> Session:
@@ -384,56 +229,11 @@ class BlockingRenderer(LockedChannels):
             raise LocalProtocolError("not connected yet: use `with` or `open()` on what connect() returned")
         return self._session
 
-    def _checked(self) -> Session:
-        session = self._opened()
-        session.check()
-        return session
+    def _is_over(self) -> bool:
+        return self._work.is_over
 
-    def _waiting(self) -> Session:
-        """Check that this thread may wait for the broker."""
-        session = self._checked()
-        welcome = session.welcome
-        if welcome is not None and BROKER_THREADS.get(welcome.instance) == threading.get_ident():
-            raise RuntimeError(
-                "the thread of the broker's own loop would wait for itself; use mainbus.connect there, or a thread"
-            )
-        return session
-
-    def _encode(self, args: Sequence[object]) -> bytes:
-        welcome = self._opened().welcome
-        limits = welcome.limits if welcome is not None else WireLimits()
-        body = clone.encode(list(args), max_depth=limits.depth)
-        if len(body) > limits.message:
-            raise MessageTooLarge(len(body), limits.message)
-        return body
-
-    def _check_room(self, route: int | str, waiting: int) -> None:
-        session = self._opened()
-        if waiting + session.outbox.queued + session.routes.size(route) >= MAX_UNSENT:
-            raise SendQueueFull(MAX_UNSENT)
-
-    def _send(self, kind: Kind, target: int | str, channel: str, args: Sequence[object]) -> None:
-        session = self._checked()
-        peer, name = check_target(target)
-        raw, body = check_channel(channel), self._encode(args)
-        call = partial(session.send, kind, peer, name, raw, body, accepted=True)
-        route = BROADCASTS if kind == Kind.BROADCAST else peer if name is None else name
-        self._loop.post_verb(call, HEADER_SIZE + len(body), partial(self._check_room, route))
-
-    def _invoke(
-        self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None
-    ) -> Any:
-        session = self._waiting()
-        check_timeout(timeout)
-        peer, name = check_target(target)
-        raw, body = check_channel(channel), self._encode(args)
-
-        def start(waiter: Waiter) -> None:
-            session.check()
-            waiter.follow(session.invoke(kind, peer, name, channel, raw, body, timeout, accepted=True))
-
-        room = partial(self._check_room, peer if name is None else name)
-        return self._loop.wait(start, HEADER_SIZE + len(body), room)
+    def _renderer_of(self) -> BlockingRenderer:
+        return self
 
     def _dispatch(self) -> None:
         self._dispatching = True

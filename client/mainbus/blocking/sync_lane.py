@@ -37,13 +37,14 @@ log = logging.getLogger("mainbus")
 class SyncCall:
     """One `send_sync` that waits for its answer."""
 
-    __slots__ = ("body", "channel", "raw_channel", "timeout", "timer", "waiter")
+    __slots__ = ("body", "channel", "frame", "raw_channel", "timeout", "timer", "waiter")
 
-    def __init__(self, channel: str, raw_channel: bytes, body: bytes, timeout: float) -> None:
+    def __init__(self, channel: str, raw_channel: bytes, body: bytes, timeout: float, frame: int = 0) -> None:
         self.channel = channel
         self.raw_channel = raw_channel
         self.body = body
         self.timeout = timeout
+        self.frame = frame
         self.waiter: Waiter
         self.timer: asyncio.TimerHandle
 
@@ -141,7 +142,13 @@ class SyncLane(asyncio.Protocol):
         call = self._calls.get(request)
         if call is not None:
             packet = packets.message(
-                Kind.SYNC, MAIN, request, call.body, value=milliseconds(call.timeout), channel=call.raw_channel
+                Kind.SYNC,
+                MAIN,
+                request,
+                call.body,
+                frame=call.frame,
+                value=milliseconds(call.timeout),
+                channel=call.raw_channel,
             )
             self._unsent.append(build(Kind.REPEAT, value=self._session.outbox.last_number + 1))
             self._unsent += (packet,) if isinstance(packet, bytes) else packet

@@ -20,6 +20,7 @@ from mainbus.wire.packets import (
     CONTINUES,
     HEADER,
     HEADER_SIZE,
+    HOST,
     KNOWN_FLAGS,
     MAX_FRAGMENT,
     MAX_PACKET,
@@ -276,6 +277,8 @@ class Connection:
             return f"unknown flags {flags & ~KNOWN_FLAGS:#x}"
         if flags & _FRAGMENT and kind not in _FRAGMENTED:
             return f"packet of kind {name_of(kind)} in fragments"
+        if flags & HOST and kind != _SEND:
+            return f"packet of kind {name_of(kind)} between a guest and its host"
         if kind >= _SEND and body > self._limit(kind, value):
             return str(MessageTooLarge(body, self._limit(kind, value)))
         name_end = at + HEADER_SIZE + name_length

@@ -21,6 +21,7 @@ _STREAMS: Final = {
     int(Kind.BROADCAST): _BROADCASTS,
     int(Kind.RESULT): _REPLIES,
     int(Kind.ERROR): _REPLIES,
+    int(Kind.ITEM): _REPLIES,
     int(Kind.PORT_MESSAGE): PORTS,
 }
 

@@ -31,6 +31,8 @@ class Hello:
     """The secret of the session that this connection continues; None for a first connection."""
     instance: bytes | None = None
     """The broker that gave the secret; another one may forget the name's former holder."""
+    guest: bytes | None = None
+    """What an earlier welcome gave to this guest, by which it is its host's again; None for all others."""
     features: tuple[str, ...] = FEATURES
 
 
@@ -57,6 +59,10 @@ class Welcome:
     """One-time nonce with which a lane can be opened."""
     version: int = VERSION
     name: str | None = None
+    host: int | None = None
+    """The renderer that this one is a guest of."""
+    guest: bytes | None = None
+    """A secret that the guest shares with its host; None for renderers that are no guests."""
     credit: int = 256
     """Unanswered invokes that one target takes from this renderer."""
     limits: WireLimits = field(default_factory=WireLimits)
@@ -78,7 +84,17 @@ class LaneWelcome:
     nonce: bytes
 
 
-Body = TypeVar("Body", Hello, Welcome, LaneHello, LaneWelcome)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestClaim:
+    """What a host that has reconnected says of a guest that it had before; nothing asks for a new one."""
+
+    token: bytes | None = None
+    """SHA-256 of a token that was not used yet."""
+    link: bytes | None = None
+    """The secret that it shares with a guest that has been there."""
+
+
+Body = TypeVar("Body", Hello, Welcome, LaneHello, LaneWelcome, GuestClaim)
 
 _KINDS: Final = {Hello: Kind.HELLO, Welcome: Kind.WELCOME, LaneHello: Kind.LANE, LaneWelcome: Kind.LANE}
 

@@ -61,10 +61,13 @@ class Kind(IntEnum):
     INVOKE = 19
     BROADCAST = 20
     QUERY = 21
+    STREAM = 22
 
     RESULT = 24
     ERROR = 25
     CANCEL = 26
+    ITEM = 27
+    DEMAND = 28
 
     PAUSE = 32
     PAUSED = 33
@@ -84,6 +87,11 @@ class Kind(IntEnum):
     WATCH = 52
     JOINED = 53
     LEFT = 54
+    FRAME = 55
+    FRAME_CLOSED = 56
+    GUEST = 57
+    GUEST_CLOSED = 58
+    HOST = 59
 
 
 class Flag(IntFlag):
@@ -95,12 +103,15 @@ class Flag(IntFlag):
     """Not the first fragment: it carries no channel, and what the first one said still holds."""
     BY_NAME = 4
     """The sender addressed its target by name."""
+    HOST = 8
+    """Between a guest and its host: the broker lets it pass from nobody else."""
 
 
 MORE: Final = int(Flag.MORE)
 CONTINUES: Final = int(Flag.CONTINUES)
 BY_NAME: Final = int(Flag.BY_NAME)
-KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME
+HOST: Final = int(Flag.HOST)
+KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST
 
 _pack = HEADER.pack
 

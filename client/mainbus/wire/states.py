@@ -30,7 +30,20 @@ class State(Enum):
     """One end has said goodbye, or was refused: nothing more is read."""
 
 
-_MESSAGES = frozenset({Kind.SEND, Kind.POST, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.ERROR, Kind.CANCEL})
+_MESSAGES = frozenset(
+    {
+        Kind.SEND,
+        Kind.POST,
+        Kind.INVOKE,
+        Kind.BROADCAST,
+        Kind.STREAM,
+        Kind.RESULT,
+        Kind.ERROR,
+        Kind.CANCEL,
+        Kind.ITEM,
+        Kind.DEMAND,
+    }
+)
 _PORTS = frozenset({Kind.PORT_MESSAGE, Kind.PORT_CREDIT, Kind.PORT_CLOSE})
 _NOTICES = frozenset(
     {
@@ -45,6 +58,10 @@ _NOTICES = frozenset(
         Kind.WHO,
         Kind.ONCE,
         Kind.SYNC,
+        Kind.FRAME,
+        Kind.FRAME_CLOSED,
+        Kind.GUEST,
+        Kind.GUEST_CLOSED,
     }
 )
 
@@ -72,6 +89,7 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
         | _PORTS
         | {Kind.PORT_MOVED}
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
+        | {Kind.GUEST, Kind.GUEST_CLOSED, Kind.HOST}
         | {Kind.WHO, Kind.GOODBYE},
         State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
         State.CLOSED: frozenset(),
@@ -79,10 +97,21 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
 }
 """What each end may read in each state; anything else is the other end's fault."""
 
-CHANNELED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY})
+CHANNELED: Final = frozenset({Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.QUERY, Kind.STREAM})
 """Kinds that name a channel."""
 
 FRAGMENTED: Final = frozenset(
-    {Kind.SEND, Kind.POST, Kind.SYNC, Kind.INVOKE, Kind.BROADCAST, Kind.RESULT, Kind.ERROR, Kind.PORT_MESSAGE}
+    {
+        Kind.SEND,
+        Kind.POST,
+        Kind.SYNC,
+        Kind.INVOKE,
+        Kind.BROADCAST,
+        Kind.STREAM,
+        Kind.RESULT,
+        Kind.ERROR,
+        Kind.ITEM,
+        Kind.PORT_MESSAGE,
+    }
 )
 """Kinds whose body may be longer than one packet."""

@@ -48,6 +48,7 @@ def test_with_opens_and_closes(broker: BrokerThread) -> None:
         assert renderer.id == broker.contents("a").id
         assert renderer.stats() == {
             "pending": 0,
+            "streams": 0,
             "queued": 0,
             "held": 0,
             "running": 0,
