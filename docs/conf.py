@@ -8,7 +8,7 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reference_directive import PublicNames
+from reference_directive import ContractRules, PublicNames
 
 project = "mainbus"
 author = "The mainbus authors"
@@ -40,5 +40,6 @@ html_copy_source = False
 def setup(app: Sphinx) -> None:
     """Register what is ours; what a code host draws by itself, and this build does not, is shown as its source."""
     app.add_directive("public-names", PublicNames)
+    app.add_directive("contract-rules", ContractRules)
     for language in ("mermaid", "cddl"):
         app.add_lexer(language, TextLexer)

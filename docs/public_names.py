@@ -1,6 +1,8 @@
 """Which names are public: what the packages export, and of their classes what is not listed here as internal."""
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -64,9 +66,28 @@ def public(cls: type) -> Iterator[tuple[str, Any]]:
             yield name, inspect.getattr_static(cls, name, None)
 
 
+def field_texts(cls: type) -> dict[str, str]:
+    """Return what stands below the fields of a class, by field."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except OSError:
+        return {}
+    assert isinstance(tree, ast.ClassDef)
+    pairs = zip(tree.body, tree.body[1:], strict=False)
+    return {
+        field.target.id: text.value.value
+        for field, text in pairs
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
 def is_described_apart(member: object) -> bool:
     """Tell whether a member has a docstring of its own; other ones are described in that of their class."""
-    return inspect.isroutine(member) or isinstance(member, property)
+    return inspect.isroutine(member) or isinstance(member, property | classmethod)
 
 
 def shown(name: str, function: Any) -> str:

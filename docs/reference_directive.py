@@ -1,12 +1,14 @@
-"""The directive of the reference pages: names of a module, each with its public members, from their docstrings."""
+"""The directives of the reference pages: the public names of a module, from their docstrings, and the contract's rules."""
 
 import importlib
 import inspect
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from public_names import is_described_apart, names, public, shown
+from public_names import field_texts, is_described_apart, names, public, shown
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -27,6 +29,30 @@ class PublicNames(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(["````{eval-rst}", *lines, "````"]))
 
 
+class ContractRules(SphinxDirective):
+    """Writes the rules of tests/contract.toml, a table for each section."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the tables."""
+        path = Path(__file__).parents[1] / "tests" / "contract.toml"
+        self.env.note_dependency(str(path))
+        lines: list[str] = []
+        for section, rules in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            lines += [
+                f"## {section.replace('-', ' ').capitalize()}",
+                "",
+                "| rule | says | to come |",
+                "| --- | --- | --- |",
+            ]
+            lines += [f"| {number} | {rule['says']} | {_to_come(rule)} |" for number, rule in rules.items()]
+            lines.append("")
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+def _to_come(rule: dict[str, Any]) -> str:
+    return str(rule.get("later", "")) if rule["built"] else "all of it"
+
+
 def _autodoc(module: str, name: str, item: Any) -> Iterator[str]:
     if inspect.ismodule(item):
         yield from (f".. automodule:: {module}.{name}", "   :members:")
@@ -37,8 +63,9 @@ def _autodoc(module: str, name: str, item: Any) -> Iterator[str]:
     else:
         called = name.endswith("()")
         yield f".. autoclass:: {module}.{shown(name.removesuffix('()'), item) if called else name}"
+        fields = field_texts(item)
         for member, value in public(item):
-            if is_described_apart(value):
-                kind = "property" if isinstance(value, property) else "method"
+            if is_described_apart(value) or member in fields:
+                kind = "attribute" if member in fields else "property" if isinstance(value, property) else "method"
                 yield from ("", f"   .. auto{kind}:: {module}.{name.removesuffix('()')}.{member}")
     yield ""
