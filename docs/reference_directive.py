@@ -1,4 +1,4 @@
-"""The directives of the reference pages: the public names of a module, from their docstrings, and the contract's rules."""
+"""The directives of the reference pages: a module's public names, from their docstrings, and the contract's rules."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""The examples of the tutorials that are more than one file run as the text says: a daemon, and renderers beside it.
+"""The examples of more than one file, in tutorials and "coming from", run as the text says: a daemon, and renderers.
 
 A block that begins with ```python norun NAME.py is such a file, the blocks of one section are one example, and the
 section's text blocks hold lines that they print; 4711 stands for any number.
@@ -18,7 +18,8 @@ import pytest
 
 from tests.checks.tree import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorial").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("tutorial/*.md")), *sorted(DOCS.glob("coming-from/*.md"))]
 MAIN = ("main.py", "app.py")
 PRELOAD = "preload.py"
 
