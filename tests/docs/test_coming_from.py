@@ -1,6 +1,6 @@
-"""The small programs of the other side run, too, and print what ours print. NATS has a server, so its are only compiled.
+"""The small programs of the other side run, too, and print what ours print.
 
-Ours are run with the tutorials.
+Ours are run with the tutorials. NATS needs a server that no package brings: its programs are only compiled.
 """
 
 import os
