@@ -55,5 +55,5 @@ $(READY): pyproject.toml tests/constraints.txt
 	@touch $@
 
 $(VENV)/.docs: $(READY)
-	@$(PIP) --no-build-isolation -e '.[docs]'
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
 	@touch $@

@@ -8,7 +8,7 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reference_directive import ContractRules, PublicNames
+from reference_directive import CALLED, ContractRules, PublicNames
 
 project = "mainbus"
 author = "The mainbus authors"
@@ -24,7 +24,6 @@ myst_heading_anchors = 4
 default_role = "py:obj"
 add_module_names = False
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
@@ -37,9 +36,15 @@ html_css_files = ["mainbus.css"]
 html_copy_source = False
 
 
+def signature(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, str] | None:
+    """Show the signature of a class only if its users call it."""
+    return ("", "") if what in ("class", "exception") and name not in CALLED else None
+
+
 def setup(app: Sphinx) -> None:
     """Register what is ours; what a code host draws by itself, and this build does not, is shown as its source."""
     app.add_directive("public-names", PublicNames)
     app.add_directive("contract-rules", ContractRules)
+    app.connect("autodoc-process-signature", signature)
     for language in ("mermaid", "cddl"):
         app.add_lexer(language, TextLexer)

@@ -4,12 +4,16 @@ import importlib
 import inspect
 import tomllib
 from collections.abc import Iterator
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from public_names import field_texts, is_described_apart, names, public, shown
+from public_names import field_texts, is_described_apart, names, public
 from sphinx.util.docutils import SphinxDirective
+
+# The classes whose signature is shown; what makes the others is not their users' affair.
+CALLED: set[str] = set()
 
 
 class PublicNames(SphinxDirective):
@@ -53,6 +57,13 @@ def _to_come(rule: dict[str, Any]) -> str:
     return str(rule.get("later", "")) if rule["built"] else "all of it"
 
 
+def _default(cls: type, member: str) -> Iterator[str]:
+    """Have the default of a dataclass' field shown, in place of its type with the range in it."""
+    if field := getattr(cls, "__dataclass_fields__", {}).get(member):
+        value = f"{type(getattr(cls(), member)).__name__}()" if field.default is MISSING else repr(field.default)
+        yield f"      :annotation: = {value}"
+
+
 def _autodoc(module: str, name: str, item: Any) -> Iterator[str]:
     if inspect.ismodule(item):
         yield from (f".. automodule:: {module}.{name}", "   :members:")
@@ -61,11 +72,13 @@ def _autodoc(module: str, name: str, item: Any) -> Iterator[str]:
     elif issubclass(item, BaseException):
         yield from (f".. autoexception:: {module}.{name}", "   :show-inheritance:")
     else:
-        called = name.endswith("()")
-        yield f".. autoclass:: {module}.{shown(name.removesuffix('()'), item) if called else name}"
+        if name.endswith("()"):
+            name = name.removesuffix("()")
+            CALLED.add(f"{module}.{name}")
+        yield f".. autoclass:: {module}.{name}"
         fields = field_texts(item)
         for member, value in public(item):
             if is_described_apart(value) or member in fields:
                 kind = "attribute" if member in fields else "property" if isinstance(value, property) else "method"
-                yield from ("", f"   .. auto{kind}:: {module}.{name.removesuffix('()')}.{member}")
+                yield from ("", f"   .. auto{kind}:: {module}.{name}.{member}", *_default(item, member))
     yield ""
