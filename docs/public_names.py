@@ -14,7 +14,7 @@ import mainbus_broker
 
 # What one part of mainbus needs of another, or a base class of the standard library brings.
 INTERNAL = {
-    "IpcMain": {"handler", "listeners"},
+    "IpcMain": {"belong_to", "handler", "let_go", "listeners"},
     "IpcRenderer": {"handler", "listeners"},
     "IpcFrame": {"handler", "listeners"},
     "BlockingFrame": {"handler", "listeners"},
@@ -32,6 +32,7 @@ INTERNAL = {
         "has_used",
         "invoke_frame",
         "levels",
+        "new_ipc",
         "open_frame",
         "post_to_frame",
         "registries",

@@ -119,19 +119,19 @@ class Broker:
         for listener in self._listeners:
             listener.stop_accepting()
         try:
-            await self._drain(hub, drain)
-        finally:
-            self._end(hub)
             try:
-                with anyio.CancelScope(shield=True):
-                    if left := self._others(hub):
-                        await asyncio.wait(left, timeout=self.config.cancel_grace)
+                await self._drain(hub, drain)
             finally:
-                # Also when it is a handler that stops the broker, and was cancelled just now.
-                await self._close_listeners()
-                assert self._stopped is not None
-                self._stopped.set()
-                self._hub = None
+                self._end(hub)
+            await self._part(hub)
+        finally:
+            # Also when it is a handler that stops the broker, and was cancelled just now.
+            for farewell in list(hub.leaving):
+                farewell.close()
+            await self._close_listeners()
+            assert self._stopped is not None
+            self._stopped.set()
+            self._hub = None
 
     async def serve_forever(self) -> None:
         """Wait until the broker is stopped. Safe to cancel; cancelling does not stop it.
@@ -172,6 +172,7 @@ class Broker:
             "bad_messages": hub.counters["bad_messages"],
             "slow_consumers": hub.counters["slow_consumers"],
             "overruns": hub.counters["overruns"],
+            "dropped_notices": hub.counters["dropped_notices"],
             "queued": sum(peer.contents.queued for peer in hub.renderers),
         }
 
@@ -290,6 +291,13 @@ class Broker:
             for contents in hub.web_contents.get_all_web_contents():
                 with suppress(ObjectDestroyedError):
                     await contents.drain()
+
+    async def _part(self, hub: Hub) -> None:
+        """Wait a bounded time for what was cancelled to clean up, and for the renderers to close."""
+        if left := self._others(hub):
+            await asyncio.wait(left, timeout=self.config.cancel_grace)
+        if hub.leaving:
+            await asyncio.wait(list(hub.leaving.values()))
 
     @staticmethod
     def _others(hub: Hub) -> set[asyncio.Task[Any]]:

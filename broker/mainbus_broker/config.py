@@ -57,6 +57,8 @@ class Limits:
     """Invokes of one renderer that have no answer yet, to all targets together."""
     running: Count = 256
     """Handlers that one renderer may have running at one target; announced to it as its credit."""
+    unfinished: Count = 8192
+    """Large messages that one renderer has begun and not finished, to all targets together; at more it is closed."""
     streams: Count = 1024
     """Streams that one renderer may have open, and that the main process may have open there."""
     ports: Count = 4096
@@ -70,7 +72,7 @@ class Limits:
     low: Annotated[int, Allowed(0, GIB, "a whole number of bytes")] = 256 * KIB
     """Bytes below which they are asked to go on."""
     hard: Bytes = 64 * MIB
-    """Bytes waiting for one renderer above which the main process gets SendQueueFull."""
+    """Bytes waiting for one renderer above which main gets SendQueueFull, and who leaves errors unread is closed."""
     overrun: Annotated[int, Allowed(0, GIB, "a whole number of bytes")] = 8 * MIB
     """Bytes that may still arrive from a renderer after it was asked to pause."""
     stall_timeout: Seconds = 30.0

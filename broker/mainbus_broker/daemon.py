@@ -230,6 +230,9 @@ async def _end_all(grace: float) -> list[str]:
         task.cancel()
     if fresh:
         await asyncio.wait(fresh, timeout=grace)
+    if rest := others - fresh:
+        # Where the broker's end was cut short they had no time to clean up.
+        await asyncio.wait(rest, timeout=_MOMENT)
     left = [f"task {task.get_name()!r}" for task in others if not task.done()]
     # In a task of its own that is never cancelled: cancelling this joins the threads, whatever they do.
     ending = asyncio.create_task(asyncio.get_running_loop().shutdown_default_executor())

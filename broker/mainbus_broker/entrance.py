@@ -8,7 +8,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, cast
 
-from mainbus.errors import ConnectRefused, MainbusError, RemoteProtocolError
+from mainbus.errors import ConnectionLost, ConnectRefused, MainbusError, RemoteProtocolError
 from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, pack, unpack
 from mainbus.wire.packets import Kind
@@ -85,7 +85,7 @@ class Entrance(asyncio.Protocol):
 
     def _admit(self, hello: Hello) -> None:
         if self._hub.stopping:
-            raise ConnectRefused("this broker", "it is stopping")
+            raise ConnectionLost("the broker is stopping")
         peer = self._hub.welcome(hello, self._process, self._wire, self._transport)
         self._leave()
         if not peer.closing:
@@ -115,4 +115,5 @@ class Entrance(asyncio.Protocol):
 
     def _too_late(self) -> None:
         timeout = self._hub.config.limits.handshake_timeout
-        self._refuse(ConnectRefused("this broker", f"no hello in {timeout:g} s"))
+        # No refusal: it may try again.
+        self._refuse(ConnectionLost(f"no hello in {timeout:g} s"))

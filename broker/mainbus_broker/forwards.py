@@ -32,8 +32,16 @@ class Forward(Progress):
         """Who gets the rest; nobody, once it was refused."""
 
 
-def begin(peer: Peer, head: Head, name: bytes, targets: Sequence[Peer]) -> bool:
-    """Note where the rest of a message goes whose first fragment this is; False if it may not begin."""
+def begin(peer: Peer, head: Head, name: bytes, targets: Sequence[Peer], limit: int) -> bool:
+    """Note where the rest of a message goes whose first fragment this is; False if it may not begin.
+
+    Args:
+        peer: Its sender.
+        head: The first fragment's header.
+        name: Whom it is addressed to, if not by id.
+        targets: Who gets it.
+        limit: Messages that one sender may have begun and not finished.
+    """
     stream = stream_of(head[1], head[2])
     keys = {_address(head, name, stream)}
     if head[1] != Kind.BROADCAST:
@@ -43,6 +51,10 @@ def begin(peer: Peer, head: Head, name: bytes, targets: Sequence[Peer]) -> bool:
     if not keys.isdisjoint(peer.streams):
         peer.wire.fail(not_finished(head[1]))
         return False
+    if peer.unfinished >= limit:
+        peer.wire.fail(f"more than {limit} messages that are not finished")
+        return False
+    peer.unfinished += 1
     peer.streams.update(dict.fromkeys(keys, Forward(head, keys, targets)))
     return True
 
@@ -66,6 +78,7 @@ def rest(peer: Peer, head: Head, name: bytes) -> Sequence[Peer]:
         peer.wire.fail(fault)
         return ()
     if not flags & MORE:
+        peer.unfinished -= 1
         for key in forward.keys:
             del streams[key]
     return forward.targets

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mainbus.errors import LimitExceeded, RemoteProtocolError
 from mainbus.wire import clone
-from mainbus.wire.connection import text_of
 from mainbus.wire.messages import GuestClaim, unpack
-from mainbus.wire.packets import HEADER_SIZE, MAIN, Head, Kind, build
+from mainbus.wire.packets import HEADER_SIZE, MAIN, Head, Kind, build, text_of
 
 from mainbus_broker.tokens import digest_of
 

@@ -36,6 +36,7 @@ from mainbus_broker.web_contents import WebContents
 
 if TYPE_CHECKING:
     from mainbus_broker.entrance import Entrance
+    from mainbus_broker.farewell import Farewell
 
 _SECRET: Final = 16
 
@@ -60,6 +61,8 @@ class Hub:
         self.renderers = Renderers()
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
+        self.leaving: dict[Farewell, asyncio.Future[None]] = {}
+        """Connections after the goodbye, until they are closed; each takes a bounded time for it."""
         self.stopping = False
         self.tokens = Tokens()
         self.web_contents = WebContentsRegistry(self)
@@ -79,11 +82,13 @@ class Hub:
     def start(self) -> None:
         """Watch for renderers that stall."""
         BROKER_THREADS[self.instance] = threading.get_ident()
+        self.main.ipc_main.belong_to(self.owner)
         self._watch()
 
     def stop(self) -> None:
         """End the watch. Every renderer must be gone."""
         BROKER_THREADS.pop(self.instance, None)
+        self.main.ipc_main.let_go(self.owner)
         if self._watchdog is not None:
             self._watchdog.cancel()
         self.main_ports.close_all()
@@ -155,6 +160,8 @@ class Hub:
         # Before the application hears of it, which may close it at once.
         for watcher in self.renderers.watchers:
             watcher.outbox.put(build(Kind.JOINED, peer.id, name=peer.name_raw))
+        if hello.watch:
+            self.renderers.watchers.add(peer)
         self.emit("web-contents-created", peer.contents)
         return peer
 

@@ -20,8 +20,7 @@ from mainbus.errors import (
     TooManyRequests,
 )
 from mainbus.wire import clone, packets
-from mainbus.wire.connection import Message, text_of
-from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind, Message, text_of
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
@@ -91,6 +90,7 @@ class MainProcess:
         if ports:
             start = partial(self._start_message, ports=ports)
         if inbox.clear or (kind in _REPLIES and not inbox.waiting):
+            inbox.starting = len(message[8]) + _OVERHEAD
             start(peer, message)
             return
         self._wait(peer, partial(start, peer, message), message)
@@ -98,6 +98,7 @@ class MainProcess:
     def sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> None:
         """Start a `send_sync`, in its place, when its turn has come."""
         if peer.inbox.clear:
+            peer.inbox.starting = len(message[8]) + _OVERHEAD
             self._start_sync(peer, message, lane)
         else:
             self._wait(peer, partial(self._start_sync, peer, message, lane), message)
@@ -134,7 +135,8 @@ class MainProcess:
     # Private
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
-        peer.inbox.add(start, len(message[8]) + _OVERHEAD)
+        request = message[3] if message[0] in (Kind.INVOKE, Kind.STREAM) else 0
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 
@@ -280,7 +282,8 @@ class MainProcess:
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key
-        return request in peer.inbox.handlers or request in peer.inbox.streams
+        inbox = peer.inbox
+        return request in inbox.handlers or request in inbox.streams or inbox.waits_for(request)
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
@@ -289,7 +292,7 @@ class MainProcess:
     # Callbacks of the dispatch
 
     def _answer(self, event: IpcMainInvokeEvent, value: object) -> None:
-        self._reply(event, self._answers.result(value))
+        self._reply(event, self._answers.returned(log, event, value))
 
     def _item(self, event: IpcMainInvokeEvent, value: object) -> int:
         outcome = self._answers.item(value)
@@ -298,8 +301,7 @@ class MainProcess:
 
     def _raised(self, event: IpcMainInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)
-        late = event.deadline is not None and self._hub.loop.time() >= event.deadline
-        self._reply(event, self._answers.raised(event.channel, error, late=late))
+        self._reply(event, self._answers.raised(event.channel, error))
 
     def _refuse(self, event: IpcMainInvokeEvent, error: MainbusError) -> None:
         self._reply(event, self._answers.refused(error))

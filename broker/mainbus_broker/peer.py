@@ -15,6 +15,7 @@ from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
+from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 from mainbus_broker.peer_ports import PeerPorts
 
@@ -77,7 +78,7 @@ class Peer(asyncio.Protocol):
         "secret",
         "streams",
         "transport",
-        "watching",
+        "unfinished",
         "wire",
     )
 
@@ -116,6 +117,8 @@ class Peer(asyncio.Protocol):
         """Those of them that have invoked it, or answered it."""
         self.streams: dict[Key, Forward] | None = None
         """The large messages that it is sending to others, by what leads to them."""
+        self.unfinished = 0
+        """How many of them there are."""
         self.ports: PeerPorts | None = None
         """Its ends of message channels."""
         self.posting: Sequence[MessagePort] = ()
@@ -128,7 +131,6 @@ class Peer(asyncio.Protocol):
         """What binds its guests to it, by their numbers."""
         self.said_goodbye = False
         """Whether it has left, and will not come back."""
-        self.watching = False
         self.bad_messages = 0
         self.progress = (0, 0.0)
         """Bytes that it had read when it was last seen to read, and when that was."""
@@ -192,7 +194,7 @@ class Peer(asyncio.Protocol):
             self.outbox.put(build(Kind.DEMAND, MAIN, request, value=credit))
 
     def close(self, reason: str, *, blame: bool = False, stops: bool = False) -> None:
-        """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it.
+        """Say goodbye and why, and end the connection. What was queued leaves if the renderer reads it in time.
 
         Args:
             reason: For the renderer's "disconnected" event, and for the log.
@@ -204,14 +206,16 @@ class Peer(asyncio.Protocol):
         self.closing = True
         log.log(logging.WARNING if blame else logging.INFO, "closing %s: %s", self.label, reason)
         value = ReplyNeverSent.wire_code if stops else 0
+        # What waits in the route first: nothing is read behind a goodbye.
+        self.outbox.flush()
         self.outbox.put(build(Kind.GOODBYE, MAIN, value=value, body=reason.encode()))
         self.outbox.flush()
         self._hub.gone(self, clean=False)
-        if blame or not self.outbox.idle:
-            # It may never read again: what the kernel has not taken is given up.
+        if blame:
+            # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()
         else:
-            self.transport.close()
+            self._part()
 
     def leave(self, received: int) -> None:
         """Answer a goodbye. `received`: the packets that the renderer has had, to tell whether it missed any."""
@@ -220,8 +224,7 @@ class Peer(asyncio.Protocol):
         log.info("%s said goodbye", self.label)
         self._hub.gone(self, clean=clean)
         self.outbox.put(build(Kind.GOODBYE, MAIN))
-        self.outbox.flush()
-        self.transport.close()
+        self._part()
 
     # Callbacks
 
@@ -254,6 +257,13 @@ class Peer(asyncio.Protocol):
         self.outbox.resume_writing()
 
     # Private
+
+    def _part(self) -> None:
+        self.outbox.hand_over()
+        self.outbox.detach()
+        # A connection that was lost as it was written to has nobody to wait for.
+        if not self.transport.is_closing():
+            Farewell(self._hub, self.transport)
 
     def _schedule(self) -> None:
         if not self._scheduled:

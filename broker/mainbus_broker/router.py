@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
-from mainbus.wire.connection import text_of
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build, text_of
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -41,6 +40,8 @@ class Router:
         self._ids = hub.renderers.ids
         self._names = hub.renderers.names_raw
         self._high = hub.config.limits.high
+        self._hard = hub.config.limits.hard
+        self._unfinished = hub.config.limits.unfinished
         self._serve: dict[int, Serve] = {
             Kind.SEND: self._message,
             Kind.POST: self._post,
@@ -106,7 +107,7 @@ class Router:
             if flags & HOST and target is not None and not self._hub.hosting.related(peer, target):
                 target = None
             if flags & MORE:
-                if not forwards.begin(peer, head, name, () if target is None else (target,)):
+                if not forwards.begin(peer, head, name, () if target is None else (target,), self._unfinished):
                     return
             elif peer.streams and forwards.is_inside(peer, head, target):
                 return
@@ -163,7 +164,7 @@ class Router:
             return forwards.rest(peer, head, b"")
         targets = [target for target in self._ids.values() if target is not peer]
         if head[2] & MORE:
-            if not forwards.begin(peer, head, b"", targets):
+            if not forwards.begin(peer, head, b"", targets, self._unfinished):
                 return ()
         elif peer.streams and forwards.is_inside(peer, head, None):
             return ()
@@ -187,7 +188,7 @@ class Router:
             waits = caller is not None and self._hub.replies.callee(caller, request) is peer
             callers = (caller,) if caller is not None and waits else ()
             if flags & MORE:
-                if not forwards.begin(peer, head, b"", callers):
+                if not forwards.begin(peer, head, b"", callers, self._unfinished):
                     return
             elif peer.streams and forwards.is_inside(peer, head, caller):
                 return
@@ -206,17 +207,17 @@ class Router:
     def _note_call(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
         is_stream = head[1] == _STREAM
         bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
-        if bound is not None:
-            self._answer(peer, head, bound)
-        elif self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
+        if bound is None and self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
             if peer not in target.heard:
                 target.heard.add(peer)
                 self._introduce(peer, target)
             return True
-        else:
-            peer.wire.fail(f"request {head[6]} is pending already")
         if head[2] & MORE:
             forwards.refuse(peer, head, name)
+        if bound is not None:
+            self._answer(peer, head, bound)
+        else:
+            peer.wire.fail(f"request {head[6]} is pending already")
         return False
 
     def _bound(self, peer: Peer) -> TooManyRequests | None:
@@ -252,7 +253,8 @@ class Router:
         if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
-        peer.outbox.put(
+        self._tell(
+            peer,
             build(
                 Kind.UNDELIVERABLE,
                 target_id,
@@ -260,11 +262,19 @@ class Router:
                 name=name,
                 channel=data[name_end : name_end + channel_length],
                 body=reason.encode(),
-            )
+            ),
         )
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
-        peer.outbox.put(build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=clone.encode(str(error))))
+        body = clone.encode(str(error))
+        self._tell(peer, build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=body))
+
+    def _tell(self, peer: Peer, packet: bytes) -> None:
+        """Send what a renderer's own packet has caused and no pause holds back; who does not read it is closed."""
+        if peer.outbox.queued < self._hard:
+            peer.outbox.put(packet)
+        else:
+            self._hub.close_slow(peer.contents)
 
     # Private: ports
 
@@ -333,6 +343,10 @@ class Router:
         source = self._ids.get(head[5])
         if source is not None and source in peer.oneway:
             length, _, flags, name_length, channel_length = head[:5]
+            if source.outbox.queued >= self._hard:
+                # It may have caused none of them, so it is not closed for them.
+                self._hub.counters["dropped_notices"] += 1
+                return
             name_end = at + HEADER_SIZE + name_length
             source.outbox.put(
                 build(
@@ -370,9 +384,8 @@ class Router:
 
     def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         named = self._ids.get(head[5])
-        peer.outbox.put(
-            build(Kind.WHO, head[5], value=int(named is not None), name=named.name_raw if named is not None else b"")
-        )
+        name = named.name_raw if named is not None else b""
+        self._tell(peer, build(Kind.WHO, head[5], value=int(named is not None), name=name))
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()

@@ -105,7 +105,7 @@ class WebContents:
     def ipc(self) -> IpcMain:
         """Listeners and handlers for this renderer only; asked before `ipc_main`."""
         if self._ipc is None:
-            self._ipc = IpcMain()
+            self._ipc = self.new_ipc()
         return self._ipc
 
     @property
@@ -221,7 +221,7 @@ class WebContents:
 
         Raises:
             CloneError: An argument cannot be cloned; nothing was sent.
-            SendQueueFull: The renderer does not keep up; `WebContents.drain` waits until it does.
+            SendQueueFull: The renderer does not keep up, or answers too little; `drain` waits until it does.
             ObjectDestroyedError: The renderer is gone.
         """
         return self.invoke_frame(0, channel, args, timeout)
@@ -239,6 +239,7 @@ class WebContents:
 
         Raises:
             TooManyRequests: `limits.streams` of this renderer are open.
+            CloneError, SendQueueFull, ObjectDestroyedError: As `invoke`.
         """
         return self.stream_frame(0, channel, args, timeout)
 
@@ -309,6 +310,7 @@ class WebContents:
         raw = check_channel(channel)
         check_timeout(timeout)
         body = self._encode(list(args))
+        self._check_room()
         request = peer.calls.next_request()
         reply = peer.calls.open(channel, request, peer.route, timeout)
         value = milliseconds(timeout)
@@ -325,6 +327,7 @@ class WebContents:
         limit = self._hub.config.limits.streams
         if peer.calls.streams >= limit:
             raise TooManyRequests(limit, "The number of open streams")
+        self._check_room()
         request = peer.calls.next_request()
         reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
         value = milliseconds(timeout)
@@ -384,6 +387,10 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
+    def new_ipc(self) -> IpcMain:
+        """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
+        return IpcMain().belong_to(self._hub.owner)
+
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
         """Return the scoped registries that exist for a frame, the narrowest first."""
         return tuple(ipc for ipc in (frame.own_ipc(), self._ipc) if ipc is not None)
@@ -400,7 +407,7 @@ class WebContents:
     def _registry(self, event: str) -> Emitter | IpcMain:
         if event in MESSAGES:
             if self._messages is None:
-                self._messages = IpcMain()
+                self._messages = self.new_ipc()
             return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)
@@ -429,14 +436,14 @@ class WebContents:
             raise MessageTooLarge(len(body), limits.message)
         return body
 
+    def _check_room(self) -> None:
+        hard = self._hub.config.limits.hard
+        if self.queued >= hard:
+            raise SendQueueFull(hard, self.name or self.id)
+
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:
         peer = self._alive()
         raw = check_channel(channel)
         body = self._encode(args)
         self._check_room()
         peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))
-
-    def _check_room(self) -> None:
-        hard = self._hub.config.limits.hard
-        if self.queued >= hard:
-            raise SendQueueFull(hard, self.name or self.id)

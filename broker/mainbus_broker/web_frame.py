@@ -43,7 +43,7 @@ class WebFrameMain:
     def ipc(self) -> IpcMain:
         """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
         if self._ipc is None:
-            self._ipc = IpcMain()
+            self._ipc = self._contents.new_ipc()
         return self._ipc
 
     @property

@@ -8,7 +8,6 @@ from typing import Any
 
 from mainbus.errors import (
     CloneError,
-    InvokeTimeout,
     LimitExceeded,
     MainbusError,
     MessageTooLarge,
@@ -54,13 +53,16 @@ class Answers:
         except (CloneError, LimitExceeded) as error:
             raise NotCloned(str(error)) from error
 
-    def raised(self, channel: str, error: BaseException, *, late: bool) -> tuple[Kind, int, bytes]:
-        """Return kind, value and body for a handler that raised; cancelled or exited, it never replied.
+    def returned(self, log: logging.Logger, event: Any, value: object) -> tuple[Kind, int, bytes]:
+        """As `result`, for a handler: what cannot be cloned is logged where it ran, like what a handler raises."""
+        try:
+            return Kind.RESULT, 0, self._encode(value, "result")
+        except (CloneError, LimitExceeded) as error:
+            log_raised(log, event, error)
+            return _uncloned(str(error))
 
-        `late`: the caller's deadline has passed, and a cancelled handler was cancelled for that.
-        """
-        if late and isinstance(error, asyncio.CancelledError):
-            return Kind.ERROR, InvokeTimeout.wire_code, b""
+    def raised(self, channel: str, error: BaseException) -> tuple[Kind, int, bytes]:
+        """Return kind, value and body for a handler that raised; cancelled or exited, it never replied."""
         if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
             return self.refused(ReplyNeverSent(channel))
         if isinstance(error, NotCloned):
@@ -83,8 +85,8 @@ class Answers:
 
 def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
     """Log what a handler raised, as Electron does: the caller may keep it to itself. Cancelled is not failed."""
-    # What cannot be cloned is the caller's news only; the loop itself raises the last two.
-    if not isinstance(error, asyncio.CancelledError | NotCloned | KeyboardInterrupt | SystemExit):
+    # The loop itself raises the last two.
+    if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
         log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)
 
 

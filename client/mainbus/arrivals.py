@@ -18,9 +18,8 @@ from mainbus.ports import MessagePort
 from mainbus.session import Session
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -65,6 +64,7 @@ class Arrivals(Waiters):
     def attach(self, session: Session) -> None:
         """Take the session whose arrivals these are."""
         self.session = session
+        self._loop = session.loop
         self.dispatch = Dispatch(
             session.loop,
             answer=self._answer,
@@ -83,7 +83,9 @@ class Arrivals(Waiters):
         self.session.start_dispatch()
 
     def notify(self, event: str, *args: object) -> object:
-        """Emit an event of the connection itself."""
+        """Emit an event of the connection itself; the first ones wait for the opener, too."""
+        if self._waits_for_opener and self._loop is not None:
+            return self._loop.call_soon(partial(self._notify, event, *args))
         return self._notify(event, *args)
 
     @property
@@ -172,10 +174,12 @@ class Arrivals(Waiters):
     def _accept(self, message: Message, start: Callable[[Inbox, Message], bool]) -> None:
         peer = message[2]
         inbox = self._inbox(peer)
+        size = len(message[8]) + _OVERHEAD
         if inbox.clear:
+            inbox.starting = size
             start(inbox, message)
             return
-        inbox.add(partial(start, inbox, message), len(message[8]) + _OVERHEAD)
+        inbox.add(partial(start, inbox, message), size, message[3])
         if inbox.size > HIGH and peer not in self._paused:
             self._paused.add(peer)
             self.session.notice(Kind.PAUSE, peer)
@@ -297,7 +301,7 @@ class Arrivals(Waiters):
 
     def _answer(self, event: IpcRendererInvokeEvent, value: object) -> None:
         if event.link is self.session.link:
-            self.session.answer(event.sender_id, event.request_id, self._answers.result(value))
+            self.session.answer(event.sender_id, event.request_id, self._answers.returned(log, event, value))
 
     def _item(self, event: IpcRendererInvokeEvent, value: object) -> int:
         outcome = self._answers.item(value)
@@ -308,12 +312,7 @@ class Arrivals(Waiters):
     def _raised(self, event: IpcRendererInvokeEvent, error: BaseException) -> None:
         log_raised(log, event, error)
         if event.link is self.session.link:
-            self.session.answer(
-                event.sender_id, event.request_id, self._answers.raised(event.channel, error, late=self._is_late(event))
-            )
-
-    def _is_late(self, event: IpcRendererInvokeEvent) -> bool:
-        return event.deadline is not None and self.session.loop.time() >= event.deadline
+            self.session.answer(event.sender_id, event.request_id, self._answers.raised(event.channel, error))
 
     def _refuse(self, event: IpcRendererInvokeEvent, error: MainbusError) -> None:
         if event.link is self.session.link:

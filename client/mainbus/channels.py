@@ -119,6 +119,7 @@ class Channels:
             channel: the channel.
             fn: the listener; of one that is not registered nothing happens.
         """
+        self._check_thread()
         self._listeners.remove_latest(channel, fn)
 
     def remove_all_listeners(self, channel: str | None = None) -> None:
@@ -127,6 +128,7 @@ class Channels:
         Args:
             channel: the channel, or None.
         """
+        self._check_thread()
         self._listeners.clear(channel)
 
     def listener_count(self, channel: str) -> int:
@@ -204,6 +206,7 @@ class Channels:
         Args:
             channel: the channel.
         """
+        self._check_thread()
         self._handlers.pop(channel, None)
 
     # Public: lookups
@@ -221,7 +224,10 @@ class Channels:
         """Return a channel's handler; a `handle_once` is consumed by its caller (`Target.consume`)."""
         return self._handlers.get(channel)
 
-    # For subclasses: what a renderer adds is `senders`.
+    # For subclasses: whose thread it is. What a renderer adds is `senders`.
+
+    def _check_thread(self) -> None:
+        """Raise if this is not the thread in which all this may change."""
 
     def _add_listener(
         self,
@@ -236,9 +242,10 @@ class Channels:
         check_senders(senders)
 
         def register(fn: Callable[..., object]) -> Registration:
+            self._check_thread()
             target = Target(fn, once=once, thread=thread, senders=senders)
             self._listeners.add(channel, target)
-            return _registration(target, lambda: self._listeners.remove(channel, target))
+            return self._registration(target, lambda: self._listeners.remove(channel, target))
 
         return _decorator(register) if fn is None else register(fn)
 
@@ -256,14 +263,25 @@ class Channels:
         check_senders(senders)
 
         def register(fn: Callable[..., object]) -> Registration:
+            self._check_thread()
             # Before anything is said about the function: Electron's order.
             if not replace and channel in self._handlers:
                 raise ValueError(f"Attempted to register a second handler for '{channel}'")
             target = Target(fn, once=once, thread=thread, senders=senders)
             self._handlers[channel] = target
-            return _registration(target, lambda: self._discard_handler(channel, target))
+            return self._registration(target, lambda: self._discard_handler(channel, target))
 
         return _decorator(register) if fn is None else register(fn)
+
+    def _registration(self, target: Target, discard: Callable[[], object]) -> Registration:
+        if target.once:
+            target.on_consume(discard)
+
+        def cancel() -> None:
+            self._check_thread()
+            discard()
+
+        return Registration(cancel)
 
     def _discard_handler(self, channel: str, target: Target) -> None:
         # It may have been replaced since.
@@ -277,9 +295,3 @@ def _decorator(register: Callable[[F], object]) -> Callable[[F], F]:
         return fn
 
     return decorate
-
-
-def _registration(target: Target, discard: Callable[[], object]) -> Registration:
-    if target.once:
-        target.on_consume(discard)
-    return Registration(discard)

@@ -94,7 +94,7 @@ class Dispatch:
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of an invoke; False if it has to wait."""
         if not inbox.may_call(target.is_coroutine):
-            inbox.put_back(partial(self.handler, inbox, event, args, target))
+            inbox.put_back(partial(self.handler, inbox, event, args, target), event.request_id)
             return False
         if self._is_refused(inbox, event, args, target):
             return True
@@ -115,7 +115,7 @@ class Dispatch:
     def stream(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of a stream; False if it has to wait."""
         if not inbox.may_call(target.is_coroutine):
-            inbox.put_back(partial(self.stream, inbox, event, args, target))
+            inbox.put_back(partial(self.stream, inbox, event, args, target), event.request_id)
             return False
         if self._is_refused(inbox, event, args, target):
             return True
@@ -145,7 +145,7 @@ class Dispatch:
         """Cancel the handler of a request, or keep it from starting. `late`: since the deadline has passed."""
         running = inbox.handlers.get(request) or inbox.streams.get(request)
         if running is None:
-            inbox.cancel(request)
+            inbox.cancel(request, late=late)
         elif not running.cancelled:
             running.late = late
             running.cancel()
@@ -167,8 +167,9 @@ class Dispatch:
 
     def _is_refused(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Answer a request whose handler is not to be called."""
-        if inbox.was_cancelled(event.request_id):
-            self._raised(event, asyncio.CancelledError())
+        late = inbox.was_cancelled(event.request_id)
+        if late is not None:
+            self._cancelled(event, late=late)
         elif target.once and not target.consume():
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
             self._refuse(event, NoHandlerError(event.channel))
@@ -312,10 +313,7 @@ class Dispatch:
 
     def _settle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any], *, late: bool = False) -> None:
         if task.cancelled():
-            if late:
-                self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
-            else:
-                self._raised(event, asyncio.CancelledError())
+            self._cancelled(event, late=late)
             return
         error = task.exception()
         if error is not None:
@@ -327,6 +325,12 @@ class Dispatch:
             self._handle(inbox, event, self._task(inbox, refuse_generator(result, text), event))
         else:
             self._answer(event, result)
+
+    def _cancelled(self, event: Any, *, late: bool) -> None:
+        if late:
+            self._refuse(event, from_wire(InvokeTimeout.wire_code, event.channel, ""))
+        else:
+            self._raised(event, asyncio.CancelledError())
 
     def _overdue(self, task: asyncio.Task[Any]) -> None:
         if not task.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -68,7 +69,7 @@ class IpcFrame(Frames):
         super().__init__()
         self._frame = frame_id
         self._renderer = renderer
-        self._arrivals = Waiters()
+        self._arrivals = Waiters(asyncio.get_running_loop())
         self._replies: weakref.WeakSet[Reply] = weakref.WeakSet()
         self._state = FrameState(frame_id, name, parent_id, self, self._end)
 
@@ -107,6 +108,9 @@ class IpcFrame(Frames):
     def _checked(self) -> Session:
         self._state.check()
         return self._renderer._checked()
+
+    def _check_thread(self) -> None:
+        self._renderer._check_thread()
 
     def _check_registering(self) -> None:
         self._state.check()

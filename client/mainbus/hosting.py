@@ -13,9 +13,8 @@ from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError, ObjectDestroyedError
 from mainbus.reply import Reply
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import Welcome
-from mainbus.wire.packets import MAIN, Kind, build
+from mainbus.wire.packets import MAIN, Kind, Message, build, text_of
 
 if TYPE_CHECKING:
     from mainbus.receiver import Receiver

@@ -54,7 +54,7 @@ class Inbox:
 
     __slots__ = (
         "_begins",
-        "_cancelled",
+        "_invokes",
         "_loop",
         "_on_low",
         "_resolved",
@@ -65,6 +65,7 @@ class Inbox:
         "limit",
         "running",
         "size",
+        "starting",
         "streams",
     )
 
@@ -78,14 +79,17 @@ class Inbox:
         """Streams under way, by request ID."""
         self.size = 0
         """Bytes of the bodies that wait."""
+        self.starting = 0
+        """Bytes of the body that is being started."""
         self._loop = loop
         self._on_low = on_low
-        self._waiting: deque[tuple[Start, int, bool]] = deque()
+        self._waiting: deque[tuple[Start, int, int, bool]] = deque()
         self._waits = 0
         self._resolved = False
         self._begins = 0
         self._scheduled = False
-        self._cancelled: set[int] | None = None
+        self._invokes: dict[int, bool | None] = {}
+        """The invokes that wait: None, or once cancelled whether their caller's deadline had passed."""
 
     # Public
 
@@ -129,17 +133,29 @@ class Inbox:
             return False
         return (is_coroutine or not self._begins) and self.running < self.limit
 
-    def add(self, start: Start, size: int, *, is_reply: bool = False) -> None:
-        """Let an arrival of `size` bytes wait for its turn. `is_reply`: somebody awaits it."""
+    def add(self, start: Start, size: int, request: int = 0, *, is_reply: bool = False) -> None:
+        """Let an arrival of `size` bytes wait for its turn.
+
+        Args:
+            start: Starts it.
+            size: Bytes of its body, about.
+            request: The request ID of an invoke or a stream; 0 for all others.
+            is_reply: Whether somebody awaits it.
+        """
         if self._resolved:
             self._wait_for_awaiter()
-        self._waiting.append((start, size, is_reply))
+        self._waiting.append((start, size, request, is_reply))
         self.size += size
+        if request:
+            self._invokes[request] = None
         self._schedule()
 
-    def put_back(self, start: Start) -> None:
-        """Put the rest of an arrival in front of all others."""
-        self._waiting.appendleft((start, 0, False))
+    def put_back(self, start: Start, request: int = 0) -> None:
+        """Put the rest of the arrival that is being started in front of all others. `request`: as `add` has it."""
+        self._waiting.appendleft((start, self.starting, request, False))
+        self.size += self.starting
+        if request:
+            self._invokes.setdefault(request, None)
         self._schedule()
 
     def hold(self) -> None:
@@ -169,24 +185,24 @@ class Inbox:
         self.running -= 1
         self._schedule()
 
-    def cancel(self, request: int) -> None:
-        """Note that an invoke which may still wait here was cancelled."""
-        if self._waiting:
-            if self._cancelled is None:
-                self._cancelled = set()
-            self._cancelled.add(request)
+    def waits_for(self, request: int) -> bool:
+        """Whether an invoke waits here for its turn."""
+        return request in self._invokes
 
-    def was_cancelled(self, request: int) -> bool:
-        """Whether an invoke was cancelled while it waited; asked once, when its turn has come."""
-        if self._cancelled and request in self._cancelled:
-            self._cancelled.discard(request)
-            return True
-        return False
+    def cancel(self, request: int, *, late: bool = False) -> None:
+        """Note that an invoke was cancelled, if it waits here. `late`: since its caller's deadline has passed."""
+        if self._invokes.get(request, False) is None:
+            self._invokes[request] = late
+
+    def was_cancelled(self, request: int) -> bool | None:
+        """Whether an invoke whose turn has come was cancelled too late for its caller; None: it was not cancelled."""
+        return self._invokes.get(request)
 
     def forget(self) -> None:
         """Drop what waits but for replies: the sender is gone, and those who wait for its answers are not."""
-        self._waiting = deque(entry for entry in self._waiting if entry[2])
-        self.size = sum(size for _, size, _ in self._waiting)
+        self._waiting = deque(entry for entry in self._waiting if entry[3])
+        self._invokes.clear()
+        self.size = sum(entry[1] for entry in self._waiting)
 
     # Private
 
@@ -218,13 +234,12 @@ class Inbox:
                 self._wait_for_awaiter()
             if not self._waiting or self._waits or self.running >= self.limit:
                 break
-            start, size, _ = self._waiting.popleft()
-            self.size -= size
+            start, self.starting, request, _ = self._waiting.popleft()
+            self.size -= self.starting
             if not start():
                 break
-        if not self._waiting:
-            self._cancelled = None
-        else:
-            self._schedule()
+            if request:
+                self._invokes.pop(request, None)
+        self._schedule()
         if self._on_low is not None:
             self._on_low()

@@ -26,8 +26,8 @@ from mainbus.routes import Entry
 from mainbus.session import Session
 from mainbus.timeouts import milliseconds
 from mainbus.wire import clone, messages, packets
-from mainbus.wire.connection import Connection, Message
-from mainbus.wire.packets import KIND_AT, MAIN, Kind, build
+from mainbus.wire.connection import Connection
+from mainbus.wire.packets import KIND_AT, MAIN, Kind, Message, build
 from mainbus.wire.states import Role
 
 Entries: TypeAlias = list[tuple[Entry, list[bytes]]]

@@ -9,7 +9,7 @@ from typing import cast
 
 from mainbus import transports
 from mainbus.address import Address
-from mainbus.errors import BadMessage, ConnectionLost, ConnectRefused, LimitExceeded, RemoteProtocolError, from_wire
+from mainbus.errors import BadMessage, ConnectionLost, LimitExceeded, RemoteProtocolError, from_wire
 from mainbus.outbox import Outbox
 from mainbus.wire import clone, messages
 from mainbus.wire.connection import Connection
@@ -52,7 +52,7 @@ class Link(asyncio.Protocol):
         """Connect and say hello. Cancelling it closes the connection.
 
         Raises:
-            OSError: Nobody can be reached at `address`.
+            OSError: Nobody can be reached at `address`, or answers there.
             MainbusError: The broker refused, by the name of its reason.
         """
         try:
@@ -65,7 +65,7 @@ class Link(asyncio.Protocol):
         except BaseException as error:
             self.abort()
             if isinstance(error, TimeoutError):
-                raise ConnectRefused(str(address), "it accepted the connection but never answered") from None
+                raise TimeoutError("it accepted the connection but never answered") from None
             raise
         return welcome
 

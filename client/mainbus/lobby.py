@@ -104,8 +104,8 @@ class Lobby:
         """Make ready for another connection; returns the requests of the invokes that wait."""
         return {request for waiting in self._waiting() for request in waiting.reset()}
 
-    def forget_ids(self) -> Iterator[tuple[int, int]]:
-        """Drop what is addressed to ids; yields id and request of each invoke."""
+    def forget_ids(self) -> Iterator[bytes]:
+        """Drop what is addressed to ids; yields the first packet of each."""
         self.asked.clear()
         by_id = [waiting for waiting in self._waiting() if isinstance(waiting.target, int)]
         by_name = [waiting for waiting in self._line if not isinstance(waiting.target, int)]

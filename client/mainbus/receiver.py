@@ -7,8 +7,8 @@ from typing import Protocol
 
 from mainbus.hosting import GuestState
 from mainbus.ports import MessagePort
-from mainbus.wire.connection import Message
 from mainbus.wire.messages import WireLimits
+from mainbus.wire.packets import Message
 
 
 class Receiver(Protocol):

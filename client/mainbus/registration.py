@@ -21,9 +21,10 @@ class Registration:
 
     def cancel(self) -> None:
         """Take out this registration, no other one of the same function; twice is once."""
-        cancel, self._cancel = self._cancel, None
-        if cancel is not None:
-            cancel()
+        if self._cancel is not None:
+            # It may refuse the thread: then the registration stands.
+            self._cancel()
+            self._cancel = None
 
     def __enter__(self) -> Self:
         return self

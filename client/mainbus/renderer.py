@@ -239,13 +239,13 @@ class IpcRenderer(Frames):
         session = self._session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
         self._owner = Owner("this renderer")
         self._arrivals.attach(session)
+        if self._watching:
+            session.watch()
         try:
             await session.open(self._connect_timeout)
         except BaseException:
             self._session = None
             raise
-        if self._watching:
-            session.watch()
         # The task that opened it goes on first, and registers what it likes.
         session.loop.call_soon(self._arrivals.start)
         return self

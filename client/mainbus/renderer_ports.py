@@ -12,9 +12,9 @@ from mainbus.port_remote import Remote
 from mainbus.ports import MessagePort
 from mainbus.routes import Route
 from mainbus.wire import packets, port_table
-from mainbus.wire.connection import Connection, Message
+from mainbus.wire.connection import Connection
 from mainbus.wire.credit import cost
-from mainbus.wire.packets import CONTINUES, MORE, Kind, build
+from mainbus.wire.packets import CONTINUES, MORE, Kind, Message, build
 
 Packets = bytes | Iterator[bytes]
 

@@ -139,8 +139,8 @@ class RouteTable:
         requests = {request for route in self._routes.values() for request in route.reset()}
         return requests | self._lobby.reset()
 
-    def forget_ids(self) -> Iterator[tuple[int, int]]:
-        """Drop what is addressed to ids: another broker gives them to others. Yields id and request of each invoke."""
+    def forget_ids(self) -> Iterator[bytes]:
+        """Drop what is addressed to ids: another broker gives them to others. Yields the first packet of each."""
         self.names.clear()
         for routes in (self._routes, self._open):
             for target in [key for key in routes if isinstance(key, int) and key not in _APART]:

@@ -13,9 +13,9 @@ from mainbus.wire.packets import BY_NAME, HEADER
 class Route:
     """What one sender has for one target and may not send yet.
 
-    Four things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
-    credit, or the connection has enough to write. Whatever comes after waits behind it, so that the order within a
-    pair never changes; other routes go on.
+    Five things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
+    credit, who has put the next message holds it, or the connection has enough to write. Whatever comes after waits
+    behind it, so that the order within a pair never changes; other routes go on.
     """
 
     __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "paused", "size", "unanswered")
@@ -64,6 +64,18 @@ class Route:
                 self._unsent = {}
             self._unsent[request] = entry
         self._append(entry)
+
+    def hold(self, packet: bytes | Iterator[bytes], size: int) -> Entry:
+        """Let a message wait in its place, and what comes after it behind it, until `let_go` of what is returned."""
+        entry = Entry(packet, size, 0)
+        entry.is_held = True
+        self._append(entry)
+        return entry
+
+    def let_go(self, entry: Entry) -> None:
+        """Let what `hold` has returned leave when its turn comes."""
+        entry.is_held = False
+        self._outbox.pull(self)
 
     def reply(self, packet: bytes | Iterator[bytes], size: int) -> None:
         """Send a reply: in its place, but while what is in front of it may not leave, it overtakes that.
@@ -150,6 +162,8 @@ class Route:
                 self._drop_first()
                 continue
             if not entry.begun:
+                if entry.is_held:
+                    return self._next_reply()
                 if entry.cost and not self._may_invoke():
                     if self.unanswered < self.credit:
                         self._outbox.starve(self)
@@ -201,9 +215,9 @@ class Route:
         self.listed = False
         return set(self._unsent or ())
 
-    def forget_ids(self) -> list[tuple[int, int]]:
-        """Drop what is addressed to an id, and return id and request of each invoke in it; what has a name stays."""
-        invokes: list[tuple[int, int]] = []
+    def forget_ids(self) -> list[bytes]:
+        """Drop what is addressed to an id and return the first packet of each; what has a name stays."""
+        dropped: list[bytes] = []
         kept: deque[Entry] = deque()
         for entry in self._queue:
             first = entry.first()
@@ -211,10 +225,13 @@ class Route:
                 kept.append(entry)
                 continue
             self._release(entry)
-            if first is not None and self._unsent and self._unsent.pop(entry.request, None):
-                invokes.append((HEADER.unpack_from(first)[5], entry.request))
+            # One that was cancelled while it waited has its outcome.
+            if first is not None and not self._is_withdrawn(entry):
+                dropped.append(first)
+            if self._unsent:
+                self._unsent.pop(entry.request, None)
         self._queue = kept
-        return invokes
+        return dropped
 
     # Private
 
@@ -285,7 +302,7 @@ class Route:
 class Entry:
     """One message that waits in a route."""
 
-    __slots__ = ("begun", "cost", "given_back", "is_reply", "packets", "request", "size", "taken")
+    __slots__ = ("begun", "cost", "given_back", "is_held", "is_reply", "packets", "request", "size", "taken")
 
     def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int, cost: int = 0) -> None:
         self.packets: Iterator[bytes] = iter((packet,)) if isinstance(packet, bytes) else packet
@@ -294,6 +311,8 @@ class Entry:
         self.cost = cost
         """Invokes that it counts for: 1 for an invoke, 0 for all others."""
         self.is_reply = False
+        self.is_held = False
+        """Whether it may not leave yet, whatever its target says."""
         self.begun = False
         """Whether a part of it has left."""
         self.taken = False

@@ -9,7 +9,7 @@ from typing import Any
 
 from mainbus.channels import check_channel
 from mainbus.errors import ConnectionLost, InvokeTimeout
-from mainbus.incoming import Incoming
+from mainbus.incoming import Incoming, Mailbox
 from mainbus.lane import lane_of
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_target
@@ -213,6 +213,8 @@ class Verbs(SenderChannels):
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Return an async iterator of `(event, *args)`, one for each message on a channel from now on.
 
+        Its `aclose` ends the listening, and so does dropping it.
+
         Args:
             channel: The channel.
             max_queue: Messages that may wait to be taken; then their senders are slowed down, and none is dropped.
@@ -222,10 +224,10 @@ class Verbs(SenderChannels):
             TypeError: No channel.
             ValueError: No such senders.
         """
-        incoming = Incoming(max_queue)
-        incoming.registration = self.on(channel, incoming.put, senders=senders)
-        self._arrivals.incoming.add(incoming)
-        return incoming
+        mailbox = Mailbox(max_queue)
+        mailbox.registration = self.on(channel, mailbox.put, senders=senders)
+        self._arrivals.mailboxes.add(mailbox)
+        return Incoming(mailbox, self._arrivals.post)
 
     async def wait_for(
         self, channel: str, timeout: float | None = None, *, senders: Senders = "main"

@@ -8,7 +8,7 @@ import pytest
 from mainbus import ConnectRefused, IpcRenderer, ReplyNeverSent
 from mainbus_broker import Broker, Config, IpcMain, Limits
 
-from tests.support.bus import Bus, Calls, until, within
+from tests.support.bus import PATIENCE, Bus, Calls, until, within
 
 NEVER = "Error invoking remote method 'x': reply was never sent"
 
@@ -230,6 +230,25 @@ async def test_cancelling_stop_ends_everything_at_once(address: str) -> None:
         assert work.cancelled == 1
         async with Broker(address):
             pass
+
+
+@pytest.mark.contract("2.1")
+async def test_cancelling_stop_waits_for_no_grace_either(address: str) -> None:
+    async with Bus(address, config=Config(cancel_grace=3600)) as bus:
+        work, renderer = Work(), await bus.renderer()
+        work.stubborn = True
+        bus.ipc_main.handle("x", work)
+        reply = renderer.invoke("x")
+        await work.begun.wait()
+        stopping = asyncio.ensure_future(bus.broker.stop(drain=1000))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.wait([stopping], timeout=PATIENCE)
+        assert stopping.cancelled()
+        assert type(await fails(reply)) is ReplyNeverSent
+        assert (work.cancelled, work.ended) == (1, False)
+        work.release.set()
+        await until(lambda: not bus.hub.main.dispatch.tasks)
 
 
 def stops_in_a_handler(bus: Bus, drain: float) -> Callable[..., Awaitable[None]]:

@@ -56,8 +56,6 @@ def client(address: str, channel: str) -> Iterator[list[object]]:
 
     async def main() -> None:
         async with mainbus.connect(address, connect_timeout=10, reconnect=False) as renderer:
-            # What it says by itself at its start has left: nothing is written while the broker ends.
-            await renderer.status()
             outcome.extend(await asyncio.gather(renderer.invoke(channel), return_exceptions=True))
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))

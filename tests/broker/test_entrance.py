@@ -120,7 +120,7 @@ async def test_a_broker_that_is_stopping_lets_nobody_in(address: str) -> None:
         stopping = asyncio.ensure_future(broker.stop())
         await inside.next(wire.CREDIT)
         answer = await outside.hello()
-        assert (answer.kind, answer.value) == (wire.REFUSED, mainbus.ConnectRefused.wire_code)
+        assert (answer.kind, answer.value) == (wire.REFUSED, mainbus.ConnectionLost.wire_code)
         assert "stopping" in answer.said
         release.set()
         await stopping

@@ -1,12 +1,13 @@
 """IpcMain is what the main process registers with, before a broker runs, with Electron's words and rules."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 from mainbus import Registration
-from mainbus_broker import IpcMain
+from mainbus_broker import Broker, IpcMain
 
 from tests.support.bus import Bus
 
@@ -208,3 +209,67 @@ async def test_any_kind_of_callable_handles(handler: Callable[..., object], resu
         renderer = await bus.renderer()
         bus.ipc_main.handle("x", handler)
         assert await renderer.invoke("x") == result
+
+
+# 3.13: whose thread it is.
+
+
+CHANGES: dict[str, Callable[[IpcMain], object]] = {
+    "on": lambda ipc: ipc.on("x", ignore),
+    "once": lambda ipc: ipc.once("x", ignore),
+    "add_listener": lambda ipc: ipc.add_listener("x", ignore),
+    "a decorator": lambda ipc: ipc.on("x")(ignore),
+    "off": lambda ipc: ipc.off("x", ignore),
+    "remove_listener": lambda ipc: ipc.remove_listener("x", ignore),
+    "remove_all_listeners": lambda ipc: ipc.remove_all_listeners(),
+    "handle": lambda ipc: ipc.handle("y", ignore),
+    "handle_once": lambda ipc: ipc.handle_once("y", ignore),
+    "remove_handler": lambda ipc: ipc.remove_handler("x"),
+}
+
+
+def ignore(event: object) -> None:
+    """Do nothing."""
+
+
+def set_up(ipc: IpcMain) -> Registration:
+    ipc.on("x", ignore)
+    ipc.handle("x", ignore)
+    return ipc.on("x", ignore)
+
+
+async def refused(change: Callable[[], object]) -> None:
+    """Make a change in another thread, and see it refused."""
+    with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+        await asyncio.to_thread(change)
+
+
+@pytest.mark.contract("3.13")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_that_of_a_broker_which_runs_is_changed_in_its_thread_only(
+    change: Callable[[IpcMain], object], address: str
+) -> None:
+    async with Bus(address) as bus:
+        contents = bus.contents(await bus.renderer())
+        for ipc in (bus.ipc_main, contents.ipc, contents.main_frame.ipc):
+            registration = set_up(ipc)
+            before = ipc.channels()
+            await refused(partial(change, ipc))
+            await refused(registration.cancel)
+            assert ipc.channels() == before
+            registration.cancel()
+            assert ipc.listener_count("x") == 1
+            change(ipc)
+
+
+@pytest.mark.contract("3.13")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_before_its_broker_starts_and_after_it_any_thread_may_change_it(
+    change: Callable[[IpcMain], object], address: str
+) -> None:
+    ipc = IpcMain()
+    registration = await asyncio.to_thread(set_up, ipc)
+    async with Broker(address, ipc_main=ipc):
+        await refused(registration.cancel)
+    await asyncio.to_thread(registration.cancel)
+    await asyncio.to_thread(change, ipc)

@@ -358,3 +358,27 @@ async def test_a_large_answer_comes_in_fragments(address: str) -> None:
     async with Bus(address, ipc_main=main.ipc), raw(address) as owner, lane(address, owner) as own:
         own.write(repeat(2), *wire.fragments(sync("x" * 1_000_000)))
         assert (await own.message(wire.RESULT)).said == "x" * 1_000_000
+
+
+async def test_a_lane_that_was_given_up_for_another_serves_nothing_more(address: str) -> None:
+    main = Main()
+    async with Bus(address, ipc_main=main.ipc) as bus, raw(address) as owner, lane(address, owner) as former:
+        given_up = end(bus, owner)
+        async with lane(address, owner, former.welcome["nonce"]) as own:
+            # What had been read of it before it was closed.
+            given_up.data_received(repeat(2).encode() + sync("former").encode())
+            own.write(repeat(2), sync("latter"))
+            assert (await own.next(wire.RESULT)).said == "latter"
+        assert main.got == ["latter"]
+
+
+async def test_the_lane_of_a_renderer_that_is_closed_serves_nothing_more(address: str) -> None:
+    main = Main()
+    async with Bus(address, ipc_main=main.ipc) as bus, raw(address) as owner, lane(address, owner):
+        given_up, contents = end(bus, owner), bus.hub.renderers.ids[owner.id].contents
+        # Closed by the first of two calls that have arrived together.
+        bus.ipc_main.on("close", lambda event, value: contents.close("enough"))
+        given_up.data_received(repeat(2).encode() + sync("a", 1, b"close").encode() + sync("b", 2).encode())
+        assert contents.is_destroyed()
+        given_up.data_received(sync("c", 3).encode())
+        assert main.got == []

@@ -281,7 +281,7 @@ async def test_an_invoke_that_is_cancelled_before_its_turn_never_starts(address:
         await until(lambda: not bus.peer(renderer).inbox.clear)
         reply.cancel()
         await renderer.drain()
-        await until(lambda: bus.peer(renderer).inbox._cancelled)
+        await until(lambda: False in bus.peer(renderer).inbox._invokes.values())
         release.set()
         await bus.served(renderer)
         assert never.calls == []

@@ -314,6 +314,22 @@ async def test_what_a_handler_raises_is_logged(kind: str, address: str, caplog: 
         assert str(record.exc_info[1]) == "some error"
 
 
+@pytest.mark.contract("5.4")
+@pytest.mark.parametrize("value", [print, bytes(2000)])
+async def test_a_result_that_cannot_cross_is_logged(
+    value: object, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Bus(address, config=Config(limits=Limits(message=1000))) as bus:
+        renderer = await bus.renderer("editor")
+        bus.ipc_main.handle("x", lambda event: value)
+        error = await outcome(renderer.invoke("x"))
+        (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        text = f"Error occurred in handler for 'x', invoked by renderer {renderer.id} (editor) pid {os.getpid()}"
+        assert record.getMessage() == text
+        assert record.exc_info
+        assert str(record.exc_info[1]) in str(error)
+
+
 @pytest.mark.contract("5.1")
 async def test_code_data_cause_and_notes_cross(address: str) -> None:
     async with Bus(address) as bus:

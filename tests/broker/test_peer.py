@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from mainbus import IpcRenderer, ReplyNeverSent
-from mainbus.wire.connection import Message
-from mainbus.wire.packets import MAIN, Kind, build
+from mainbus.wire.packets import MAIN, Kind, Message, build
 from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS
 
 from tests.support.bus import Bus, Calls, until, within

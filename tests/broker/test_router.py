@@ -9,7 +9,8 @@ from mainbus_broker import Config, Limits
 
 from tests.support import raw as wire
 from tests.support.bus import Bus, Calls, until, within
-from tests.support.raw import Packet, raw
+from tests.support.bystanders import bystanders
+from tests.support.raw import Packet, args, fragments, raw
 
 LARGE = "x" * 300_000
 
@@ -296,3 +297,45 @@ async def test_who_comes_inside_a_large_broadcast_gets_nothing_of_it(address: st
         assert heard.args == [(7,)]
         assert never.calls == []
         assert late.is_connected
+
+
+# Bounds.
+
+
+SMALL = Config(limits=Limits(low=1000, high=2000, hard=20_000))
+
+
+@pytest.mark.contract("9.3")
+@pytest.mark.parametrize("kind", [wire.SEND, wire.INVOKE])
+async def test_who_does_not_read_what_its_own_messages_cause_is_closed(address: str, kind: int) -> None:
+    async with Bus(address, config=SMALL) as bus, bystanders(bus), raw(address, "deaf") as deaf:
+        deaf.write(*[Packet(kind, peer=99, request=n, channel=b"c" * 255) for n in range(1, 30_000)])
+        await until(lambda: deaf.id not in bus.hub.renderers.ids)
+        assert bus.broker.stats()["slow_consumers"] == 1
+
+
+async def test_one_who_is_closed_for_it_as_a_large_invoke_begins_leaves_nothing(address: str) -> None:
+    config = Config(limits=Limits(low=1000, high=2000, hard=20_000, pending=1))
+    async with Bus(address, config=config) as bus, bystanders(bus), raw(address, "deaf") as deaf:
+        target = await bus.renderer("silent")
+        target.handle("c", lambda event: asyncio.Event().wait(), senders="any")
+        deaf.write(Packet(wire.INVOKE, peer=target.id, request=1, channel=b"c", body=args()))
+        for request in range(2, 10_000):
+            large = Packet(wire.INVOKE, peer=target.id, request=request, channel=b"c" * 255, body=args(1))
+            deaf.write(*fragments(large, 1))
+        await until(lambda: deaf.id not in bus.hub.renderers.ids)
+
+
+async def test_nobody_is_closed_for_notices_of_others(address: str) -> None:
+    async with Bus(address, config=SMALL) as bus, raw(address, "one") as one, raw(address, "other") as other:
+        one.write(Packet(wire.SEND, peer=other.id, channel=b"c", body=args()))
+        await other.next(wire.SEND)
+        notice = Packet(wire.UNDELIVERABLE, peer=one.id, channel=b"c" * 255, body=b"r" * 1000)
+        for _ in range(100):
+            other.write(*[notice] * 100)
+            assert await other.is_served()
+        stats = bus.broker.stats()
+        assert stats["dropped_notices"]
+        assert stats["slow_consumers"] == 0
+        # It reads at last.
+        assert await one.is_served()

@@ -207,6 +207,32 @@ async def test_drain_waits_until_all_has_left_and_send_says_when_too_much_waits(
         await within(contents.drain())
 
 
+@pytest.mark.contract("9.3")
+async def test_invokes_that_wait_for_an_answer_to_others_are_bounded(address: str) -> None:
+    limits = Limits(high=20_000, low=10_000, hard=100_000, running=2)
+    async with Bus(address, config=Config(limits=limits)) as bus:
+        renderer, go_on = await bus.renderer(), asyncio.Event()
+        contents = bus.contents(renderer)
+
+        @renderer.handle("x")
+        async def handle(event: object, number: int, text: str) -> int:
+            await go_on.wait()
+            return number
+
+        replies: list[Reply] = []
+        while contents.queued < limits.hard:
+            replies.append(contents.invoke("x", len(replies), "x" * 10_000))
+            if len(replies) == 2:
+                await contents.drain()
+        with pytest.raises(SendQueueFull):
+            _ = contents.invoke("x", 0, "")
+        with pytest.raises(SendQueueFull):
+            contents.stream("x", 0, "")
+        assert len(bus.peer(renderer).calls) == len(replies)
+        go_on.set()
+        assert await within(asyncio.gather(*replies)) == [*range(len(replies))]
+
+
 @pytest.mark.contract("2.12", "2.15")
 async def test_drain_of_one_that_goes_meanwhile_is_an_error(address: str) -> None:
     async with Bus(address) as bus:

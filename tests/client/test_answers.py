@@ -1,11 +1,13 @@
 """Outcomes of an invoke as kind, value and body, within the limits of a connection."""
 
 import asyncio
+import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mainbus.answers import Answers
-from mainbus.errors import InvokeTimeout, NoHandlerError, RemoteError, ReplyNeverSent
+from mainbus.errors import CloneError, NoHandlerError, RemoteError, ReplyNeverSent
 from mainbus.remote import remote_error
 from mainbus.wire import clone
 from mainbus.wire.packets import Kind
@@ -45,9 +47,21 @@ def test_a_result_that_cannot_cross_rejects_the_call(result: object, text: str) 
     assert error.type_name == ""
 
 
+@pytest.mark.contract("5.4")
+def test_what_a_handler_returned_and_cannot_cross_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    log, event = logging.getLogger("mainbus"), SimpleNamespace(channel="x", sender_label="somebody")
+    assert ANSWERS.returned(log, event, {"a": [1]}) == ANSWERS.result({"a": [1]})
+    assert not caplog.records
+    assert ANSWERS.returned(log, event, print) == ANSWERS.result(print)
+    (record,) = caplog.records
+    assert record.getMessage() == "Error occurred in handler for 'x', invoked by somebody"
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], CloneError)
+
+
 @pytest.mark.contract("5.1")
 def test_an_exception_is_described() -> None:
-    kind, value, body = ANSWERS.raised("x", ValueError("some error"), late=False)
+    kind, value, body = ANSWERS.raised("x", ValueError("some error"))
     assert (kind, value) == (Kind.ERROR, RemoteError.wire_code)
     assert clone.decode(body) == {"name": "ValueError", "message": "some error"}
 
@@ -58,7 +72,7 @@ def test_a_traceback_crosses_where_it_may() -> None:
         try:
             raise ValueError("some error")
         except ValueError as error:
-            return clone.decode(Answers(10_000, 10, tracebacks).raised("x", error, late=False)[2])
+            return clone.decode(Answers(10_000, 10, tracebacks).raised("x", error)[2])
 
     assert "traceback" not in described(False)
     assert "test_answers.py" in described(True)["traceback"]
@@ -67,17 +81,9 @@ def test_a_traceback_crosses_where_it_may() -> None:
 @pytest.mark.contract("5.5")
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
 def test_a_handler_that_was_ended_never_replied(error: BaseException) -> None:
-    kind, value, body = ANSWERS.raised("x", error, late=False)
+    kind, value, body = ANSWERS.raised("x", error)
     assert (kind, value) == (Kind.ERROR, ReplyNeverSent.wire_code)
     assert clone.decode(body) == "Error invoking remote method 'x': reply was never sent"
-
-
-@pytest.mark.contract("5.7")
-def test_a_handler_that_was_cancelled_by_the_deadline_came_too_late() -> None:
-    assert ANSWERS.raised("x", asyncio.CancelledError(), late=True) == (Kind.ERROR, InvokeTimeout.wire_code, b"")
-    # What it raised by itself is worth more than that it was late.
-    assert ANSWERS.raised("x", ValueError(), late=True)[1] == RemoteError.wire_code
-    assert ANSWERS.raised("x", SystemExit(), late=True)[1] == ReplyNeverSent.wire_code
 
 
 @pytest.mark.contract("5.2")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mainbus import dispatch
 from mainbus.dispatch import Dispatch
-from mainbus.errors import NoHandlerError, ValidationError
+from mainbus.errors import InvokeTimeout, NoHandlerError, ValidationError
 from mainbus.inbox import Inbox
 from mainbus.target import Target
 
@@ -273,15 +273,50 @@ async def test_what_still_runs_after_the_grace_is_logged(caplog: pytest.LogCaptu
 
 
 @pytest.mark.contract("5.7")
-async def test_an_invoke_cancelled_before_its_turn_does_not_run() -> None:
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_invoke_cancelled_before_its_turn_does_not_run(late: bool) -> None:
     desk = Desk()
     desk.inbox.hold()
-    desk.inbox.add(lambda: desk.handle(lambda event: pytest.fail("it ran")), 1)
-    desk.dispatch.cancel(desk.inbox, 1)
+    desk.inbox.add(lambda: desk.handle(lambda event: pytest.fail("it ran")), 1, 1)
+    desk.dispatch.cancel(desk.inbox, 1, late=late)
     desk.inbox.release()
     [(what, error)] = await desk.until()
-    assert what == "raised"
-    assert isinstance(error, asyncio.CancelledError)
+    assert what == ("refused" if late else "raised")
+    assert isinstance(error, InvokeTimeout if late else asyncio.CancelledError)
+
+
+@pytest.mark.contract("5.7")
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_handler_that_was_cancelled_ends_for_the_reason_of_that(late: bool) -> None:
+    desk = Desk()
+
+    async def forever(event: Event) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    desk.handle(forever)
+    await asyncio.sleep(0)
+    desk.dispatch.cancel(desk.inbox, 1, late=late)
+    desk.dispatch.cancel(desk.inbox, 1, late=not late)
+    [(what, error)] = await desk.until()
+    assert what == ("refused" if late else "raised")
+    assert isinstance(error, InvokeTimeout if late else asyncio.CancelledError)
+
+
+@pytest.mark.contract("5.7")
+async def test_what_a_late_handler_raises_by_itself_is_worth_more_than_that_it_was_late() -> None:
+    desk = Desk()
+
+    async def fails(event: Event) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            raise ValueError("mine") from None
+
+    desk.handle(fails)
+    await asyncio.sleep(0)
+    desk.dispatch.cancel(desk.inbox, 1, late=True)
+    [(what, error)] = await desk.until()
+    assert (what, type(error)) == ("raised", ValueError)
 
 
 async def test_listeners_under_way_can_be_cancelled_apart_from_handlers() -> None:

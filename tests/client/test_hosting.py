@@ -8,9 +8,8 @@ from mainbus.channels import Channels
 from mainbus.emitter import Emitter
 from mainbus.hosting import EVENTS, GuestState, Hosting
 from mainbus.wire import clone
-from mainbus.wire.connection import Message
 from mainbus.wire.messages import GuestClaim, Welcome, unpack
-from mainbus.wire.packets import HEADER, HEADER_SIZE, Kind
+from mainbus.wire.packets import HEADER, HEADER_SIZE, Kind, Message
 
 SECRET = bytes(16)
 

@@ -146,26 +146,78 @@ async def test_size_counts_what_waits_and_the_owner_is_told_when_it_shrinks() ->
 
 
 @pytest.mark.contract("5.7")
-async def test_an_invoke_cancelled_while_it_waits_is_known_once() -> None:
-    arrivals = Arrivals()
-    arrivals.inbox.hold()
-    arrivals.add("invoke 7")
-    arrivals.inbox.cancel(7)
-    assert arrivals.inbox.was_cancelled(7)
-    assert not arrivals.inbox.was_cancelled(7)
-    arrivals.inbox.release()
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_invoke_that_is_cancelled_while_it_waits_is_known_when_its_turn_comes(late: bool) -> None:
+    arrivals, found = Arrivals(), list[bool | None]()
+    inbox = arrivals.inbox
+
+    def look(request: int) -> bool:
+        found.append(inbox.was_cancelled(request))
+        return True
+
+    inbox.hold()
+    for request in (7, 8):
+        inbox.add(partial(look, request), 1, request)
+    assert inbox.waits_for(7)
+    inbox.cancel(7, late=late)
+    # The first reason is the one that counts.
+    inbox.cancel(7, late=not late)
+    inbox.release()
+    await _turns(3)
+    assert found == [late, None]
+    assert not inbox.waits_for(7)
+    assert inbox.was_cancelled(7) is None
 
 
 async def test_cancelling_what_does_not_wait_is_not_remembered() -> None:
     arrivals = Arrivals()
-    arrivals.inbox.cancel(7)
-    assert not arrivals.inbox.was_cancelled(7)
     arrivals.inbox.hold()
-    arrivals.add("invoke 8")
-    arrivals.inbox.cancel(9)
+    arrivals.add("a message")
+    arrivals.inbox.add(lambda: True, 1, 8)
+    for request in (0, *range(9, 1000)):
+        arrivals.inbox.cancel(request)
+    assert arrivals.inbox._invokes == {8: None}
     arrivals.inbox.release()
     await _turns(3)
-    assert not arrivals.inbox.was_cancelled(9)
+    assert not arrivals.inbox._invokes
+
+
+@pytest.mark.contract("5.7")
+async def test_an_invoke_that_was_put_back_waits_too() -> None:
+    arrivals, found = Arrivals(), list[bool | None]()
+    inbox = arrivals.inbox
+
+    def look(request: int) -> bool:
+        found.append(inbox.was_cancelled(request))
+        return True
+
+    inbox.hold()
+    inbox.starting = 30
+    inbox.put_back(partial(look, 7), 7)
+    assert (inbox.size, inbox.waits_for(7)) == (30, True)
+    inbox.cancel(7)
+    inbox.release()
+    await _turns(3)
+    assert found == [False]
+    assert (inbox.size, inbox.waits_for(7)) == (0, False)
+
+
+async def test_what_is_put_back_counts_what_it_counted_before() -> None:
+    arrivals, sizes = Arrivals(), list[int]()
+    inbox = arrivals.inbox
+
+    def stuck() -> bool:
+        sizes.append(inbox.size)
+        if len(sizes) == 1:
+            inbox.hold_for_first_step()
+            inbox.put_back(stuck)
+            sizes.append(inbox.size)
+        return len(sizes) > 2
+
+    inbox.add(stuck, 50)
+    assert inbox.size == 50
+    await _turns(5)
+    assert sizes == [0, 50, 0]
 
 
 @pytest.mark.contract("9.5")

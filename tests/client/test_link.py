@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import cbor2
+import mainbus
 import pytest
 from mainbus.address import parse
 from mainbus.errors import ConnectionLost, ConnectRefused, NameTaken, RemoteProtocolError
@@ -180,7 +181,7 @@ async def test_a_refusal_can_come_before_the_hello(address: str) -> None:
 async def test_a_broker_that_never_answers_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mainbus.link.HANDSHAKE_TIMEOUT", 0.01)
     async with broker(address, forever):
-        with pytest.raises(ConnectRefused, match="never answered"):
+        with pytest.raises(TimeoutError, match="never answered"):
             await Client().open(address)
 
 
@@ -219,3 +220,11 @@ async def test_a_fault_of_the_broker_ends_an_open_connection_by_name(
         assert [record.getMessage() for record in caplog.records if "broke the protocol" in record.getMessage()] == [
             f"the broker broke the protocol: {error}"
         ]
+
+
+@pytest.mark.contract("9.7")
+async def test_whoever_opens_a_renderer_there_is_told_so_by_name(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainbus.link.HANDSHAKE_TIMEOUT", 0.01)
+    async with broker(address, forever):
+        with pytest.raises(ConnectRefused, match=r"never answered$"):
+            _ = await mainbus.connect(address)

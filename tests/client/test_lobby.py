@@ -79,10 +79,11 @@ async def test_ids_are_forgotten_and_names_stay() -> None:
     nobody.is_nobody = True
     lobby.asked[5] = stranger
     by_name = build(Kind.SEND, name=b"name", flags=BY_NAME, channel=b"c")
-    stranger.put(build(Kind.INVOKE, 5, 1, channel=b"c"), 30, 1)
+    by_id = [build(Kind.INVOKE, 5, 1, channel=b"c"), build(Kind.INVOKE, 6, 2, channel=b"c")]
+    stranger.put(by_id[0], 30, 1)
     named.put(by_name, len(by_name))
-    nobody.put(build(Kind.INVOKE, 6, 2, channel=b"c"), 30, 2)
-    assert sorted(lobby.forget_ids()) == [(5, 1), (6, 2)]
+    nobody.put(by_id[1], 30, 2)
+    assert [*lobby.forget_ids()] == by_id
     assert not lobby.asked
     assert _gone(lobby) == [by_name]
     assert outbox.held == 0

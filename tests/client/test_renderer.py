@@ -37,6 +37,13 @@ REGISTERING: dict[str, Callable[[IpcRenderer], object]] = {
     "listen": lambda renderer: renderer.listen("x"),
 }
 
+REMOVING: dict[str, Callable[[IpcRenderer], object]] = {
+    "off": lambda renderer: renderer.off("x", print),
+    "remove_listener": lambda renderer: renderer.remove_listener("x", print),
+    "remove_all_listeners": lambda renderer: renderer.remove_all_listeners(),
+    "remove_handler": lambda renderer: renderer.remove_handler("x"),
+}
+
 
 def run(coroutine: Any) -> object:
     """Run a coroutine that ends without ever suspending."""
@@ -279,7 +286,7 @@ async def test_aclose_answers_what_runs_here(address: str) -> None:
 
 
 @pytest.mark.contract("3.13")
-@pytest.mark.parametrize("verb", [*VERBS, *REGISTERING])
+@pytest.mark.parametrize("verb", [*VERBS, *REGISTERING, *REMOVING])
 async def test_a_verb_on_another_thread_names_the_remedies(address: str, verb: str) -> None:
     async with Bus(address) as bus:
         renderer = await bus.renderer()
@@ -287,7 +294,7 @@ async def test_a_verb_on_another_thread_names_the_remedies(address: str, verb: s
 
         def use() -> None:
             try:
-                (VERBS | REGISTERING)[verb](renderer)
+                (VERBS | REGISTERING | REMOVING)[verb](renderer)
             except BaseException as error:
                 errors.append(error)
 
@@ -299,6 +306,19 @@ async def test_a_verb_on_another_thread_names_the_remedies(address: str, verb: s
         assert "loop.call_soon_threadsafe" in str(error)
         assert "mainbus.blocking" in str(error)
         assert renderer.is_connected
+
+
+@pytest.mark.contract("3.13")
+async def test_a_registration_is_cancelled_in_its_thread_only(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer = await bus.renderer()
+        for registration in (renderer.on("x", print), renderer.handle("x", print)):
+            before = renderer.channels()["x"]
+            with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+                await asyncio.to_thread(registration.cancel)
+            assert renderer.channels()["x"] == before
+            registration.cancel()
+            assert renderer.channels().get("x") != before
 
 
 @pytest.mark.contract("3.13")

@@ -4,8 +4,9 @@ import asyncio
 
 import mainbus
 import pytest
+from mainbus.wire.packets import Kind, build
 
-from tests.support.bus import Bus, Calls, Program, within
+from tests.support.bus import Bus, Calls, Program, until, within
 
 RELEASED = "IPC method called after context was released"
 
@@ -89,6 +90,56 @@ async def test_peers_that_join_and_leave_are_told_to_who_listens(address: str) -
             assert await left.wait() == (number, "guest")
             async with mainbus.connect(address) as guest:
                 assert await joined.wait(2) == (guest.id, None)
+
+
+@pytest.mark.contract("3.12")
+async def test_who_joins_right_after_open_is_told_to_who_listened_before(address: str) -> None:
+    async with Bus(address) as bus:
+        joined = Calls()
+        watcher = mainbus.connect(address)
+        watcher.events.on("peer-joined", joined)
+        # The broker reads nothing of it behind its hello, before the guest has come.
+        bus.broker.once("web-contents-created", lambda contents: contents._peer.transport.pause_reading())
+        _ = await watcher
+        guest = await bus.renderer()
+        assert await joined.wait() == (guest.id, None)
+        bus.peer(watcher).transport.resume_reading()
+        await watcher.aclose()
+
+
+@pytest.mark.contract("3.1", "3.12")
+async def test_an_event_waits_for_the_opener_too(address: str) -> None:
+    async with Bus(address) as bus:
+        opened: list[bool] = []
+        is_open = False
+        watcher = mainbus.connect(address)
+        watcher.events.on("peer-joined", lambda id, name: opened.append(is_open))
+        # Behind the welcome, in the same read.
+        bus.broker.once("web-contents-created", lambda contents: announce(bus))
+        _ = await watcher
+        is_open = True
+        await until(lambda: opened)
+        assert opened == [True]
+        await watcher.aclose()
+
+
+def announce(bus: Bus) -> None:
+    for watcher in bus.hub.renderers.watchers:
+        watcher.outbox.put(build(Kind.JOINED, 99))
+
+
+@pytest.mark.contract("3.12", "9.6")
+async def test_who_watches_does_so_after_a_reconnect(address: str) -> None:
+    async with Bus(address) as bus:
+        joined, back = Calls(), Calls()
+        watcher = await bus.renderer()
+        watcher.events.on("peer-joined", joined)
+        watcher.events.on("reconnected", back)
+        await watcher.peers()
+        bus.contents(watcher).close("again")
+        await back.wait()
+        guest = await bus.renderer()
+        assert await joined.wait() == (guest.id, None)
 
 
 @pytest.mark.contract("3.12")

@@ -83,6 +83,22 @@ async def test_a_large_message_stops_between_its_packets_when_paused() -> None:
 
 
 @pytest.mark.contract("2.19")
+async def test_what_is_held_waits_in_its_place_until_it_is_let_go() -> None:
+    way = Way()
+    way.put(b"1")
+    held = way.route.hold(iter((b"2a", b"2b")), 4)
+    way.put(b"3")
+    way.route.reply(b"reply", 5)
+    assert way.left() == [b"1", b"reply"]
+    # It is no pause, and none ends it.
+    way.route.resume()
+    assert not way.left()
+    assert way.route.reset() == set()
+    way.route.let_go(held)
+    assert way.left() == [b"2a", b"2b", b"3"]
+    assert way.route.size == way.outbox.held == 0
+
+
 async def test_what_has_waited_elsewhere_takes_its_turn() -> None:
     way = Way(credit=1)
     way.put(b"1", request=1)
@@ -248,7 +264,9 @@ async def test_forgetting_ids_keeps_what_is_addressed_by_name() -> None:
     way.put(by_name, request=2)
     way.put(by_id)
     way.put(by_name, b"its second fragment")
-    assert way.route.forget_ids() == [(5, 1)]
+    way.put(by_id, request=3)
+    way.route.withdraw(3)
+    assert way.route.forget_ids() == [by_id, by_id]
     assert way.route.size == way.outbox.held == 2 * len(by_name) + len(b"its second fragment")
     way.route.resume()
     assert way.left() == [by_name, by_name, b"its second fragment"]

@@ -1,18 +1,20 @@
 """Those who wait for messages, and their end."""
 
 import asyncio
+import gc
 
 import pytest
-from mainbus.incoming import Incoming
+from mainbus.incoming import Incoming, Mailbox
 from mainbus.waiters import Waiters
 
 
 async def test_the_end_wakes_all() -> None:
-    waiters, incoming = Waiters(), Incoming(1)
+    waiters, mailbox = Waiters(asyncio.get_running_loop()), Mailbox(1)
+    incoming = Incoming(mailbox, waiters.post)
     future = asyncio.get_running_loop().create_future()
     done = asyncio.get_running_loop().create_future()
     done.set_result((1,))
-    waiters.incoming.add(incoming)
+    waiters.mailboxes.add(mailbox)
     waiters.waiting |= {future, done}
     waiters.end()
     assert future.result() == ()
@@ -21,7 +23,22 @@ async def test_the_end_wakes_all() -> None:
         await anext(incoming)
 
 
-def test_an_iterator_that_nobody_has_is_forgotten() -> None:
+async def test_an_iterator_that_nobody_has_is_forgotten() -> None:
+    waiters, mailbox = Waiters(asyncio.get_running_loop()), Mailbox(1)
+    waiters.mailboxes.add(mailbox)
+    dropped = Incoming(mailbox, waiters.post)
+    del dropped
+    # On the loop, since it may be dropped in any thread.
+    assert not mailbox.closed
+    await asyncio.sleep(0)
+    assert mailbox.closed
+    del mailbox
+    gc.collect()
+    assert not list(waiters.mailboxes)
+
+
+def test_without_a_loop_there_is_nobody_to_disturb() -> None:
     waiters = Waiters()
-    waiters.incoming.add(Incoming(1))
-    assert not list(waiters.incoming)
+    calls: list[int] = []
+    waiters.post(lambda: calls.append(1))
+    assert calls == [1]

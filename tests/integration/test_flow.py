@@ -6,7 +6,7 @@ from typing import Any
 
 import mainbus
 import pytest
-from mainbus import IpcRenderer, session
+from mainbus import IpcRenderer, outgoing
 from mainbus_broker import Config, Limits
 
 from tests.support.bus import Bus, Calls, until, within
@@ -100,7 +100,7 @@ async def test_drain_waits_for_a_stopped_renderer_and_other_targets_go_on(addres
 async def test_more_than_max_unsent_is_refused_for_that_target_alone(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "MAX_UNSENT", 2 * MIB)
+    monkeypatch.setattr(outgoing, "MAX_UNSENT", 2 * MIB)
     async with (
         Bus(address, config=SMALL) as bus,
         collector(address, "target") as target,

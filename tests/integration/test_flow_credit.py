@@ -7,7 +7,7 @@ from typing import Any
 
 import mainbus
 import pytest
-from mainbus import IpcRenderer, session
+from mainbus import IpcRenderer, outgoing
 from mainbus_broker import Config, Limits
 
 from tests.support.bus import Bus, until, within
@@ -119,7 +119,7 @@ async def test_cancelling_an_invoke_that_waits_for_credit_withdraws_it(address: 
 
 @pytest.mark.contract("9.3")
 async def test_what_was_withdrawn_frees_its_room_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "MAX_UNSENT", MIB)
+    monkeypatch.setattr(outgoing, "MAX_UNSENT", MIB)
     async with Bus(address, config=Config(limits=Limits(running=1))) as bus:
         renderer, go = await bus.renderer(), asyncio.Event()
 

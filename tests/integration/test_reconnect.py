@@ -8,7 +8,7 @@ from typing import Any
 
 import mainbus
 import pytest
-from mainbus import IpcRenderer, session
+from mainbus import IpcRenderer, outgoing, session
 from mainbus.wire.messages import Hello
 from mainbus_broker import Broker, Config, IpcMain, Limits
 
@@ -218,7 +218,10 @@ async def test_ids_of_a_former_broker_reach_nobody(address: str) -> None:
     for renderer in (one, two):
         await told[renderer].wait("disconnected")
         renderer.handle("who", lambda event: event.sender.name, senders="any")
+    lost: list[object] = []
+    one.events.on("undeliverable", lambda *told: lost.append(told))
     one.send_to(old[two], "item", "by id")
+    one.send_to(old[two], "large", b"x" * 300_000)
     by_id = one.invoke_to(old[two], "who")
     one.send_to("two", "item", "by name")
     by_name = one.invoke_to("two", "who")
@@ -231,6 +234,8 @@ async def test_ids_of_a_former_broker_reach_nobody(address: str) -> None:
         _ = await within(stranger.__aenter__())
         for renderer in (two, one):
             await told[renderer].wait("gap")
+        reason = "that id was given by a former broker"
+        assert lost[:2] == [(old[two], "item", reason), (old[two], "large", reason)]
         with pytest.raises(mainbus.NoSuchRenderer):
             await within(by_id)
         try:
@@ -378,14 +383,14 @@ async def test_invokes_that_timed_out_while_away_are_not_sent(address: str) -> N
 
 @pytest.mark.contract("9.6")
 async def test_what_waits_while_away_is_bounded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "MAX_UNSENT", 1_000_000)
+    monkeypatch.setattr(outgoing, "MAX_UNSENT", 1_000_000)
     async with broker_process(address) as first:
         renderer = await mainbus.connect(address)
         told = Told(renderer)
         first.kill()
         await told.wait("disconnected")
     sent = 0
-    while renderer.stats()["held"] + renderer.stats()["queued"] < session.MAX_UNSENT:
+    while renderer.stats()["held"] + renderer.stats()["queued"] < outgoing.MAX_UNSENT:
         renderer.send("item", b"x" * 10_000)
         sent += 1
     assert 90 <= sent <= 101

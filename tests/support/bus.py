@@ -75,6 +75,8 @@ class Bus:
             await within(renderer.aclose())
         await self.broker.stop(drain=0)
         if kind is None:
+            # Where the broker's end was cut short.
+            await until(lambda: not self.hub.leaving)
             check_empty(self.hub, self._peers)
 
     async def renderer(self, name: str | None = None, **options: Any) -> IpcRenderer:
@@ -113,6 +115,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "secrets": renderers._secrets,
         "watchers": renderers.watchers,
         "entering": hub.entering,
+        "leaving": hub.leaving,
         "contents": hub.web_contents._by_id,
         "tokens": hub.tokens._open,
         "links": hub.hosting._links,

@@ -6,7 +6,8 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Self, TypeVar
+from functools import partial
+from typing import Any, Self, TypeVar, cast
 
 from mainbus_broker import Broker, Config, IpcMain, WebContents
 
@@ -14,6 +15,24 @@ T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds after which a wait has failed; a passing test never gets near."""
+
+
+class _There:
+    """Registers with an `IpcMain` in the thread of its broker."""
+
+    def __init__(self, broker: BrokerThread, ipc_main: IpcMain) -> None:
+        self._broker = broker
+        self._ipc_main = ipc_main
+
+    def on(self, channel: str, fn: Callable[..., object] | None = None, **options: Any) -> Any:
+        if fn is None:
+            return partial(self.on, channel, **options)
+        return self._broker.call(partial(self._ipc_main.on, channel, fn, **options))
+
+    def handle(self, channel: str, fn: Callable[..., object] | None = None, **options: Any) -> Any:
+        if fn is None:
+            return partial(self.handle, channel, **options)
+        return self._broker.call(partial(self._ipc_main.handle, channel, fn, **options))
 
 
 class BrokerThread:
@@ -27,8 +46,9 @@ class BrokerThread:
 
     def __init__(self, address: str, ipc_main: IpcMain | None = None, config: Config | None = None) -> None:
         self.address = address
-        self.ipc_main = ipc_main if ipc_main is not None else IpcMain()
-        self.ipc_main.handle("echo", lambda event, *args: args, replace=True)
+        self._ipc_main = ipc_main if ipc_main is not None else IpcMain()
+        self._ipc_main.handle("echo", lambda event, *args: args, replace=True)
+        self.ipc_main = cast(IpcMain, _There(self, self._ipc_main))
         self.broker: Broker
         self._config = config
         self._loop: asyncio.AbstractEventLoop
@@ -75,7 +95,7 @@ class BrokerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with Broker(self.address, ipc_main=self.ipc_main, config=self._config) as self.broker:
+        async with Broker(self.address, ipc_main=self._ipc_main, config=self._config) as self.broker:
             self._started.set()
             await self._stop.wait()
             await self.broker.stop(drain=0)

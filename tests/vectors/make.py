@@ -107,7 +107,7 @@ def handshakes() -> list[dict[str, Any]]:
     said: dict[str, Hello | Welcome | LaneHello | LaneWelcome] = {
         "a first hello": Hello(name="editor", token="one-time"),
         "a hello without a name": Hello(),
-        "a reconnect": Hello(name="editor", session=secret, instance=instance),
+        "a reconnect": Hello(name="editor", session=secret, instance=instance, watch=True),
         "a guest's reconnect": Hello(session=secret, instance=instance, guest=nonce),
         "a welcome": Welcome(id=3, session=secret, instance=instance, lane=nonce, name="editor"),
         "a guest's welcome": Welcome(id=4, session=secret, instance=instance, lane=nonce, host=3, guest=instance),

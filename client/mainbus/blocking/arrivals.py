@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,7 +16,7 @@ from mainbus.blocking.streaming import Producer
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, LimitExceeded, NoHandlerError, ReplyNeverSent
+from mainbus.errors import BadMessage, InvokeTimeout, LimitExceeded, NoHandlerError, ReplyNeverSent, from_wire
 from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.ports import MessagePort
@@ -25,9 +24,8 @@ from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
 from mainbus.target import name_of
 from mainbus.wire import clone
-from mainbus.wire.connection import Message, text_of
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer
@@ -103,9 +101,9 @@ class Arrivals:
         """Answer an invoke that nobody waits for any more. A thread cannot be cancelled: what runs, runs on."""
         invoke = self._invokes.get((peer, request))
         if invoke is not None:
-            late = late or invoke.is_late
             invoke.give_up()
-            self._answer(invoke, self._answers.raised(invoke.channel, CancelledError(), late=late))
+            error = from_wire(InvokeTimeout.wire_code if late else ReplyNeverSent.wire_code, invoke.channel, "")
+            self._answer(invoke, self._answers.refused(error))
 
     def demand(self, peer: int, request: int, credit: int) -> None:
         """Let a stream go on."""
@@ -266,7 +264,7 @@ class Arrivals:
             self._loop.post(partial(self._blame, invoke.key[0], invoke.channel, fault))
             return
         except BaseException as error:
-            self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+            self._post_answer(invoke, self._answers.raised(invoke.channel, error))
             raise
         if outcome is not None:
             self._post_answer(invoke, outcome)
@@ -298,8 +296,8 @@ class Arrivals:
                 value = None
         except Exception as error:  # noqa: BLE001 - it is the answer
             log_raised(log, event, error)
-            return self._answers.raised(channel, error, late=invoke.is_late)
-        return self._answers.result(value)
+            return self._answers.raised(channel, error)
+        return self._answers.returned(log, event, value)
 
     def _stream(self, invoke: _Invoke, event: IpcRendererInvokeEvent, generator: Generator[Any, Any, Any]) -> None:
         if not invoke.is_stream:
@@ -312,7 +310,7 @@ class Arrivals:
                 self._post_answer(invoke, self._answers.result(None))
             else:
                 log_raised(log, event, error)
-                self._post_answer(invoke, self._answers.raised(invoke.channel, error, late=invoke.is_late))
+                self._post_answer(invoke, self._answers.raised(invoke.channel, error))
 
         producer = Producer(generator, self._work, partial(self._send_item, invoke), end)
         with self._work.lock:
@@ -367,10 +365,6 @@ class _Invoke:
     @property
     def channel(self) -> str:
         return self.message[7]
-
-    @property
-    def is_late(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def event(self, renderer: IpcRenderer) -> IpcRendererInvokeEvent:
         name = self.message[6]

@@ -268,8 +268,11 @@ class BlockingRenderer(Frames):
     async def _connect(self) -> None:
         session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
         self._arrivals.session = session
+        if self._watching:
+            session.watch()
         await session.open(self._connect_timeout)
         self._session = session
+        # Another thread may have begun to listen meanwhile.
         if self._watching:
             session.watch()
 

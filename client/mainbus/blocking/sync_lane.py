@@ -1,7 +1,7 @@
 """The lane of a renderer whose loop never stands still: `send_sync` of any number of threads at once.
 
-A call knows the number of the last packet that was sent before it on the main connection. It says so to the broker,
-which serves the call when that packet has come; nothing has to be repeated, and nothing waits for the call.
+A call leaves on the main connection, so it keeps its place among what all threads send; only its answer comes on the
+lane. The broker must know the lane by then: until it does, what is sent to the main process waits.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from mainbus.errors import (
     from_wire,
 )
 from mainbus.link import Link
+from mainbus.routes import Entry
 from mainbus.session import Session
 from mainbus.timeouts import milliseconds
 from mainbus.wire import clone, messages, packets
-from mainbus.wire.connection import Connection, Message
-from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
+from mainbus.wire.connection import Connection
+from mainbus.wire.packets import HEADER_SIZE, MAIN, MAX_U32, Kind, Message, build
 from mainbus.wire.states import Role
 
 log = logging.getLogger("mainbus")
@@ -67,17 +68,19 @@ class SyncLane(asyncio.Protocol):
         self._limits = session.welcome.limits
         self._wire = Connection(Role.RENDERER, self._limits.message)
         self._calls: dict[int, SyncCall] = {}
-        self._last = 0
-        self._unsent: list[bytes] = []
+        # What a lost lane has asked may still be on its way: its answer must be none to a call of this one.
+        self._last: int = former._last if former is not None else 0
         self._transport: asyncio.Transport | None = None
-        self._is_open = False
+        self._held: list[Entry] | None = []
+        """The calls that wait until the broker knows this lane; None when it does."""
+        self._is_over = False
         self._opening: asyncio.Task[None] | None = None
         self._lost = session.loop.create_future()
 
     # Public
 
     def call(self, call: SyncCall) -> None:
-        """Start a call, in its place behind all that was sent to the main process before.
+        """Start a call, in its place among all that is sent to the main process.
 
         Raises:
             MessageTooLarge: Its arguments are longer than the broker takes.
@@ -87,12 +90,20 @@ class SyncLane(asyncio.Protocol):
         self._last = request = self._last % MAX_U32 + 1
         self._calls[request] = call
         call.timer = self._session.loop.call_later(call.timeout, self._expire, request)
-        self._session.main.put(self._in_its_turn(request), 0)
+        packed, size = self._in_its_turn(request), HEADER_SIZE + len(call.body)
+        if self._held is None:
+            self._session.main.put(packed, size)
+            return
+        self._held.append(self._session.main.hold(packed, size))
+        if self._opening is None and self._transport is None:
+            self._opening = self._session.loop.create_task(self._open(), name="mainbus lane")
 
     def fail(self, error: MainbusError) -> None:
         """Fail all calls and end the connection."""
+        self._is_over = True
         for request in list(self._calls):
             self._settle(request).fail(error)
+        self._let_go()
         if self._opening is not None:
             self._opening.cancel()
         if self._transport is not None:
@@ -108,7 +119,7 @@ class SyncLane(asyncio.Protocol):
     @property
     def is_lost(self) -> bool:
         """Whether it can carry no more calls."""
-        return self._lost.done()
+        return self._is_over
 
     # Callbacks
 
@@ -138,7 +149,7 @@ class SyncLane(asyncio.Protocol):
     # Private
 
     def _in_its_turn(self, request: int) -> Iterator[bytes]:
-        """Yield nothing to the main connection, and send the call: whatever was before it there has a number now."""
+        """Yield the packets of a call, unless it was given up before the first could leave."""
         call = self._calls.get(request)
         if call is not None:
             packet = packets.message(
@@ -150,17 +161,13 @@ class SyncLane(asyncio.Protocol):
                 value=milliseconds(call.timeout),
                 channel=call.raw_channel,
             )
-            self._unsent.append(build(Kind.REPEAT, value=self._session.outbox.last_number + 1))
-            self._unsent += (packet,) if isinstance(packet, bytes) else packet
-            self._flush()
-        yield from ()
+            yield from (packet,) if isinstance(packet, bytes) else packet
 
-    def _flush(self) -> None:
-        if self._is_open and self._transport is not None:
-            self._transport.write(b"".join(self._unsent))
-            self._unsent.clear()
-        elif self._opening is None and self._transport is None:
-            self._opening = self._session.loop.create_task(self._open(), name="mainbus lane")
+    def _let_go(self) -> None:
+        """Let the calls leave that have waited for this lane, and what is behind them."""
+        held, self._held = self._held or (), None
+        for entry in held:
+            self._session.main.let_go(entry)
 
     async def _open(self) -> None:
         try:
@@ -175,8 +182,10 @@ class SyncLane(asyncio.Protocol):
         kind, _, _, request, _, value, _, _, body = message
         if kind == Kind.LANE:
             self._nonce = messages.unpack(messages.LaneWelcome, body).nonce
-            self._is_open = True
-            self._flush()
+            assert self._transport is not None
+            # Nothing follows on the lane; that the nonce has come is what it says.
+            self._transport.write(build(Kind.REPEAT, value=self._session.outbox.last_number + 1))
+            self._let_go()
         elif kind not in (Kind.RESULT, Kind.ERROR):
             self.fail(from_wire(value, None, str(clone.decode(body, max_depth=1)) if body else ""))
         elif request in self._calls:
@@ -195,7 +204,11 @@ class SyncLane(asyncio.Protocol):
 
     def _expire(self, request: int) -> None:
         call = self._calls[request]
-        self._settle(request).fail(InvokeTimeout(call.channel, call.timeout))
+        error = InvokeTimeout(call.channel, call.timeout)
+        self._settle(request).fail(error)
+        if self._held is not None and not self._calls:
+            # Nobody needs it, and it holds up what others send.
+            self.fail(error)
 
     def _settle(self, request: int) -> Waiter:
         call = self._calls.pop(request)

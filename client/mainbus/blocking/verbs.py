@@ -20,9 +20,10 @@ from mainbus.channels import check_channel
 from mainbus.errors import InvokeTimeout, MessageTooLarge, PortError, SendQueueFull
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_target
+from mainbus.outgoing import MAX_UNSENT
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS
-from mainbus.session import MAX_UNSENT, Session
+from mainbus.session import Session
 from mainbus.streams import StreamReply
 from mainbus.target import Senders
 from mainbus.timeouts import check_timeout

@@ -1,7 +1,8 @@
 """The sans-I/O core that both ends share: packets, states, structured clone. No clock, no socket, no loop.
 
 Attributes:
-    CODEC: "compiled", or "pure" where structured clone runs in Python: nothing was compiled, or MAINBUS_PURE is set.
+    CODEC: "compiled", or "pure" where structured clone and packets are handled in Python: nothing was compiled, or
+        MAINBUS_PURE is set.
 """
 
 from importlib import import_module
@@ -9,6 +10,7 @@ from typing import Final
 
 try:
     import_module("mainbus.wire.clone_fast")
+    import_module("mainbus.wire.packets_fast")
     _codec = "compiled"
 except ImportError:
     _codec = "pure"

@@ -11,12 +11,11 @@ Ground rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final
 
 from mainbus.errors import MessageTooLarge, RemoteProtocolError
 from mainbus.wire.fragments import PORTS, STREAMS, Progress, name_of, not_finished, stream_of, without_first
 from mainbus.wire.packets import (
-    BY_NAME,
     CONTINUES,
     HEADER,
     HEADER_SIZE,
@@ -25,14 +24,16 @@ from mainbus.wire.packets import (
     MAX_FRAGMENT,
     MAX_PACKET,
     MORE,
+    SPECIAL,
     Head,
     Kind,
+    Message,
+    scan,
+    text_of,
+    whole,
 )
 from mainbus.wire.port_table import ENTRY_SIZE, MAX_PORTS
 from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
-
-Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
-"""kind, flags, peer, request, frame, value, name, channel, body: a packet, or its fragments put together."""
 
 _SEND: Final = int(Kind.SEND)
 _ONCE: Final = int(Kind.ONCE)
@@ -40,34 +41,20 @@ _CHANNELED: Final = frozenset(int(kind) for kind in CHANNELED)
 _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
 _FRAGMENT: Final = MORE | CONTINUES
-_CHANNELS_KEPT: Final = 4096
 _NO_PACKETS: Final = 1 << 60
 
-_COMMON: Final = {
-    (role, state): {int(kind): int(kind in CHANNELED) for kind in kinds if kind >= Kind.SEND}
+_NEEDS: Final = {
+    (role, state): bytes(
+        SPECIAL if kind < Kind.SEND or kind not in kinds else int(kind in CHANNELED) for kind in range(256)
+    )
     for role, states in READABLE.items()
     for state, kinds in states.items()
 }
-"""Kinds that need no second look where they may be read at all, with the length that their channel must have."""
+"""What `scan` asks of each kind; those that may move the state are looked at one by one."""
 
+_NOTHING: Final = bytes([SPECIAL]) * 256
 
 _unpack = HEADER.unpack_from
-_texts: dict[bytes, str] = {}
-
-
-def text_of(raw: bytes) -> str:
-    """Return the text of a channel or name; the last few thousand are remembered.
-
-    Raises:
-        UnicodeDecodeError: `raw` is not UTF-8.
-    """
-    text = _texts.get(raw)
-    if text is None:
-        text = raw.decode()
-        if len(_texts) >= _CHANNELS_KEPT:
-            _texts.clear()
-        _texts[raw] = text
-    return text
 
 
 class Connection:
@@ -81,12 +68,12 @@ class Connection:
 
     __slots__ = (
         "_at",
-        "_common",
         "_data",
         "_have",
         "_max_body",
         "_max_message",
         "_need",
+        "_needs",
         "_partials",
         "_pieces",
         "failure",
@@ -106,7 +93,7 @@ class Connection:
         """Packets up to this number have come another way and are dropped."""
         self.failure: RemoteProtocolError | None = None
         """The other end's fault, once there was one; nothing is scanned after it."""
-        self._common = _COMMON[role, self.state]
+        self._needs = _NEEDS[role, self.state]
         self._data = b""
         self._at = 0
         self._pieces: list[bytes] = []
@@ -162,43 +149,32 @@ class Connection:
         at = self._at
         last = min(end, at + size)
         while at < last and count and self.failure is None:
-            if end - at < HEADER_SIZE:
-                self._keep(HEADER_SIZE)
-                return
-            head = _unpack(data, at)
-            length, kind, flags, name_length, channel_length, _, _, _, _ = head
-            after = at + length
-            if after > end and length <= MAX_PACKET:
-                self._keep(length)
-                return
-            text = at + HEADER_SIZE
-            body = text + name_length + channel_length
-            self.received = number = self.received + 1
-            # Most packets pass this; whatever does not is looked at once more, to say what is wrong, if anything.
-            if (
-                (flags and flags != BY_NAME)
-                or not body <= after <= body + self._max_body
-                or channel_length < self._common.get(kind, _NO_PACKETS)
-                or (body != text and not data[text:body].isascii())
-            ):
-                fault = self._fault(head, data, at)
-                if fault is not None:
-                    self.fail(fault)
-                    return
-                if kind == _ONCE:
-                    # It has no number of its own, and goes with the packet that it speaks of: in one scan, or another
-                    # connection could bring the next one between them.
-                    self.received -= 1
-                    need = self._need_behind(after)
-                    if need:
-                        self._keep(length + need)
+            needs = self._needs
+            for packet in scan(data, at, last, count, needs, self._max_body):
+                self._at = at = packet[2] + packet[0][0]
+                count -= 1
+                self.received = number = self.received + 1
+                if number > self.skip:
+                    yield packet
+                    if self._needs is not needs:
+                        # The state has moved, or there was a fault.
+                        break
+            else:
+                if at < last and count:
+                    number = self.received + 1
+                    special = self._special(data, at)
+                    if special is None:
                         return
-                    last = max(last, after + 1)
-                    count += 1
-            self._at = at = after
-            count -= 1
-            if number > self.skip:
-                yield head, data, at - length
+                    at = self._at
+                    if special[0][1] == _ONCE:
+                        # It has no number of its own, and goes with the packet that it speaks of: in one scan, or
+                        # another connection could bring the next one between them.
+                        last = max(last, at + 1)
+                    else:
+                        self.received = number
+                        count -= 1
+                    if number > self.skip:
+                        yield special
         if self._at == end:
             self._data = b""
             self._at = 0
@@ -206,6 +182,7 @@ class Connection:
     def fail(self, reason: str) -> None:
         """End the scan: what the other end wrote is against the protocol."""
         self.failure = RemoteProtocolError(reason)
+        self._needs = _NOTHING
         self._data = b""
         self._at = 0
         self._pieces.clear()
@@ -213,21 +190,15 @@ class Connection:
 
     def message(self, head: Head, data: bytes, at: int) -> Message | None:
         """Return the message that a packet completes; None while fragments are missing, or after a `failure`."""
-        length, kind, flags, name_length, channel_length, peer, request, frame, value = head
-        name_end = at + HEADER_SIZE + name_length
-        body_start = name_end + channel_length
-        body = data[body_start : at + length]
-        if flags & CONTINUES:
-            return self._continue(kind, flags, peer, request, body)
-        name = data[at + HEADER_SIZE : name_end] if name_length else b""
-        channel = text_of(data[name_end:body_start]) if channel_length else ""
-        if flags & MORE:
-            self._begin((kind, flags & ~MORE, peer, request, frame, value, name, channel, b""), body)
-            return None
-        if self._partials and (peer, stream_of(kind, flags)) in self._partials:
-            self.fail(not_finished(kind))
-            return None
-        return (kind, flags, peer, request, frame, value, name, channel, body)
+        flags = head[2]
+        if not flags & CONTINUES:
+            message = whole(head, data, at)
+            if not flags & MORE and not self._partials:
+                return message
+            return self._begin(message)
+        length, kind, flags, name_length, channel_length, peer, request, _, _ = head
+        body = data[at + HEADER_SIZE + name_length + channel_length : at + length]
+        return self._continue(kind, flags, peer, request, body)
 
     def abort(self, peer: int) -> None:
         """Forget the unfinished messages of `peer`: their rest will never come."""
@@ -246,7 +217,29 @@ class Connection:
         state = MOVES[self.state].get(Kind(kind))
         if state is not None:
             self.state = state
-            self._common = _COMMON[self.role, state]
+            self._needs = _NEEDS[self.role, state]
+
+    def _special(self, data: bytes, at: int) -> tuple[Head, bytes, int] | None:
+        """Return the packet at a place, which is not like most; None if it is not all there, or against the rules."""
+        there = len(data) - at
+        if there < HEADER_SIZE:
+            self._keep(HEADER_SIZE)
+            return None
+        head = _unpack(data, at)
+        length = head[0]
+        if length > there and length <= MAX_PACKET:
+            self._keep(length)
+            return None
+        fault = self._fault(head, data, at)
+        if fault is not None:
+            self.fail(fault)
+            return None
+        need = self._need_behind(at + length) if head[1] == _ONCE else 0
+        if need:
+            self._keep(length + need)
+            return None
+        self._at = at + length
+        return head, data, at
 
     def _need_behind(self, at: int) -> int:
         """Return the size of the packet at a place if not all of it is there; 0 if it is."""
@@ -297,15 +290,20 @@ class Connection:
         """Return how long a body may be, the table of ports in front of it included."""
         return self._max_message + (min(value, MAX_PORTS) * ENTRY_SIZE if kind in _CARRIERS else 0)
 
-    def _begin(self, first: Message, body: bytes) -> None:
-        kind, flags, peer, _, _, _, _, _, _ = first
-        if self._partials is None:
-            self._partials = {}
+    def _begin(self, message: Message) -> Message | None:
+        """Note the first fragment of a message; one that is whole is returned, if it comes between two messages."""
+        kind, flags, peer = message[:3]
         key = (peer, stream_of(kind, flags))
-        if key in self._partials:
+        if self._partials and key in self._partials:
             self.fail(not_finished(kind))
+        elif not flags & MORE:
+            return message
         else:
-            self._partials[key] = _Partial(first, body)
+            if self._partials is None:
+                self._partials = {}
+            first = (kind, flags & ~MORE, *message[2:8], b"")
+            self._partials[key] = _Partial(first, message[8])
+        return None
 
     def _continue(self, kind: int, flags: int, peer: int, request: int, body: bytes) -> Message | None:
         key = (peer, stream_of(kind, flags))

@@ -31,6 +31,8 @@ class Hello:
     """The secret of the session that this connection continues; None for a first connection."""
     instance: bytes | None = None
     """The broker that gave the secret; another one may forget the name's former holder."""
+    watch: bool = False
+    """Whether to be told who joins and leaves, as by WATCH, from the welcome on."""
     guest: bytes | None = None
     """What an earlier welcome gave to this guest, by which it is its host's again; None for all others."""
     features: tuple[str, ...] = FEATURES

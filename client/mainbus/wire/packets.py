@@ -1,30 +1,44 @@
-"""The packet: a fixed header, a name, a channel, a body. Built and scanned here, understood elsewhere.
-
-Layout, big-endian (docs/reference/protocol.md is the specification):
-
-    0  u32  length of the packet, this header included
-    4  u8   kind
-    5  u8   flags
-    6  u8   length of the name
-    7  u8   length of the channel
-    8  u32  peer: to the broker the target, from the broker the source; 0 is the main process
-   12  u32  request, which a reply repeats
-   16  u32  frame
-   20  u32  value, whose meaning depends on the kind
-   24  name, channel, body
-
-The name stands before the channel so that forwarding replaces header and name and takes the rest as one slice.
-"""
+"""Packets: their kinds and flags, and messages, which are one packet or several."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
-from struct import Struct
-from typing import Final, TypeAlias, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack
 
-HEADER: Final = Struct(">IBBBBIIII")
-HEADER_SIZE: Final = HEADER.size
+from mainbus.wire import CODEC
+from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, text_of
+
+if CODEC == "compiled":
+    from mainbus.wire.packets_fast import build, scan, whole
+else:
+    from mainbus.wire.header import build, scan, whole
+
+__all__ = [
+    "BY_NAME",
+    "CONTINUES",
+    "HEADER",
+    "HEADER_SIZE",
+    "KIND_AT",
+    "KNOWN_FLAGS",
+    "MAIN",
+    "MAX_FRAGMENT",
+    "MAX_PACKET",
+    "MAX_U32",
+    "MORE",
+    "SPECIAL",
+    "Fields",
+    "Flag",
+    "Head",
+    "Kind",
+    "Message",
+    "build",
+    "fragments",
+    "message",
+    "scan",
+    "text_of",
+    "whole",
+]
 
 KIND_AT: Final = 4
 """Where in a packet its kind is."""
@@ -38,9 +52,6 @@ MAIN: Final = 0
 """The main process, as a peer."""
 
 MAX_U32: Final = 0xFFFF_FFFF
-
-Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
-"""length, kind, flags, name length, channel length, peer, request, frame, value."""
 
 
 class Kind(IntEnum):
@@ -113,8 +124,6 @@ BY_NAME: Final = int(Flag.BY_NAME)
 HOST: Final = int(Flag.HOST)
 KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST
 
-_pack = HEADER.pack
-
 
 class Fields(TypedDict, total=False):
     """The parts of a packet that most packets leave out."""
@@ -126,38 +135,22 @@ class Fields(TypedDict, total=False):
     channel: bytes
 
 
-def build(
+def message(
     kind: int,
-    peer: int = MAIN,
-    request: int = 0,
-    body: bytes | memoryview = b"",
+    peer: int,
+    request: int,
+    body: bytes,
     *,
     flags: int = 0,
     frame: int = 0,
     value: int = 0,
     name: bytes = b"",
     channel: bytes = b"",
-) -> bytes:
-    """Build one packet; the body must fit into it (`MAX_FRAGMENT` bytes)."""
-    head = _pack(
-        HEADER_SIZE + len(name) + len(channel) + len(body),
-        kind,
-        flags,
-        len(name),
-        len(channel),
-        peer,
-        request,
-        frame,
-        value,
-    )
-    return b"".join((head, name, channel, body))
-
-
-def message(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> bytes | Iterator[bytes]:
+) -> bytes | Iterator[bytes]:
     """Return a message's packet, or an iterator of its fragments if the body is too long for one."""
     if len(body) <= MAX_FRAGMENT:
-        return build(kind, peer, request, body, **fields)
-    return fragments(kind, peer, request, body, **fields)
+        return build(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
+    return fragments(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
 
 
 def fragments(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> Iterator[bytes]:

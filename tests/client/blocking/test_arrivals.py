@@ -53,8 +53,9 @@ def test_handler_answers_with_what_it_returns_or_raises(
         start(broker, "none")()
     with pytest.raises(mainbus.ValidationError, match=r"remote method 'add': .*takes from 1 to 2 arg"):
         start(broker, "add")()
-    (logged,) = [record for record in caplog.records if record.name == "mainbus"]
-    assert logged.getMessage() == "Error occurred in handler for 'fail', invoked by the main process"
+    assert [record.getMessage() for record in caplog.records if record.name == "mainbus"] == [
+        f"Error occurred in handler for {channel!r}, invoked by the main process" for channel in ("fail", "odd")
+    ]
     assert "KeyError: 'some error'" in caplog.text
 
 

@@ -170,7 +170,7 @@ def test_ctrl_c_interrupts_the_wait_and_closes_the_stream(broker: BrokerThread, 
     never = threading.Event()
     renderer.handle("never", lambda event: never.wait(PATIENCE))
     handle(broker, items)
-    broker.ipc_main.once("begun", lambda event: begun.set())
+    broker.ipc_main.on("begun", lambda event: begun.set())
     stream = renderer.stream("items")
 
     def take_all() -> list[Any]:

@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mainbus
 import mainbus.blocking
 import pytest
 from mainbus.blocking import BlockingRenderer
+from mainbus.blocking.waiter import Waiter
 from mainbus_broker import Config
 from mainbus_broker.config import Limits
 
@@ -139,12 +141,10 @@ def test_loss_fails_the_calls_that_wait(address: str) -> None:
         renderer.close()
 
 
-def test_calls_before_the_lane_is_open_share_it(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+@contextmanager
+def standing_still(broker: BrokerThread) -> Iterator[None]:
+    """Let the broker do nothing inside of this; what it is sent waits in the kernel."""
     stands, go_on = threading.Event(), threading.Event()
-
-    @broker.ipc_main.on("sync")
-    def sync(event: Any, number: int) -> None:
-        event.return_value = number
 
     def stand_still() -> None:
         stands.set()
@@ -152,21 +152,112 @@ def test_calls_before_the_lane_is_open_share_it(broker: BrokerThread, renderer: 
 
     still = in_thread(lambda: broker.call(stand_still))
     assert stands.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        go_on.set()
+        still()
 
-    def call(number: int) -> Any:
-        waiting = in_thread(lambda: renderer.send_sync("sync", number))
-        while renderer._lane is None or len(renderer._lane._calls) <= number or renderer._lane._transport is None:
-            turn(renderer)
-        return waiting
 
-    waiting = [call(number) for number in range(3)]
-    turn(renderer)
-    lane = renderer._lane
-    go_on.set()
-    still()
+def calling(renderer: BlockingRenderer, *args: object, timeout: float = 30) -> Any:
+    """Begin a `send_sync` in another thread; returns what waits for its outcome."""
+    before = renderer._lane._last if renderer._lane is not None else 0
+    waiting = in_thread(lambda: renderer.send_sync("sync", *args, timeout=timeout))
+    while renderer._lane is None or renderer._lane._last == before:
+        turn(renderer)
+    return waiting
+
+
+def note(seen: list[object]) -> Any:
+    def listener(event: Any, value: object) -> None:
+        seen.append(value if not isinstance(value, bytes) else len(value))
+        event.return_value = value
+
+    return listener
+
+
+def test_calls_before_the_lane_is_open_share_it(broker: BrokerThread, renderer: BlockingRenderer) -> None:
+    seen: list[object] = []
+    broker.ipc_main.on("sync", note(seen))
+    with standing_still(broker):
+        waiting = [calling(renderer, number) for number in range(3)]
+        lane = renderer._lane
     assert [wait() for wait in waiting] == [0, 1, 2]
+    assert renderer._lane is lane
     assert lane is not None
     assert not lane.is_lost
+
+
+@pytest.mark.contract("2.19", "3.14")
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("value", ["sync", bytes(3_000_000)])
+def test_nothing_of_another_thread_overtakes_it(
+    broker: BrokerThread, renderer: BlockingRenderer, is_open: bool, value: Any
+) -> None:
+    seen: list[object] = []
+    broker.ipc_main.on("sync", note(seen))
+    broker.ipc_main.on("send", lambda event, value: seen.append(value))
+    broker.ipc_main.handle("invoke", lambda event, value: seen.append(value))
+    if is_open:
+        renderer.send_sync("sync", "open")
+        seen.clear()
+    with standing_still(broker):
+        renderer.send("send", "before")
+        synced = calling(renderer, value)
+        # Of another thread than the call.
+        renderer.send("send", "behind")
+        invoked = in_thread(lambda: renderer.invoke("invoke", "last"))
+        turn(renderer)
+    invoked()
+    assert synced() == value
+    assert seen == ["before", len(value) if isinstance(value, bytes) else value, "behind", "last"]
+
+
+@pytest.mark.contract("2.19", "3.14")
+def test_one_that_gives_up_before_the_lane_is_open_holds_nothing_up(
+    broker: BrokerThread, renderer: BlockingRenderer
+) -> None:
+    seen: list[object] = []
+    broker.ipc_main.on("sync", note(seen))
+    with standing_still(broker):
+        with pytest.raises(mainbus.InvokeTimeout):
+            renderer.send_sync("sync", "given up", timeout=0.05)
+        renderer.send("sync", "behind")
+        # The broker still does nothing, and yet it leaves.
+        renderer.drain()
+    assert renderer.send_sync("sync", "again") == "again"
+    assert seen == ["behind", "again"]
+
+
+@pytest.mark.contract("9.1", "3.14")
+def test_an_answer_for_a_lost_lane_is_none_to_a_call_of_the_next(
+    broker: BrokerThread, renderer: BlockingRenderer
+) -> None:
+    seen: list[object] = []
+    broker.ipc_main.on("sync", note(seen))
+    # More than is served in the turns in which the next lane is opened.
+    ahead = 3000
+
+    assert renderer.send_sync("sync", "open") == "open"
+    lane = renderer._lane
+    assert lane is not None
+
+    def lose(waiter: Waiter) -> None:
+        assert lane._transport is not None
+        lane._transport.abort()
+        waiter.succeed(None)
+
+    with standing_still(broker):
+        for number in range(ahead):
+            renderer.send("sync", number)
+        lost = calling(renderer, "lost")
+        renderer._loop.wait(lose)
+        with pytest.raises(mainbus.ConnectionLost):
+            lost()
+        # Of as many calls as the first lane had one would have the lost one's number.
+        synced = [calling(renderer, "next"), calling(renderer, "last")]
+    assert [wait() for wait in synced] == ["next", "last"]
+    assert seen == ["open", *range(ahead), "lost", "next", "last"]
 
 
 def test_lost_lane_is_opened_again(broker: BrokerThread, renderer: BlockingRenderer) -> None:

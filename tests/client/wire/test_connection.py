@@ -11,9 +11,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mainbus.errors import RemoteProtocolError
-from mainbus.wire.connection import Connection, Message, text_of
+from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack, unpack
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MAX_FRAGMENT, MAX_U32, MORE, Kind, build
+from mainbus.wire.packets import (
+    BY_NAME,
+    CONTINUES,
+    HEADER_SIZE,
+    MAX_FRAGMENT,
+    MAX_U32,
+    MORE,
+    Kind,
+    Message,
+    build,
+    text_of,
+)
 from mainbus.wire.port_table import MAX_PORTS
 from mainbus.wire.states import Role, State
 

@@ -1,0 +1,217 @@
+"""What leaves a renderer: messages, requests and answers, each in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Final, Unpack
+
+from mainbus.calls import Calls
+from mainbus.errors import MessageTooLarge, SendQueueFull
+from mainbus.link import Link
+from mainbus.outbox import Outbox
+from mainbus.port_end import End
+from mainbus.renderer_ports import RendererPorts
+from mainbus.reply import Reply
+from mainbus.route_table import BROADCASTS, RouteTable
+from mainbus.routes import Route
+from mainbus.streams import StreamReply
+from mainbus.timeouts import milliseconds
+from mainbus.wire import packets
+from mainbus.wire.messages import Welcome, WireLimits
+from mainbus.wire.packets import BY_NAME, HEADER_SIZE, MAIN, Fields, Kind, build
+
+MAX_UNSENT: Final = 64 * 1024 * 1024
+"""Bytes that may wait in this process because their target is paused or the connection is gone."""
+
+
+class Outgoing:
+    """The sending half of a session. What it takes without a connection waits for one.
+
+    Args:
+        loop: The session's.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.welcome: Welcome | None = None
+        """What the latest connection began with; None before the first."""
+        self.link: Link | None = None
+        """The connection; None while there is none."""
+        self.outbox = Outbox(loop, WireLimits().pending)
+        self.calls = Calls(loop, self._send_cancel)
+        self.routes = RouteTable(self.outbox)
+        self.main = self.routes.main
+        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
+
+    # Public
+
+    def send(
+        self,
+        kind: Kind,
+        peer: int,
+        name: str | None,
+        channel: bytes,
+        body: bytes,
+        *,
+        frame: int = 0,
+        flags: int = 0,
+        accepted: bool = False,
+    ) -> None:
+        """Send a one-way message, in its place. `accepted`: it was found before that there is room.
+
+        Args:
+            frame: The frame that sends it, which only the main process gets to know.
+            flags: More flags for its packets.
+
+        Raises:
+            MessageTooLarge: The body is longer than the broker takes.
+            SendQueueFull: Too much is waiting to leave.
+        """
+        if kind == Kind.BROADCAST:
+            route = self.routes.to(BROADCASTS)
+        else:
+            route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
+        frame = frame if peer == MAIN and name is None else 0
+        packet = packets.message(
+            kind, peer, 0, body, flags=_by(name) | flags, frame=frame, name=_raw(name), channel=channel
+        )
+        route.put(packet, HEADER_SIZE + len(body))
+
+    def check_room(self, target: int | str, body: bytes) -> None:
+        """Check that a message to a target can be sent.
+
+        Raises:
+            MessageTooLarge: The body is longer than the broker takes.
+            SendQueueFull: Too much is waiting to leave.
+        """
+        self._check_room(self.routes.to(target), body, accepted=False)
+
+    def post(self, channel: bytes, body: bytes, ends: list[End], frame: int) -> None:
+        """Send a message with which ends leave to the main process. Else as `send`."""
+        route = self.routes.main
+        size = HEADER_SIZE + len(body)
+        if not ends:
+            route.put(packets.message(Kind.POST, MAIN, 0, body, frame=frame, channel=channel), size)
+            return
+
+        def make(table: bytes) -> bytes | Iterator[bytes]:
+            return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame, channel=channel, value=len(ends))
+
+        route.put(self.ports.departing(ends, make), size)
+
+    def invoke(
+        self,
+        kind: Kind,
+        peer: int,
+        name: str | None,
+        channel: str,
+        raw: bytes,
+        body: bytes,
+        timeout: float | None,
+        *,
+        frame: int = 0,
+        accepted: bool = False,
+    ) -> Reply:
+        """Send a request, in its place; its result comes to the `Reply`. Else as `send`."""
+        route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
+        request = self.calls.next_request()
+        reply = self.calls.open(channel, request, route, timeout)
+        packet = packets.message(
+            kind,
+            peer,
+            request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(timeout),
+            name=_raw(name),
+            channel=raw,
+        )
+        route.put(packet, HEADER_SIZE + len(body), request)
+        return reply
+
+    def stream(
+        self,
+        peer: int,
+        name: str | None,
+        channel: str,
+        raw: bytes,
+        body: bytes,
+        timeout: float | None,
+        *,
+        frame: int = 0,
+        accepted: bool = False,
+    ) -> StreamReply:
+        """Send the request of a stream, in its place; its items and its end come to the reply. Else as `send`."""
+        route = self.routes.to(peer if name is None else name)
+        self._check_room(route, body, accepted)
+        request = self.calls.next_request()
+        reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
+        packet = packets.message(
+            Kind.STREAM,
+            peer,
+            request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(timeout),
+            name=_raw(name),
+            channel=raw,
+        )
+        route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        return reply
+
+    def ask(self, kind: Kind, what: str, **fields: Unpack[Fields]) -> Reply:
+        """Send a request without a channel to the broker, in its place; errors name it as `what`."""
+        request = self.calls.next_request()
+        reply = self.calls.open(what, request, self.main, None)
+        packet = build(kind, MAIN, request, **fields)
+        self.main.put(packet, len(packet), request)
+        return reply
+
+    def tell(self, kind: Kind, **fields: Unpack[Fields]) -> None:
+        """Send a packet to the broker behind all that goes to the main process; nothing, without a connection."""
+        if self.link is not None:
+            packet = build(kind, MAIN, **fields)
+            self.main.put(packet, len(packet))
+
+    def answer(self, peer: int, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+        """Send the answer to a request of `peer`."""
+        if self.link is None:
+            return
+        kind, value, body = outcome
+        self.routes.to(peer).reply(packets.message(kind, peer, request, body, value=value), HEADER_SIZE + len(body))
+
+    def notice(self, kind: Kind, peer: int, request: int = 0, **fields: Any) -> None:
+        """Send a packet that waits for nothing."""
+        if self.link is not None:
+            self.outbox.put(build(kind, peer, request, **fields))
+
+    # Private
+
+    def _check_room(self, route: Route, body: bytes, accepted: bool) -> None:
+        assert self.welcome is not None
+        limit = self.welcome.limits.message
+        if len(body) > limit:
+            raise MessageTooLarge(len(body), limit)
+        if not accepted and route.size + self.outbox.queued >= MAX_UNSENT:
+            raise SendQueueFull(MAX_UNSENT)
+
+    def _send_demand(self, request: int, credit: int) -> None:
+        self.notice(Kind.DEMAND, MAIN, request, value=credit)
+
+    def _send_cancel(self, reply: Reply) -> None:
+        packet = build(Kind.CANCEL, MAIN, reply.request)
+        if self.link is not None and not reply.route.put_behind(reply.request, packet):
+            self.outbox.put(packet)
+
+
+def _by(name: str | None) -> int:
+    return BY_NAME if name is not None else 0
+
+
+def _raw(name: str | None) -> bytes:
+    return name.encode() if name is not None else b""

@@ -1,0 +1,166 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Packets built, found in what was read, and taken apart, compiled if it can be: what ``packets`` and ``connection``
+do to every packet, for the packets that have nothing special about them.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport getenv
+from libc.string cimport memcpy
+
+if getenv("MAINBUS_PURE") != NULL:
+    raise ImportError("MAINBUS_PURE is set: packets are to be handled in Python")
+
+
+cdef extern from "Python.h":
+    object PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
+
+
+cdef enum:
+    HEADER_SIZE = 24
+    BY_NAME = 4
+
+
+cdef inline void put(uint8_t* at, uint32_t value) noexcept nogil:
+    at[0] = value >> 24
+    at[1] = (value >> 16) & 0xFF
+    at[2] = (value >> 8) & 0xFF
+    at[3] = value & 0xFF
+
+
+cdef inline uint32_t get(const uint8_t* at) noexcept nogil:
+    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
+
+
+def build(
+    uint8_t kind,
+    uint32_t peer=0,
+    uint32_t request=0,
+    object body=b"",
+    *,
+    uint8_t flags=0,
+    uint32_t frame=0,
+    uint32_t value=0,
+    bytes name=b"",
+    bytes channel=b"",
+):
+    """Build one packet; the body must fit into it (`MAX_FRAGMENT` bytes)."""
+    cdef Py_buffer view
+    cdef Py_ssize_t names = PyBytes_GET_SIZE(name), channels = PyBytes_GET_SIZE(channel)
+    if names > 255 or channels > 255:
+        raise ValueError(f"a name of {names} and a channel of {channels} bytes do not fit")
+    if type(body) is bytes:
+        return _build(
+            kind, flags, peer, request, frame, value, name, channel, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)
+        )
+    PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
+    try:
+        return _build(kind, flags, peer, request, frame, value, name, channel, <const char*>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef bytes _build(
+    uint8_t kind,
+    uint8_t flags,
+    uint32_t peer,
+    uint32_t request,
+    uint32_t frame,
+    uint32_t value,
+    bytes name,
+    bytes channel,
+    const char* body,
+    Py_ssize_t size,
+):
+    cdef Py_ssize_t names = PyBytes_GET_SIZE(name), channels = PyBytes_GET_SIZE(channel)
+    cdef Py_ssize_t length = HEADER_SIZE + names + channels + size
+    packet = PyBytes_FromStringAndSize(NULL, length)
+    cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(packet)
+    put(at, <uint32_t>length)
+    at[4] = kind
+    at[5] = flags
+    at[6] = <uint8_t>names
+    at[7] = <uint8_t>channels
+    put(at + 8, peer)
+    put(at + 12, request)
+    put(at + 16, frame)
+    put(at + 20, value)
+    at += HEADER_SIZE
+    memcpy(at, PyBytes_AS_STRING(name), names)
+    memcpy(at + names, PyBytes_AS_STRING(channel), channels)
+    memcpy(at + names + channels, body, size)
+    return packet
+
+
+def scan(bytes data, Py_ssize_t at, Py_ssize_t last, Py_ssize_t count, bytes needs, Py_ssize_t max_body):
+    """Return header, buffer and place of the packets from `at` on that have nothing special about them."""
+    cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
+    cdef const uint8_t* need = <const uint8_t*>PyBytes_AS_STRING(needs)
+    cdef const uint8_t* head
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), length, body
+    cdef list found = []
+    if at < 0 or PyBytes_GET_SIZE(needs) != 256:
+        raise ValueError("Expected a place in the data, and a byte for each kind")
+    while at < last and count and end - at >= HEADER_SIZE:
+        head = start + at
+        length = get(head)
+        body = HEADER_SIZE + head[6] + head[7]
+        if (
+            at + length > end
+            or (head[5] and head[5] != BY_NAME)
+            or length < body
+            or length > body + max_body
+            or need[head[4]] > (head[7] > 0)
+            or not is_ascii(head + HEADER_SIZE, body - HEADER_SIZE)
+        ):
+            break
+        found.append((
+            (
+                length,
+                head[4],
+                head[5],
+                head[6],
+                head[7],
+                get(head + 8),
+                get(head + 12),
+                get(head + 16),
+                get(head + 20),
+            ),
+            data,
+            at,
+        ))
+        at += length
+        count -= 1
+    return found
+
+
+cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(size):
+        if text[i] & 0x80:
+            return False
+    return True
+
+
+def whole(tuple head, bytes data, Py_ssize_t at):
+    """Take a packet apart that is a message of its own."""
+    cdef Py_ssize_t there = PyBytes_GET_SIZE(data) - at
+    if at < 0 or there < HEADER_SIZE:
+        raise ValueError("there is no whole packet at this place")
+    cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data) + at
+    cdef Py_ssize_t names = start[6], channels = start[7], length = get(start)
+    cdef Py_ssize_t body = HEADER_SIZE + names + channels, size = length - body
+    if size < 0 or length > there:
+        raise ValueError("there is no whole packet at this place")
+    return (
+        head[1],
+        head[2],
+        head[5],
+        head[6],
+        head[7],
+        head[8],
+        PyBytes_FromStringAndSize(<const char*>start + HEADER_SIZE, names),
+        PyUnicode_DecodeUTF8(<const char*>start + HEADER_SIZE + names, channels, NULL),
+        PyBytes_FromStringAndSize(<const char*>start + body, size),
+    )
