@@ -18,10 +18,10 @@ INTERNAL = {
     "IpcRenderer": {"handler", "listeners"},
     "IpcFrame": {"handler", "listeners"},
     "BlockingFrame": {"handler", "listeners"},
-    "BlockingRenderer": {"handler", "listeners"},
+    "BlockingRenderer": {"handler", "home", "listeners"},
     "IpcRendererInvokeEvent": {"link"},
     "MessageEvent": {"channel"},
-    "MessagePort": {"check", "closed", "dispatch", "end", "release"},
+    "MessagePort": {"check", "closed", "deliver", "dispatch", "end", "release"},
     "Reply": {"send", "throw", "close", "give_up", "request", "route", "answered", "has_value"},
     "WebContents": {
         "close_frame",
@@ -51,9 +51,11 @@ def names(module: ModuleType) -> dict[str, Any]:
 
 
 def exported() -> Iterator[tuple[str, Any]]:
-    """Yield every public name, a class of two modules twice."""
+    """Yield every public name. A class of `mainbus.blocking` that has a twin in `mainbus` is "blocking.MessagePort"."""
     for module in (mainbus, mainbus_broker, mainbus.blocking, mainbus.testing):
-        yield from names(module).items()
+        for name, item in names(module).items():
+            is_twin = module is mainbus.blocking and inspect.isclass(item) and name in mainbus.__all__
+            yield f"blocking.{name}" if is_twin else name, item
 
 
 def public(cls: type) -> Iterator[tuple[str, Any]]:

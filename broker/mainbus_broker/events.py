@@ -109,7 +109,7 @@ class IpcMainEvent(_Event):
         ports: Sequence[MessagePort] = (),
     ) -> None:
         super().__init__(channel, sender, frame)
-        self.ports = list(ports)
+        self.ports = list(ports) if ports else []
         self._sync = sync
 
     def reply(self, channel: str, *args: object) -> None:

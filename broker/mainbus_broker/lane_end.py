@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mainbus.answers import Outcome
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
 from mainbus.wire import packets
@@ -70,7 +71,7 @@ class LaneEnd(asyncio.Protocol):
         """Note a call that is to be answered here."""
         self._calls[request] = channel
 
-    def answer(self, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def answer(self, request: int, outcome: Outcome) -> None:
         """Answer a call, once."""
         if request in self._calls:
             self.forget(request)
@@ -222,7 +223,7 @@ class LaneEnd(asyncio.Protocol):
 class NoLane:
     """Where the answer to a call goes that came without its lane: nowhere, since nobody waits for it any more."""
 
-    def answer(self, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def answer(self, request: int, outcome: Outcome) -> None:
         """Drop an answer."""
 
     def expect(self, request: int, channel: str) -> None:

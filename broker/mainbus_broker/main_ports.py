@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mainbus.errors import MessageTooLarge
@@ -45,9 +46,16 @@ class MainPorts(PortRegistry):
     def receive(self, sender: Owner, entries: Sequence[Entry]) -> list[MessagePort]:
         """Return the ports that come with a message of `sender`."""
         ends = self._table.depart(sender, entries)
-        ports = self.arrive(self._table.assign(ends, self))
-        self._table.arrived(ends)
+        entries = self._table.assign(ends, self)
+        ports = self.arrive(entries)
+        self._now_known(entries)
         return ports
+
+    def close_all(self) -> None:
+        """Close all ports: the broker has stopped."""
+        super().close_all()
+        self._unfinished.clear()
+        self._table.forget(self)
 
     def send_away(self, ends: Sequence[End]) -> list[PortEnd]:
         """Let ends leave that nobody holds here any more."""
@@ -74,8 +82,9 @@ class MainPorts(PortRegistry):
         del self._unfinished[end.number]
         ends = [end for part in parts for end in part[1]]
         body = b"".join(part[2] for part in parts)
-        self.message(end.number, self._table.assign(ends, self), body)
-        self._table.arrived(ends)
+        entries = self._table.assign(ends, self)
+        self.message(end.number, entries, body)
+        self._now_known(entries)
 
     def put_port_credit(self, number: int, credit: int) -> None:
         """Take credit for an end."""
@@ -83,13 +92,14 @@ class MainPorts(PortRegistry):
 
     def put_port_close(self, number: int) -> None:
         """Note that the other end is gone."""
-        for part in self._unfinished.pop(number, ()):
-            for end in part[1]:
-                self._table.drop(end)
+        self._table.drop(*(end for part in self._unfinished.pop(number, ()) for end in part[1]))
         self.closed(number)
 
     def put_port_moved(self, number: int) -> None:
         """Send after an end that has left what had come for it."""
+        self._table.work(partial(self._send_back, number))
+
+    def _send_back(self, number: int) -> None:
         remote = self._remotes[number]
         self.send_after(remote)
         back = self.ports[number]
@@ -125,12 +135,20 @@ class MainPorts(PortRegistry):
 
     # Private
 
+    def _now_known(self, entries: Sequence[Entry]) -> None:
+        self._table.arrived(self, [number for number, _ in entries])
+
     def _leave(self, ends: Sequence[End]) -> tuple[list[Entry], list[Remote]]:
         entries, behind = [], []
         for end in ends:
-            if end.remote is not None:
+            if end.remote is not None and end.remote.registry is self:
                 # What was posted on it goes in front: behind it, it would be another owner's.
                 end.remote.hurry()
+                owed = end.owed()
+                if owed:
+                    self.put_credit(end.remote.number, owed)
+        # Behind all of that: it may have had the partner of one of them.
+        for end in ends:
             entry, back = self.depart(end)
             entries.append(entry)
             if back is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mainbus.answers import Answers, log_raised
+from mainbus.answers import Answers, Outcome, log_raised
 from mainbus.channels import Target
 from mainbus.deadlines import Deadlines
 from mainbus.dispatch import Dispatch
@@ -20,7 +20,7 @@ from mainbus.errors import (
     TooManyRequests,
 )
 from mainbus.wire import clone, packets
-from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind, Message, text_of
+from mainbus.wire.packets import ERROR, HEADER_SIZE, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, plain, text_of
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
-_REPLIES: Final = frozenset({Kind.RESULT, Kind.ERROR, Kind.ITEM})
+_REPLIES: Final = frozenset({RESULT, ERROR, ITEM})
+_CALLS: Final = frozenset({INVOKE, STREAM})
 
 log = logging.getLogger("mainbus.broker")
 
@@ -67,18 +68,20 @@ class MainProcess:
             report=self._report,
             cancel_grace=config.cancel_grace,
         )
-        self._start: dict[int, Callable[[Peer, Message], bool]] = {
-            Kind.SEND: self._start_message,
-            Kind.POST: self._start_message,
-            Kind.INVOKE: self._start_invoke,
-            Kind.STREAM: self._start_invoke,
-            Kind.RESULT: self._settle,
-            Kind.ERROR: self._settle,
-            Kind.ITEM: self._settle,
-            Kind.QUERY: self._start_query,
-            Kind.FRAME: self._start_frame,
-            Kind.FRAME_CLOSED: self._end_frame,
-        }
+        self._start: dict[int, Callable[[Peer, Message], bool]] = plain(
+            {
+                Kind.SEND: self._start_message,
+                Kind.POST: self._start_message,
+                Kind.INVOKE: self._start_invoke,
+                Kind.STREAM: self._start_invoke,
+                Kind.RESULT: self._settle,
+                Kind.ERROR: self._settle,
+                Kind.ITEM: self._settle,
+                Kind.QUERY: self._start_query,
+                Kind.FRAME: self._start_frame,
+                Kind.FRAME_CLOSED: self._end_frame,
+            }
+        )
 
     # Public
 
@@ -135,7 +138,7 @@ class MainProcess:
     # Private
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
-        request = message[3] if message[0] in (Kind.INVOKE, Kind.STREAM) else 0
+        request = message[3] if message[0] in _CALLS else 0
         peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
@@ -193,7 +196,7 @@ class MainProcess:
         kind, _, _, request, frame_id, value, _, channel, _ = message
         contents, inbox = peer.contents, peer.inbox
         frame = contents.frame(frame_id)
-        is_stream = kind == Kind.STREAM
+        is_stream = kind == STREAM
         bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
         deadline = self._hub.loop.time() + value / 1000 if value else None
         event = IpcMainInvokeEvent(channel, contents, frame, request, deadline)
@@ -243,9 +246,9 @@ class MainProcess:
     def _settle(self, peer: Peer, message: Message) -> bool:
         kind, _, _, request, _, value, _, _, body = message
         if peer.has_calls:
-            if kind == Kind.RESULT:
+            if kind == RESULT:
                 fault = peer.calls.result(request, body, self._depth)
-            elif kind == Kind.ITEM:
+            elif kind == ITEM:
                 fault = self._take_item(peer, message)
             else:
                 fault = peer.calls.error(request, value, body, self._depth)
@@ -306,13 +309,13 @@ class MainProcess:
     def _refuse(self, event: IpcMainInvokeEvent, error: MainbusError) -> None:
         self._reply(event, self._answers.refused(error))
 
-    def _reply(self, event: IpcMainInvokeEvent, outcome: tuple[Kind, int, bytes]) -> None:
+    def _reply(self, event: IpcMainInvokeEvent, outcome: Outcome) -> None:
         # Looked up by the fixed id: the renderer may be gone, and then nobody waits.
         peer = self._hub.renderers.ids.get(event.sender.id)
         if peer is not None:
             self._put(peer, event.request_id, outcome)
 
-    def _put(self, peer: Peer, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def _put(self, peer: Peer, request: int, outcome: Outcome) -> None:
         kind, value, body = outcome
         peer.route.reply(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
         if peer.lane is not None:

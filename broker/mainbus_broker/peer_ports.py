@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mainbus.routes import Route
 from mainbus.wire import packets, port_table
 from mainbus.wire.packets import MORE, Kind, build
+from mainbus.wire.port_table import Entry
 
 from mainbus_broker.port_end import PortEnd, Posted, Return
 
@@ -27,7 +28,7 @@ class PeerPorts:
         max_ports: How many it may have.
     """
 
-    __slots__ = ("_last", "_table", "max_ports", "peer", "ports")
+    __slots__ = ("_claimed", "_last", "_table", "max_ports", "peer", "ports")
 
     def __init__(self, peer: Peer, table: PortTable, max_ports: int) -> None:
         self.peer = peer
@@ -35,11 +36,30 @@ class PeerPorts:
         self.ports: dict[int, PortEnd | Return] = {}
         self._table = table
         self._last = 0
+        self._claimed = 0
+        """The largest of the numbers that it has given."""
 
     def next_port(self) -> int:
         """Return an even number that it never had; the odd ones are its own to give."""
         self._last += 2
         return self._last
+
+    def had(self, number: int) -> bool:
+        """Whether a number is one of its ports, or was once."""
+        return 0 < number <= (self._claimed if number & 1 else self._last)
+
+    def claim(self, entry: Entry) -> str | None:
+        """Take note of a port that leaves; returns what is wrong with its numbers, or None."""
+        number, partner = entry
+        if partner:
+            if not port_table.is_fair(entry):
+                return "a new channel whose numbers are not two odd ones"
+            if min(entry) <= self._claimed:
+                return f"a new channel with the numbers {number} and {partner}, which are not above those before"
+            self._claimed = max(entry)
+        elif number and not self.had(number):
+            return f"port {number} was never a port of this connection"
+        return None
 
     def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
         """Return the packets of a message with which ends arrive; they are assigned at once, and open behind it.
@@ -48,14 +68,15 @@ class PeerPorts:
             ends: The ends.
             make: Returns the packets, with a table in front of the body.
         """
-        message = make(port_table.pack(self._table.assign(ends, self)))
-        return self._and_open(message, ends)
+        entries = self._table.assign(ends, self)
+        return self._and_open(make(port_table.pack(entries)), [number for number, _ in entries])
 
     def put_port_message(self, end: PortEnd, posted: Posted) -> None:
         """Send a message, or a part of one, for an end."""
         flags, ends, body = posted
-        table = port_table.pack(self._table.assign(ends, self)) if ends else b""
-        end.arriving += ends
+        entries = self._table.assign(ends, self)
+        end.arriving += [number for number, _ in entries]
+        table = port_table.pack(entries)
         size = len(table) + len(body)
         if size > packets.MAX_FRAGMENT:
             packet: Packets = packets.message(Kind.PORT_MESSAGE, end.number, 0, table + body, value=len(ends))
@@ -72,27 +93,29 @@ class PeerPorts:
 
     def put_port_close(self, number: int) -> None:
         """Tell that the other end is gone, behind all that goes to this one."""
-        found = self.ports.get(number)
-        packet = build(Kind.PORT_CLOSE, number)
-        if isinstance(found, PortEnd):
-            self._put(found, packet, len(packet))
-        else:
-            self.peer.outbox.put(packet)
+        self._put_behind(number, build(Kind.PORT_CLOSE, number))
 
     def put_port_moved(self, number: int) -> None:
-        """Tell that nothing more comes for an end that has left."""
-        self.peer.outbox.put(build(Kind.PORT_MOVED, number))
+        """Tell that nothing more comes for an end that has left, behind all that goes to it."""
+        self._put_behind(number, build(Kind.PORT_MOVED, number))
 
     # Private
+
+    def _put_behind(self, number: int, packet: bytes) -> None:
+        route = self.ports[number].route
+        if route is None:
+            self.peer.outbox.put(packet)
+        else:
+            route.put(packet, len(packet))
 
     def _put(self, end: PortEnd, packet: Packets, size: int) -> None:
         if end.route is None:
             end.route = Route(self.peer.outbox, 0)
         end.route.put(packet, size)
 
-    def _and_open(self, message: Packets, ends: Sequence[PortEnd]) -> Iterator[bytes]:
+    def _and_open(self, message: Packets, numbers: Sequence[int]) -> Iterator[bytes]:
         if isinstance(message, bytes):
             yield message
         else:
             yield from message
-        self._table.arrived(ends)
+        self._table.arrived(self, numbers)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
+from mainbus.wire.credit import OVERHEAD
 from mainbus.wire.fragments import Progress
 from mainbus.wire.packets import CONTINUES, MORE, Kind
 from mainbus.wire.port_table import Entry
@@ -36,22 +37,79 @@ class Owner(Protocol):
         """Send it credit for an end."""
 
     def put_port_close(self, number: int) -> None:
-        """Tell it that the other end of one of its ends is gone."""
+        """Tell it that the other end of one of its ends is gone, behind all that goes to that one."""
 
     def put_port_moved(self, number: int) -> None:
-        """Tell it that nothing more comes for an end that has left it."""
+        """Tell it that nothing more comes for an end that has left it, behind all that goes to that one."""
 
 
 class Return:
     """What comes back from an owner that an end has left."""
 
-    __slots__ = ("end", "is_done", "posted")
+    __slots__ = ("_part", "end", "is_done", "posted", "route", "size", "untaken")
 
     def __init__(self, end: PortEnd) -> None:
         self.end = end
+        self.route = end.route
+        """Where what had gone to that owner waits for room."""
+        self.size = 0
+        """Cost of what has come back."""
+        self.untaken = end.untaken
+        """Cost of what has neither come back nor been taken there."""
         self.posted: deque[Posted] = deque()
         self.is_done = False
         """Whether nothing more comes back."""
+        self._part: list[Posted] = []
+        """The fragments of a message that has not come back whole: its owner may die."""
+
+    def add(self, posted: Posted) -> None:
+        """Take what has come back: a message, or a part of one."""
+        cost = cost_of(posted)
+        self.size += cost
+        self.untaken -= cost
+        self._part.append(posted)
+        if not posted[0] & MORE:
+            self._accept()
+
+    def done(self) -> None:
+        """Note that nothing more comes back. A part of a message stays: the rest was not sent to that owner."""
+        self._accept()
+        self._end()
+
+    def lost(self) -> list[PortEnd]:
+        """Note that the owner is gone; returns the ends in the message that has not come back whole."""
+        part, self._part = self._part, []
+        self.untaken += sum(cost_of(posted) for posted in part)
+        self.end.has_gap = True
+        self._end()
+        return _ends_in(part)
+
+    def forget(self) -> list[PortEnd]:
+        """Drop what has come back; returns the ends in it."""
+        self._accept()
+        found = _ends_in(self.posted)
+        self.posted.clear()
+        return found
+
+    def _accept(self) -> None:
+        self.posted.extend(self._part)
+        self._part = []
+
+    def _end(self) -> None:
+        self.is_done = True
+        if self.end.other is not None and self.untaken > 0:
+            # Lost: nobody will ever take it, and it must not hold up who has posted it.
+            self.end.other.credited(self.untaken)
+
+
+def cost_of(posted: Posted) -> int:
+    """Return what a message or a fragment costs of the credit."""
+    flags, _, body = posted
+    return len(body) + (0 if flags & CONTINUES else OVERHEAD)
+
+
+def _ends_in(queue: Iterable[Posted]) -> list[PortEnd]:
+    return [end for _, ends, _ in queue for end in ends]
 
 
 class PortEnd:
@@ -59,18 +117,21 @@ class PortEnd:
 
     __slots__ = (
         "_due",
+        "_posters",
         "_progress",
         "_returns",
         "arriving",
-        "has_posted",
+        "has_gap",
         "is_dead",
         "is_known",
+        "last_poster",
         "number",
         "other",
         "owner",
         "posted",
         "route",
         "told",
+        "untaken",
         "used",
     )
 
@@ -82,20 +143,25 @@ class PortEnd:
         """Whether the owner has its number."""
         self.other: PortEnd | None = None
         """The other end, unless that one is gone."""
+        self.last_poster: Owner | None = None
+        """Who alone had posted at the other end, now that it is gone."""
         self.posted: deque[Posted] = deque()
         """What was posted for it since it last left an owner."""
         self.used = 0
-        """Bytes that were posted from here and not taken there."""
-        self.has_posted = False
-        """Whether its owner has posted anything."""
+        """Cost of what was posted from here and not taken there."""
+        self.untaken = 0
+        """Cost of what has gone to the owner and was not taken."""
         self.is_dead = False
-        """Whether it was dropped: nobody has it, and nobody will."""
+        """Whether nothing goes to it any more: it was dropped, or the channel broken."""
+        self.has_gap = False
+        """Whether an owner that it has left was gone before it had returned all."""
         self.told = False
         """Whether its owner knows that the other end is gone."""
         self.route: Route | None = None
         """Where what goes to its owner waits for room."""
-        self.arriving: list[PortEnd] = []
-        """Ends that arrive with a message that has gone to the owner in part."""
+        self.arriving: list[int] = []
+        """The numbers of the ends that arrive with a message that has gone to the owner in part."""
+        self._posters: tuple[Owner, ...] = ()
         self._returns: deque[Return] | None = None
         self._due = 0
         self._progress: Progress | None = None
@@ -119,7 +185,10 @@ class PortEnd:
         # What has come there was posted before all that waits here.
         self._returns.appendleft(back)
         self.owner = self.route = self._progress = None
-        self.is_known = self.told = self.has_posted = False
+        self.is_known = self.told = False
+        self.untaken = 0
+        # Its owner gives them back, with the part of the message that it has.
+        self.arriving = []
 
     def assign(self, owner: Owner) -> Entry:
         """Belong to `owner`; returns its entry in the table that tells it."""
@@ -132,6 +201,15 @@ class PortEnd:
 
     def next_posted(self) -> Posted | None:
         """Return the next message or fragment for its owner; None while there is none."""
+        while (posted := self._next()) is not None:
+            if not (self.has_gap and self._progress is None and posted[0] & CONTINUES):
+                break
+            # The rest of a message whose beginning, with the ends, was an owner's that is gone.
+            if self.other is not None:
+                self.other.credited(cost_of(posted))
+        return posted
+
+    def _next(self) -> Posted | None:
         returns = self._returns
         while returns:
             first = returns[0]
@@ -145,6 +223,9 @@ class PortEnd:
     def fits(self, posted: Posted, max_message: int) -> bool:
         """Whether a fragment continues the message before it, or a message begins where none is unfinished."""
         flags, _, body = posted
+        if len(body) > max_message:
+            # It was posted where no broker was known yet.
+            return False
         if flags & CONTINUES:
             if self._progress is None or self._progress.fault(Kind.PORT_MESSAGE, 0, len(body), max_message):
                 return False
@@ -166,17 +247,27 @@ class PortEnd:
         """Whether its owner has all, and is to be told that nothing more comes."""
         return self.other is None and not self.told and not self.posted and not self._returns
 
-    def forget(self) -> Iterator[PortEnd]:
-        """Drop what waits for it, for good; yields the ends that travel with it."""
+    def forget(self) -> list[PortEnd]:
+        """Drop what waits for it, for good; returns the ends that travel with it."""
         self.is_dead = True
-        queues = [self.posted, *(back.posted for back in self._returns or ())]
-        for queue in queues:
-            while queue:
-                yield from queue.popleft()[1]
-        yield from self.arriving
-        self.arriving = []
+        self._progress = None
+        found = _ends_in(self.posted)
+        self.posted.clear()
+        for back in self._returns or ():
+            found += back.forget()
+        return found
 
     # What comes from it
+
+    def posts(self, owner: Owner) -> None:
+        """Note that `owner` has posted something from here, or has brought it."""
+        if owner not in self._posters and len(self._posters) < 2:
+            self._posters += (owner,)
+
+    @property
+    def poster(self) -> Owner | None:
+        """Who has posted all that ever was, if it was one alone."""
+        return self._posters[0] if len(self._posters) == 1 else None
 
     def credited(self, credit: int) -> None:
         """Take the credit for what was posted from here."""

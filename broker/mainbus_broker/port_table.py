@@ -8,13 +8,18 @@ often its port has moved meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
 
-from mainbus.wire.credit import OVERHEAD
-from mainbus.wire.packets import CONTINUES
+from mainbus.port_end import MAX_UNTAKEN
 from mainbus.wire.port_table import Entry
 
-from mainbus_broker.port_end import Owner, PortEnd, Return
+from mainbus_broker.port_end import Owner, PortEnd, Return, cost_of
+from mainbus_broker.steps import Steps
+
+log: Final = logging.getLogger("mainbus.broker")
 
 
 class PortTable:
@@ -26,53 +31,57 @@ class PortTable:
 
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
+        self._most = 2 * MAX_UNTAKEN + max_message
+        self.work: Final = Steps()
+        """Ports are nested as deep as anybody likes, and one that leaves may bring others along."""
 
     # Public: what an owner says
 
     def depart(self, owner: Owner, entries: Iterable[Entry]) -> list[PortEnd]:
         """Take the ends from `owner` that leave with a message: they belong to nobody until `assign`."""
-        return [self._depart(owner, *entry) for entry in entries]
+        with self.work:
+            return [self._depart(owner, *entry) for entry in entries]
 
-    def message(self, owner: Owner, number: int, flags: int, entries: Iterable[Entry], body: bytes) -> None:
+    def message(self, owner: Owner, number: int, flags: int, entries: Sequence[Entry], body: bytes) -> None:
         """Take what was posted on an end, or what comes back after one that has left: a message or a part of one."""
-        travelling = self.depart(owner, entries)
-        found = owner.ports.get(number)
-        if isinstance(found, Return):
-            found.posted.append((flags, travelling, body))
-            self._deliver(found.end)
-        elif found is not None and found.other is not None:
-            found.has_posted = True
-            found.used += len(body) + (0 if flags & CONTINUES else OVERHEAD)
-            found.other.posted.append((flags, travelling, body))
-            self._deliver(found.other)
-        else:
-            # Nobody is there any more, nor for the ends that were to go there.
-            for end in travelling:
-                self.drop(end)
+        if not entries:
+            self._message(owner, number, flags, [], body)
+            return
+        # What comes back after those that leave may bring this very port along: not before the message is posted.
+        with self.work:
+            self._message(owner, number, flags, self.depart(owner, entries), body)
 
     def credit(self, owner: Owner, number: int, credit: int) -> None:
         """Tell whoever posts to an end that what it has posted was taken."""
         found = owner.ports.get(number)
         if isinstance(found, PortEnd) and found.other is not None:
+            found.untaken = max(0, found.untaken - credit)
             found.other.credited(credit)
 
     def close(self, owner: Owner, number: int) -> None:
         """Close an end, or note that nothing more comes back after one that has left."""
-        found = owner.ports.pop(number, None)
+        found = owner.ports.get(number)
         if isinstance(found, Return):
-            found.is_done = True
+            del owner.ports[number]
+            found.done()
             self._deliver(found.end)
         elif found is not None:
             if found.is_unfinished:
                 # The owner waits for the rest of a message, and must not for ever.
                 owner.put_port_close(number)
-            found.owner = None
             self.drop(found)
 
     def forget(self, owner: Owner) -> None:
         """Close all ends of an owner that is gone, behind what it had posted."""
-        for number in list(owner.ports):
-            self.close(owner, number)
+        while owner.ports:
+            # What comes back after an end may bring others to the same owner.
+            for number, found in list(owner.ports.items()):
+                if isinstance(found, Return):
+                    del owner.ports[number]
+                    self.drop(*found.lost())
+                    self._deliver(found.end)
+                else:
+                    self.drop(found)
 
     # Public: where ends go
 
@@ -80,32 +89,88 @@ class PortTable:
         """Give ends to an owner; `arrived` is to follow when the message with this table has left for it."""
         return [self._assign(end, owner) for end in ends]
 
-    def arrived(self, ends: Sequence[PortEnd]) -> None:
-        """Let flow what has waited for ends, now that their owner knows them."""
-        for end in ends:
-            end.is_known = True
-            end.flush_credit()
-            self._deliver(end)
+    def arrived(self, owner: Owner, numbers: Iterable[int]) -> None:
+        """Let flow what has waited for ends, now that their owner knows them (they may have left it already)."""
+        for number in numbers:
+            end = owner.ports.get(number)
+            if isinstance(end, PortEnd):
+                end.is_known = True
+                end.flush_credit()
+                self._deliver(end)
 
-    def drop(self, end: PortEnd) -> None:
-        """Close an end that nobody gets any more; the other end is told behind all that was posted."""
-        other, end.other = end.other, None
-        if end.owner is not None:
-            end.owner.ports.pop(end.number, None)
-            end.owner = None
-        for travelling in end.forget():
-            self.drop(travelling)
-        if other is not None:
-            other.other = None
-            self._deliver(other)
+    def drop(self, *ends: PortEnd) -> None:
+        """Close ends that nobody gets any more; the other ends are told behind all that was posted."""
+        doomed = list(ends)
+        while doomed:
+            end = doomed.pop()
+            other, end.other = end.other, None
+            if end.owner is not None:
+                end.owner.ports.pop(end.number, None)
+                doomed += self._arriving(end, end.owner)
+                end.owner = None
+            doomed += end.forget()
+            if other is not None:
+                other.other, other.last_poster = None, end.poster
+                self._deliver(other)
 
     def poster(self, owner: Owner, number: int) -> Owner | None:
-        """Return who has posted what came for an end, if that is still who could post."""
+        """Return who has posted what came for an end, if it can be but one."""
         found = owner.ports.get(number)
-        other = found.other if isinstance(found, PortEnd) else None
-        return other.owner if other is not None and other.has_posted else None
+        if not isinstance(found, PortEnd):
+            return None
+        return found.other.poster if found.other is not None else found.last_poster
 
     # Private
+
+    def _message(self, owner: Owner, number: int, flags: int, travelling: list[PortEnd], body: bytes) -> None:
+        found = owner.ports.get(number)
+        posted = (flags, travelling, body)
+        if isinstance(found, Return):
+            if found.end.other is not None:
+                found.end.other.posts(owner)
+            found.add(posted)
+            self._deliver(found.end)
+            if found.size > self._most:
+                self._overrun(found.end)
+        elif found is not None and found.other is not None and found.other not in travelling:
+            found.used += cost_of(posted)
+            found.posts(owner)
+            found.other.posted.append(posted)
+            self._deliver(found.other)
+            if found.used > self._most:
+                self._overrun(found)
+        else:
+            # Nobody is there, nor for the ends that were to go there; to itself no end can go.
+            self.drop(*travelling)
+
+    def _arriving(self, end: PortEnd, owner: Owner) -> Iterator[PortEnd]:
+        """Yield the ends whose message has gone to their owner in part: the rest will not come."""
+        for number in end.arriving:
+            found = owner.ports.get(number)
+            if isinstance(found, PortEnd) and not found.is_known:
+                yield found
+
+    def _overrun(self, end: PortEnd) -> None:
+        """Close a channel on which somebody has posted far more than can wait for its taker."""
+        log.warning("a port was closed: more than %d bytes were posted on it and not taken", self._most)
+        self._break(end)
+
+    def _break(self, end: PortEnd) -> None:
+        """Close both ends of a channel. Those who have them are told, and confirm it as any other close."""
+        ends = [each for each in (end, end.other) if each is not None]
+        for each in ends:
+            each.other = None
+        for each in ends:
+            doomed = each.forget()
+            if each.owner is not None:
+                doomed += self._arriving(each, each.owner)
+                self._tell(each, each.owner)
+            self.drop(*doomed)
+
+    def _tell(self, end: PortEnd, owner: Owner) -> None:
+        if end.is_known and not end.told:
+            end.told = True
+            owner.put_port_close(end.number)
 
     def _assign(self, end: PortEnd, owner: Owner) -> Entry:
         if len(owner.ports) >= owner.max_ports:
@@ -118,7 +183,7 @@ class PortTable:
         found = owner.ports.get(number)
         if isinstance(found, PortEnd):
             end = found
-        elif found is None and partner and number and partner not in owner.ports:
+        elif found is None and partner and partner not in owner.ports:
             end = PortEnd.pair(owner, partner)
         else:
             # Closed meanwhile. Whoever gets it is told at once.
@@ -128,23 +193,25 @@ class PortTable:
         return end
 
     def _deliver(self, end: PortEnd) -> None:
+        self.work(partial(self._deliver_now, end))
+
+    def _deliver_now(self, end: PortEnd) -> None:
         owner = end.owner
         if end.is_dead:
-            # What comes back after an end that was dropped meanwhile.
-            for travelling in end.forget():
-                self.drop(travelling)
+            # What comes back after an end that was dropped, or broken, meanwhile.
+            self.drop(*end.forget())
+            if owner is not None:
+                self._tell(end, owner)
             return
         if owner is None or not end.is_known:
             return
         while (posted := end.next_posted()) is not None:
             if not end.fits(posted, self._max_message):
                 # Somebody who had it broke the rules; only this channel ends.
-                for travelling in posted[1]:
-                    self.drop(travelling)
-                owner.put_port_close(end.number)
-                self.drop(end)
+                self._break(end)
+                self.drop(*posted[1])
                 return
+            end.untaken += cost_of(posted)
             owner.put_port_message(end, posted)
         if end.is_over:
-            end.told = True
-            owner.put_port_close(end.number)
+            self._tell(end, owner)

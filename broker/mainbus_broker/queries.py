@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mainbus.answers import Answers
+from mainbus.answers import Answers, Outcome
 from mainbus.errors import NoHandlerError
-from mainbus.wire.packets import Kind
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
     from mainbus_broker.peer import Peer
 
 
-def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> tuple[Kind, int, bytes]:
+def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> Outcome:
     """Return the answer to a QUERY packet, as `Answers` does."""
     if query == "peers":
         return answers.result([[peer.id, peer.name] for peer in hub.renderers if peer is not asker])

@@ -285,26 +285,50 @@ class Router:
         found = port_table.unpack(body, count)
         if found is None:
             peer.wire.fail(f"a message that is too short for its {count} ports")
-        elif count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
+            return None
+        if count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
             peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
             return None
+        for entry in found[0]:
+            fault = peer.port_owner.claim(entry)
+            if fault is not None:
+                peer.wire.fail(fault)
+                return None
         return found
 
+    def _port_owner(self, peer: Peer, head: Head) -> PeerPorts | None:
+        """Return a renderer as the owner of the port that a packet is for; None if it never was."""
+        owner, number = peer.port_owner, head[5]
+        if number in owner.ports or owner.had(number):
+            return owner
+        peer.wire.fail(f"port {number} was never a port of this connection")
+        return None
+
     def _port_message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        found = self._ports_of(peer, head, data, at)
-        if found is not None:
-            self._hub.ports.message(peer.port_owner, head[5], head[2] & (MORE | CONTINUES), *found)
+        owner = self._port_owner(peer, head)
+        found = self._ports_of(peer, head, data, at) if owner is not None else None
+        if owner is None or found is None:
+            return
+        if any(number == head[5] for number, _ in found[0]):
+            peer.wire.fail(f"port {head[5]} leaves with a message that is posted on it")
+        else:
+            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES), *found)
 
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        self._hub.ports.credit(peer.port_owner, head[5], head[8])
+        owner = self._port_owner(peer, head)
+        if owner is not None:
+            self._hub.ports.credit(owner, head[5], head[8])
 
     def _port_close(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is None:
+            return
         if head[8] == BadMessage.wire_code:
             # Only somebody who has posted on the other end can be blamed.
-            sender = self._hub.ports.poster(peer.port_owner, head[5])
-            if isinstance(sender, PeerPorts):
+            sender = self._hub.ports.poster(owner, head[5])
+            if isinstance(sender, PeerPorts) and not sender.peer.closing:
                 self._hub.main.bad_message(sender.peer, "a port")
-        self._hub.ports.close(peer.port_owner, head[5])
+        self._hub.ports.close(owner, head[5])
 
     # Private: the other kinds
 

@@ -393,7 +393,10 @@ class WebContents:
 
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
         """Return the scoped registries that exist for a frame, the narrowest first."""
-        return tuple(ipc for ipc in (frame.own_ipc(), self._ipc) if ipc is not None)
+        own = frame.own_ipc()
+        if own is None and self._ipc is None:
+            return ()
+        return tuple(ipc for ipc in (own, self._ipc) if ipc is not None)
 
     def levels(self, event: str, frame: WebFrameMain, channel: str, args: Sequence[object]) -> tuple[Level, ...]:
         """Return who is to be asked for listeners of a message before everybody's; nobody, for most renderers."""

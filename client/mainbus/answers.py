@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, TypeAlias
 
 from mainbus.errors import (
     CloneError,
@@ -16,7 +16,10 @@ from mainbus.errors import (
 )
 from mainbus.remote import describe
 from mainbus.wire import clone
-from mainbus.wire.packets import Kind
+from mainbus.wire.packets import ERROR, ITEM, RESULT
+
+Outcome: TypeAlias = tuple[int, int, bytes]
+"""Kind, value and body of an answer."""
 
 
 class Answers:
@@ -35,44 +38,44 @@ class Answers:
         self._depth = depth
         self._tracebacks = tracebacks
 
-    def result(self, value: object) -> tuple[Kind, int, bytes]:
+    def result(self, value: object) -> Outcome:
         """Return kind, value and body of the answer; a result that cannot be cloned makes it an error."""
         try:
-            return Kind.RESULT, 0, self._encode(value, "result")
+            return RESULT, 0, self._encode(value, "result")
         except (CloneError, LimitExceeded) as error:
             return _uncloned(str(error))
 
-    def item(self, value: object) -> tuple[Kind, int, bytes]:
+    def item(self, value: object) -> Outcome:
         """Return kind, value and body of an item of a stream.
 
         Raises:
             NotCloned: It cannot be cloned; `raised` makes the answer of it that ends the stream.
         """
         try:
-            return Kind.ITEM, 0, self._encode(value, "item")
+            return ITEM, 0, self._encode(value, "item")
         except (CloneError, LimitExceeded) as error:
             raise NotCloned(str(error)) from error
 
-    def returned(self, log: logging.Logger, event: Any, value: object) -> tuple[Kind, int, bytes]:
+    def returned(self, log: logging.Logger, event: Any, value: object) -> Outcome:
         """As `result`, for a handler: what cannot be cloned is logged where it ran, like what a handler raises."""
         try:
-            return Kind.RESULT, 0, self._encode(value, "result")
+            return RESULT, 0, self._encode(value, "result")
         except (CloneError, LimitExceeded) as error:
             log_raised(log, event, error)
             return _uncloned(str(error))
 
-    def raised(self, channel: str, error: BaseException) -> tuple[Kind, int, bytes]:
+    def raised(self, channel: str, error: BaseException) -> Outcome:
         """Return kind, value and body for a handler that raised; cancelled or exited, it never replied."""
         if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
             return self.refused(ReplyNeverSent(channel))
         if isinstance(error, NotCloned):
             return _uncloned(str(error))
         body = clone.encode(describe(error, traceback=self._tracebacks))
-        return Kind.ERROR, RemoteError.wire_code, body
+        return ERROR, RemoteError.wire_code, body
 
-    def refused(self, error: MainbusError) -> tuple[Kind, int, bytes]:
+    def refused(self, error: MainbusError) -> Outcome:
         """Return kind, value and body for a call that no handler was run for."""
-        return Kind.ERROR, error.wire_code, clone.encode(str(error))
+        return ERROR, error.wire_code, clone.encode(str(error))
 
     # Private
 
@@ -94,5 +97,5 @@ class NotCloned(Exception):
     """An item of a stream that cannot be sent."""
 
 
-def _uncloned(text: str) -> tuple[Kind, int, bytes]:
-    return Kind.ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": text})
+def _uncloned(text: str) -> Outcome:
+    return ERROR, RemoteError.wire_code, clone.encode({"name": "", "message": text})

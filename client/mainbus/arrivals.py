@@ -19,7 +19,7 @@ from mainbus.session import Session
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
+from mainbus.wire.packets import BROADCAST, HOST, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, text_of
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -205,11 +205,9 @@ class Arrivals(Waiters):
                 # It has been closed since: as if nobody listened.
                 return True
             sender, channels = cast("IpcRenderer", frame.owner), frame.owner
-        targets = channels.listeners(channel)
-        if not all(accepts(target, as_peer) for target in targets):
-            targets = tuple(target for target in targets if accepts(target, as_peer))
+        targets = accepting(channels.listeners(channel), as_peer)
         if not targets:
-            if peer and kind != Kind.BROADCAST:
+            if peer and kind != BROADCAST:
                 self.session.notice(
                     Kind.UNDELIVERABLE, peer, flags=message[1], channel=channel.encode(), body=b"nobody listens there"
                 )
@@ -255,22 +253,22 @@ class Arrivals(Waiters):
             return True
         assert self.session.welcome is not None
         credit = self.session.welcome.credit
-        if kind == Kind.INVOKE and len(inbox.handlers) >= credit:
+        if kind == INVOKE and len(inbox.handlers) >= credit:
             self._refuse(event, TooManyRequests(credit))
             return True
         args = self._decode(message)
         if args is None:
             self._refuse(event, BadMessage(f"the arguments of {channel!r} do not decode"))
             return True
-        run = self.dispatch.stream if kind == Kind.STREAM else self.dispatch.handler
+        run = self.dispatch.stream if kind == STREAM else self.dispatch.handler
         return run(inbox, event, args, target)
 
     def _settle(self, inbox: Inbox, message: Message) -> bool:
         kind, _, peer, request, _, value, _, channel, body = message
         calls, depth = self.session.calls, clone.MAX_DEPTH
-        if kind == Kind.RESULT:
+        if kind == RESULT:
             fault = calls.result(request, body, depth)
-        elif kind == Kind.ITEM:
+        elif kind == ITEM:
             fault = calls.item(request, body, depth)
         else:
             fault = calls.error(request, value, body, depth)
@@ -322,6 +320,14 @@ class Arrivals(Waiters):
         log.error(
             "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
         )
+
+
+def accepting(targets: tuple[Target, ...], peer: int) -> tuple[Target, ...]:
+    """Return the listeners that take what comes from `peer`; nearly always it is all of them."""
+    for target in targets:
+        if not accepts(target, peer):
+            return tuple(target for target in targets if accepts(target, peer))
+    return targets
 
 
 def accepts(target: Target, peer: int) -> bool:

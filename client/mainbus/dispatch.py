@@ -78,6 +78,7 @@ class Dispatch:
         then: Callable[[], bool] | None = None,
     ) -> bool:
         """Call the listeners of a one-way message from the `first` on, `then` others; False if the rest has to wait."""
+        count = len(args)
         for index in range(first, len(targets)):
             target = targets[index]
             if not inbox.may_call(target.is_coroutine):
@@ -85,10 +86,10 @@ class Dispatch:
                 return False
             if target.once and not target.consume():
                 continue
-            if target.takes(len(args)):
+            if target.least <= count <= target.most:
                 self._listen(inbox, event, args, target)
             else:
-                self._report(target.arity_error(len(args), event.channel), event)
+                self._report(target.arity_error(count, event.channel), event)
         return then() if then is not None else True
 
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
@@ -247,7 +248,7 @@ class Dispatch:
         except BaseException as error:  # noqa: BLE001 - it is reported; the others still run
             self._report(error, event)
             return
-        if isinstance(result, asyncio.Task):
+        if result is not None and isinstance(result, asyncio.Task):
             self._follow(inbox, event, result)
 
     def _follow(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:

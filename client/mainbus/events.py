@@ -77,7 +77,7 @@ class IpcRendererEvent:
         self.sender_id = sender_id
         self.sender_name = sender_name
         self.from_host = from_host
-        self.ports = list(ports)
+        self.ports = list(ports) if ports else []
 
     @property
     def sender_label(self) -> str:

@@ -15,7 +15,6 @@ from mainbus.session import Session
 from mainbus.streams import StreamReply
 from mainbus.verbs import Verbs
 from mainbus.waiters import Waiters
-from mainbus.wire.packets import Kind
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -117,7 +116,7 @@ class IpcFrame(Frames):
         self._renderer._check_registering()
 
     def _invoke(
-        self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+        self, kind: int, target: int | str, channel: str, args: Sequence[object], timeout: float | None
     ) -> Reply:
         reply = super()._invoke(kind, target, channel, args, timeout)
         self._replies.add(reply)

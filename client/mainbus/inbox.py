@@ -96,7 +96,7 @@ class Inbox:
     @property
     def clear(self) -> bool:
         """Whether an arrival may be started at once, before anything else is asked."""
-        return self.quiet and not self._resolved
+        return not (self._waits or self._begins or self._waiting or self._resolved)
 
     @property
     def quiet(self) -> bool:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mainbus.wire.packets import MAIN, MAX_U32
+
+_NAMES_KEPT: Final = 4096
+
+_names: set[str] = set()
+"""Names that were found right, for those who send to the same ones again and again."""
 
 
 def check_name(name: str, what: str = "renderer") -> str:
@@ -27,7 +34,13 @@ def check_target(target: int | str) -> tuple[int, str | None]:
         ValueError: No renderer can have that id or name.
     """
     if isinstance(target, str):
-        return MAIN, check_name(target)
+        if target in _names:
+            return MAIN, target
+        name = check_name(target)
+        if len(_names) >= _NAMES_KEPT:
+            _names.clear()
+        _names.add(name)
+        return MAIN, name
     if isinstance(target, bool) or not isinstance(target, int):
         raise TypeError(f"Expected target to be a renderer's id or name, but found type {type(target).__name__!r}")
     if not 0 <= target <= MAX_U32:

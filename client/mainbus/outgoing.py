@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any, Final, Unpack
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias, Unpack
 
+from mainbus.answers import Outcome
 from mainbus.calls import Calls
 from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
@@ -18,11 +19,14 @@ from mainbus.routes import Route
 from mainbus.streams import StreamReply
 from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
+from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Welcome, WireLimits
-from mainbus.wire.packets import BY_NAME, HEADER_SIZE, MAIN, Fields, Kind, build
+from mainbus.wire.packets import BROADCAST, BY_NAME, HEADER_SIZE, MAIN, STREAM, Fields, Kind, build
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
+
+MakePorts: TypeAlias = Callable[[Outbox, Callable[[], Connection | None]], RendererPorts]
 
 
 class Outgoing:
@@ -30,9 +34,10 @@ class Outgoing:
 
     Args:
         loop: The session's.
+        ports: Makes what has the ports of this connection.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ports: MakePorts) -> None:
         self.loop = loop
         self.welcome: Welcome | None = None
         """What the latest connection began with; None before the first."""
@@ -42,13 +47,13 @@ class Outgoing:
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
-        self.ports = RendererPorts(self.outbox, lambda: self.link.wire if self.link is not None else None)
+        self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
 
     # Public
 
     def send(
         self,
-        kind: Kind,
+        kind: int,
         peer: int,
         name: str | None,
         channel: bytes,
@@ -68,7 +73,7 @@ class Outgoing:
             MessageTooLarge: The body is longer than the broker takes.
             SendQueueFull: Too much is waiting to leave.
         """
-        if kind == Kind.BROADCAST:
+        if kind == BROADCAST:
             route = self.routes.to(BROADCASTS)
         else:
             route = self.routes.to(peer if name is None else name)
@@ -88,7 +93,7 @@ class Outgoing:
         """
         self._check_room(self.routes.to(target), body, accepted=False)
 
-    def post(self, channel: bytes, body: bytes, ends: list[End], frame: int) -> None:
+    def post(self, channel: bytes, body: bytes, ends: Sequence[End], frame: int) -> None:
         """Send a message with which ends leave to the main process. Else as `send`."""
         route = self.routes.main
         size = HEADER_SIZE + len(body)
@@ -103,7 +108,7 @@ class Outgoing:
 
     def invoke(
         self,
-        kind: Kind,
+        kind: int,
         peer: int,
         name: str | None,
         channel: str,
@@ -151,7 +156,7 @@ class Outgoing:
         request = self.calls.next_request()
         reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
         packet = packets.message(
-            Kind.STREAM,
+            STREAM,
             peer,
             request,
             body,
@@ -178,7 +183,7 @@ class Outgoing:
             packet = build(kind, MAIN, **fields)
             self.main.put(packet, len(packet))
 
-    def answer(self, peer: int, request: int, outcome: tuple[Kind, int, bytes]) -> None:
+    def answer(self, peer: int, request: int, outcome: Outcome) -> None:
         """Send the answer to a request of `peer`."""
         if self.link is None:
             return

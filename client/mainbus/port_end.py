@@ -12,6 +12,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mainbus.errors import BadMessage, LimitExceeded, SendQueueFull
@@ -102,7 +103,8 @@ class End:
         """Take a handle: it is kept alive from `start` on, and dropping it before that closes the channel."""
         self._handle = weakref.ref(handle)
         self._inbox = None
-        self.started = self.pulled = self.moving = False
+        # A turn that was scheduled for the former owner may never come.
+        self.started = self.pulled = self.moving = self._scheduled = False
 
     def start(self) -> None:
         """Let what has arrived be taken."""
@@ -142,6 +144,10 @@ class End:
         """Post a message, and the ends that go along."""
         if self.remote is not None:
             self.remote.post(body, ends)
+        elif self.other in ends:
+            # To itself, where nobody will ever be.
+            for end in ends:
+                end.lost()
         elif self.other is not None:
             self.other.receive(body, [self.loop.handle(end) for end in ends])
 
@@ -155,15 +161,15 @@ class End:
         if other is not None:
             other.end()
         elif remote is not None:
-            remote.close()
+            remote.close(self.owed() + self.size)
         self.wake()
         self.schedule()
 
     def dropped(self) -> None:
         """Close the channel: nobody can take what arrives here any more."""
         if not self.moving and not self.finished:
-            self._forget()
             self.close()
+            self._forget()
             self.finished = True
 
     def detach(self) -> None:
@@ -172,12 +178,25 @@ class End:
         self._handle = self._kept = None
         self.wake()
 
+    def lost(self) -> None:
+        """Close the channel: this end was about to leave, and nobody will ever get it."""
+        self.moving = False
+        self.dropped()
+
+    def owed(self) -> int:
+        """Return the credit for what was taken here and not told: the next owner counts from zero."""
+        return self._receiving.rest()
+
     async def wait_until(self, done: Callable[[], bool]) -> None:
         """Wait until `done()`, asked whenever anything has changed. Safe to cancel."""
         while not done():
             waker = asyncio.get_running_loop().create_future()
             self._wakers.append(waker)
-            await waker
+            try:
+                await waker
+            finally:
+                if waker in self._wakers:
+                    self._wakers.remove(waker)
 
     @property
     def keeps_up(self) -> bool:
@@ -211,22 +230,30 @@ class End:
         if not self.queue:
             return None
         body, ports = self.queue.popleft()
-        self.size -= cost(len(body))
+        self.taken(len(body))
+        try:
+            return clone.decode(body), ports
+        except (BadMessage, LimitExceeded) as fault:
+            self.spoilt(fault)
+            return None
+
+    def taken(self, size: int) -> None:
+        """Count out a message with a body of `size` bytes: its sender may go on."""
+        self.size -= cost(size)
         if self.remote is not None:
-            credit = self._receiving.taken(len(body))
+            credit = self._receiving.taken(size)
             if credit:
                 self.remote.give(credit)
         elif self.other is not None:
             self.other.wake()
-        try:
-            return clone.decode(body), ports
-        except (BadMessage, LimitExceeded) as fault:
-            log.warning("a message on a port does not decode: %s", fault)
-            self._forget()
-            if self.remote is not None:
-                self.remote.blame()
-            self.close()
-            return None
+
+    def spoilt(self, fault: Exception) -> None:
+        """Close the channel: a message that came by it does not decode."""
+        log.warning("a message on a port does not decode: %s", fault)
+        self._forget()
+        if self.remote is not None:
+            self.remote.blame()
+        self.close()
 
     def finish(self) -> bool:
         """Note that all that has arrived was taken; whether this was the end of the channel."""
@@ -241,9 +268,9 @@ class End:
 
     def schedule(self) -> None:
         """Dispatch what has arrived, in another turn of the loop."""
-        if self.started and not self.moving and not self._scheduled:
+        if self._kept is not None and not self._scheduled:
             self._scheduled = True
-            self.loop.call_soon(self._dispatch)
+            self.loop.call_soon(self._dispatch, self._kept)
 
     def wake(self) -> None:
         """Let all that wait look again."""
@@ -258,11 +285,11 @@ class End:
         self.queue.clear()
         self.size = 0
 
-    def _dispatch(self) -> bool:
-        self._scheduled = False
-        handle = self._kept
-        if self.moving or handle is None:
+    def _dispatch(self, handle: MessagePort) -> bool:
+        if self._kept is not handle:
+            # The port was transferred since.
             return True
+        self._scheduled = False
         if self.pulled:
             self.wake()
             if self.finish():
@@ -273,12 +300,15 @@ class End:
             self._inbox = Inbox(self.loop.loop, _RUNNING)
         for _ in range(_TURN):
             if not self._inbox.clear:
-                self._wait_for_turn(self._inbox)
+                self._wait_for_turn(self._inbox, handle)
                 return True
             message = self.take()
             if message is None:
                 break
             handle.dispatch(self._inbox, *message)
+            if self._kept is not handle:
+                # A listener has transferred the port: the rest is the next owner's.
+                return True
         if self.queue:
             self.schedule()
         elif self.finish():
@@ -286,7 +316,9 @@ class End:
             handle.closed()
         return True
 
-    def _wait_for_turn(self, inbox: Inbox) -> None:
+    def _wait_for_turn(self, inbox: Inbox, handle: MessagePort) -> None:
         """Come back when the listeners before have started."""
-        self._scheduled = True
-        inbox.add(self._dispatch, 0)
+        if not self._scheduled:
+            # Two of them would wait for each other for ever. One is scheduled if something has arrived meanwhile.
+            self._scheduled = True
+            inbox.add(partial(self._dispatch, handle), 0)

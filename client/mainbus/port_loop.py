@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mainbus.dispatch import Dispatch
 from mainbus.ownership import Owner
+from mainbus.port_end import End
 
 if TYPE_CHECKING:
-    from mainbus.port_end import End
     from mainbus.ports import MessagePort
 
 _GRACE: Final = 5.0
@@ -37,6 +36,10 @@ class PortLoop:
             loop, answer=_never, item=_never, raised=_never, refuse=_never, report=_report, cancel_grace=_GRACE
         )
 
+    def new_end(self) -> End:
+        """Make an end of a channel."""
+        return End(self)
+
     def drop(self, end: End) -> None:
         """Close an end whose handle is gone. Any thread may call it: finalisers do."""
         if not self.loop.is_closed():
@@ -46,7 +49,7 @@ class PortLoop:
                 log.debug("a port was dropped while its loop was being closed")
 
 
-_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, PortLoop]] = weakref.WeakKeyDictionary()
+_loops: Final[dict[asyncio.AbstractEventLoop, PortLoop]] = {}
 
 
 def running(make: Callable[[End], MessagePort]) -> PortLoop:
@@ -58,6 +61,8 @@ def running(make: Callable[[End], MessagePort]) -> PortLoop:
     loop = asyncio.get_running_loop()
     found = _loops.get(loop)
     if found is None:
+        for former in [former for former in list(_loops) if former.is_closed()]:
+            _loops.pop(former, None)
         found = _loops[loop] = PortLoop(loop, make)
     return found
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mainbus import port_loop
 from mainbus.port_end import End
 from mainbus.port_remote import Remote
-from mainbus.wire.port_table import Entry
+from mainbus.wire.port_table import CLOSED, Entry
 
 if TYPE_CHECKING:
     from mainbus.port_loop import PortLoop
     from mainbus.ports import MessagePort
+
+log = logging.getLogger("mainbus")
 
 
 class PortRegistry:
@@ -39,12 +42,18 @@ class PortRegistry:
             Its entry in the table of the message that it leaves with; and the other end's way, if that is known to
             the broker from now on only, to be opened when the table has left.
         """
+        if end.remote is not None and end.remote.registry is not self:
+            # It was queued on a port of this process before either had a connection.
+            log.warning("a port of another connection was closed: it cannot leave over this one")
+            end.lost()
+        if end.is_shut:
+            return CLOSED, None
         if end.remote is not None:
             return (end.remote.number, 0), None
         other = end.other
         if other is None:
             # The channel is closed, but what has arrived must still reach the next owner.
-            other = End(self._loop)
+            other = self._loop.new_end()
             other.is_shut = True
         remote, back = self._number(end), self._number(other)
         back.opened = False
@@ -62,7 +71,7 @@ class PortRegistry:
         remotes, self._remotes = self._remotes, {}
         for remote in remotes.values():
             remote.end.remote = None
-            remote.end.end()
+            remote.ended()
 
     def hurry(self) -> None:
         """Send all that is held: the connection is about to end."""
@@ -78,6 +87,7 @@ class PortRegistry:
         # If it is closed, so are those that have come for it: nobody holds them.
         if remote is not None:
             remote.end.receive(body, ports)
+            remote.received(len(body))
 
     def credit(self, number: int, credit: int) -> None:
         """Let an end send on."""
@@ -89,7 +99,7 @@ class PortRegistry:
         """Note that the other end of a port is gone."""
         remote = self._remotes.get(number)
         if remote is not None:
-            remote.end.end()
+            remote.ended()
 
     # For a subclass
 
@@ -128,7 +138,7 @@ class PortRegistry:
         return remote
 
     def _arrived(self, number: int, used: int) -> End:
-        end = End(self._loop)
+        end = self._loop.new_end()
         if number:
             end.remote = self._remotes[number] = Remote(self, number, end, used)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, SendQueueFull
@@ -27,7 +28,7 @@ class Remote:
         used: Bytes that were posted from this end, by whoever had it, and that were not taken.
     """
 
-    __slots__ = ("_closing", "_held", "_sending", "_size", "end", "number", "opened", "registry", "route")
+    __slots__ = ("_closing", "_held", "_sending", "_size", "end", "leaving", "number", "opened", "registry", "route")
 
     def __init__(self, registry: PortRegistry, number: int, end: End, used: int = 0) -> None:
         self.registry = registry
@@ -35,6 +36,8 @@ class Remote:
         self.end = end
         self.opened = True
         """Whether the broker knows the number; False while the message that says it is leaving."""
+        self.leaving = False
+        """Whether the message with which the end leaves has begun to take what is held with it: nobody else may."""
         self.route: Route | None = None
         """Where packets wait for room on the connection; None before the first."""
         self._sending = Sending(used)
@@ -62,20 +65,46 @@ class Remote:
         """Tell the other end what was taken here."""
         self.registry.put_credit(self.number, credit)
 
-    def close(self) -> None:
-        """Close the channel, or confirm that it is closed, after what is held."""
+    def close(self, untaken: int = 0) -> None:
+        """Close the channel, or confirm that it is closed, after what is held.
+
+        Args:
+            untaken: Credit for what has arrived and was not told as taken. Who is at the other end may close, too, and
+                wait for it: what each holds must not wait for what nobody takes.
+        """
         self._closing = True
         self._pump()
+        if self._held and untaken:
+            self.give(untaken)
+
+    def received(self, size: int) -> None:
+        """Note that a message with a body of `size` bytes has arrived: if the end is closed, nobody takes it."""
+        if self._closing:
+            self.give(cost(size))
 
     def blame(self) -> None:
         """Close the channel, and say that what came by it does not decode."""
-        self._held.clear()
+        self.lose()
         self.registry.put_close(self, BadMessage.wire_code)
 
     def hurry(self) -> None:
         """Send all that is held, credit or not: the end is leaving, or the connection is about to end."""
+        if not self.leaving:
+            for message in self.unsent():
+                self.registry.put_message(self, *message)
+
+    def unsent(self) -> Iterator[tuple[bytes, list[End]]]:
+        """Yield all that is held, counted as sent."""
         while self._held:
-            self._send(*self._next())
+            body, ends = self._next()
+            self._sending.sent(len(body))
+            yield body, ends
+
+    def lose(self) -> None:
+        """Drop what is held: nobody is there any more to take it."""
+        while self._held:
+            for end in self._next()[1]:
+                end.lost()
 
     @property
     def keeps_up(self) -> bool:
@@ -84,10 +113,18 @@ class Remote:
 
     # Public: the connection
 
+    def ended(self) -> None:
+        """Note that the other end is gone."""
+        self.lose()
+        self.end.end()
+        if self._closing:
+            self._pump()
+
     def open(self) -> None:
         """Note that the broker knows the number."""
         self.opened = True
         self._pump()
+        self.end.wake()
 
     def credited(self, credit: int) -> None:
         """Take the credit that the other end has given."""
@@ -99,7 +136,7 @@ class Remote:
 
     @property
     def _may_send(self) -> bool:
-        return self.opened and self._sending.may_send
+        return self.opened and not self.leaving and self._sending.may_send
 
     def _next(self) -> tuple[bytes, list[End]]:
         body, ends = self._held.popleft()

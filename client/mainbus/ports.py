@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Protocol, Self, TypeVar, overload
 
 from mainbus import port_loop
 from mainbus.emitter import Emitter
@@ -22,6 +22,23 @@ F = TypeVar("F", bound=Callable[..., object])
 _MESSAGE: Final = "message"
 _CLOSE: Final = "close"
 _EVENTS: Final = frozenset({_CLOSE})
+
+
+class Handle(Protocol):
+    """A port, as a transfer sees it."""
+
+    @property
+    def end(self) -> End | None:
+        """The end that this is the handle of; None once it was transferred."""
+
+    def check(self) -> End | None:
+        """Return the end, or raise if the port is of another thread or process."""
+
+    def release(self) -> End:
+        """Give the end away."""
+
+
+P = TypeVar("P", bound=Handle)
 
 
 class MessageEvent:
@@ -73,9 +90,7 @@ class MessagePort:
         """
         self._loop.owner.check()
         end = self._end
-        ports = check_transfer(
-            transfer, end, end.remote.registry if end is not None and end.remote is not None else None
-        )
+        ports = check_transfer(transfer, end, end.registry if end is not None else None)
         body = clone.encode(message, root="message")
         if end is not None and end.may_post:
             end.check_room(len(body))
@@ -98,7 +113,7 @@ class MessagePort:
         self._loop.owner.check()
         end = self._end
         if end is not None:
-            await end.wait_until(lambda: not end.may_post or end.moving or end.keeps_up)
+            await end.wait_until(lambda: self._end is None or not end.may_post or end.keeps_up)
 
     @overload
     def on(self, event: str, fn: None = None) -> Callable[[F], F]: ...
@@ -175,8 +190,10 @@ class MessagePort:
         end = self._end
         if end is None:
             raise StopAsyncIteration
-        await end.wait_until(lambda: bool(end.queue) or end.is_shut or end.is_over or end.moving)
-        message = end.take() if not end.moving else None
+        await end.wait_until(lambda: self._end is None or bool(end.queue) or end.is_shut or end.is_over)
+        if self._end is None:
+            raise StopAsyncIteration
+        message = end.take()
         if not end.queue:
             # Whoever stops here must hear of the end, too.
             end.schedule()
@@ -270,11 +287,19 @@ class MessageChannel:
 
 
 def check_transfer(
-    transfer: Sequence[object], source: End | None, registry: PortRegistry | None
+    transfer: Sequence[object] | None, source: End | None, registry: PortRegistry | None
 ) -> Sequence[MessagePort]:
+    """Return the ports of a transfer if all of them can leave. As `check_ports`."""
+    return check_ports(MessagePort, transfer, source, registry)
+
+
+def check_ports(
+    kind: type[P], transfer: Sequence[object] | None, source: End | None, registry: PortRegistry | None
+) -> Sequence[P]:
     """Return the ports of a transfer if all of them can leave.
 
     Args:
+        kind: What a port is here.
         transfer: What the user gave.
         source: The end that the message is posted on, if it is posted on a port.
         registry: The ports of the connection that the message leaves by, if it is known.
@@ -284,17 +309,21 @@ def check_transfer(
             the message is posted on, or one that came over another connection. The texts are Chromium's.
         RuntimeError: A port belongs to another thread.
     """
-    if not transfer:
+    if transfer is None:
         return ()
-    ports = [port for port in transfer if isinstance(port, MessagePort)]
+    if not isinstance(transfer, Sequence):
+        raise PortError("Invalid value for transfer")
+    ports = [port for port in transfer if isinstance(port, kind)]
     if len(ports) != len(transfer):
         raise PortError("Invalid value for transfer")
     for index, port in enumerate(ports):
         if source is not None and port.end is source:
             raise PortError(f"Port at index {index} contains the source port.")
+    seen: set[Handle] = set()
     for index, port in enumerate(ports):
-        if port in ports[:index]:
+        if port in seen:
             raise PortError(f"Port at index {index} is a duplicate.")
+        seen.add(port)
         end = port.check()
         if end is None or not end.may_leave:
             raise PortError(f"Port at index {index} is already neutered.")
@@ -305,6 +334,6 @@ def check_transfer(
     return ports
 
 
-def release(ports: Sequence[MessagePort]) -> list[End]:
+def release(ports: Sequence[Handle]) -> list[End]:
     """Take their ends from ports that `check_transfer` has let through: they leave."""
     return [port.release() for port in ports]

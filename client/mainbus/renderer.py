@@ -275,8 +275,11 @@ class IpcRenderer(Frames):
         return self._session
 
     def _checked(self) -> Session:
-        session = self._opened()
-        self._check_thread()
+        session = self._session
+        if session is None or self._owner is None:
+            session = self._opened()
+        else:
+            self._owner.check()
         session.check()
         return session
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mainbus.errors import MessageTooLarge
 from mainbus.outbox import Outbox
@@ -33,28 +33,71 @@ class RendererPorts(PortRegistry):
         """Bytes of one body, at most."""
         self._outbox = outbox
         self._wire = wire
+        self._leaving: dict[End, Remote | None] = {}
+        """Ends whose message has not begun to leave, and the port that it is posted on."""
+        self._ending: list[Route] = []
+        """What still leaves on ports that are closed."""
 
     # Public
 
-    def departing(self, ends: list[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
-        """Yield the packets of a message with which ends leave, once they do.
+    def departing(
+        self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
+    ) -> Iterator[bytes]:
+        """Return the packets of a message with which ends leave: once they do, and not before.
 
         Args:
             ends: The ends.
             make: Returns the packets of the message, with a table in front of its body.
+            by: The port that the message is posted on; None if it goes to the main process.
         """
+        self._leaving.update(dict.fromkeys(ends, by))
+        return self._departing(ends, make)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no port, nor anything that leaves by one."""
+        return not self._remotes and not self._leaving and all(route.idle for route in self._ending)
+
+    def close_all(self) -> None:
+        """Close all ports, and what leaves by them: the connection is gone."""
+        for route in self._routes():
+            # It would leave by the next connection.
+            route.take()
+        self._ending = []
+        self._lose([end for end, by in self._leaving.items() if by is not None])
+        super().close_all()
+
+    def end(self) -> None:
+        """Close what waits to leave: no connection will come any more."""
+        self._lose(list(self._leaving))
+
+    def _routes(self) -> Iterator[Route]:
+        yield from (remote.route for remote in self._remotes.values() if remote.route is not None)
+        yield from self._ending
+
+    def _lose(self, ends: list[End]) -> None:
+        for end in ends:
+            del self._leaving[end]
+            end.lost()
+
+    def _departing(self, ends: Sequence[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
         behind: list[Remote] = []
         entries = []
-        for end in ends:
-            if end.remote is not None:
-                # What was posted on it goes in front: behind it, it would be another owner's.
-                end.remote.hurry()
-                for unsent in end.remote.route.take() if end.remote.route is not None else ():
-                    yield from unsent.packets
-            entry, back = self.depart(end)
-            entries.append(entry)
-            if back is not None:
-                behind.append(back)
+        try:
+            for end in ends:
+                if end.remote is not None and end.remote.registry is self:
+                    # What was posted on it goes in front: behind it, it would be another owner's.
+                    yield from self._last_words(end, end.remote)
+            # All of them in one go: what went in front may have had the partner of one, numbers must not be known yet.
+            for end in ends:
+                self._leaving.pop(end, None)
+                entry, back = self.depart(end)
+                entries.append(entry)
+                if back is not None:
+                    behind.append(back)
+        finally:
+            # Those that have not left when the connection is lost in the midst of this.
+            self._lose([end for end in ends if end in self._leaving])
         message = make(port_table.pack(entries))
         rest = iter((message,)) if isinstance(message, bytes) else message
         yield next(rest)
@@ -101,11 +144,14 @@ class RendererPorts(PortRegistry):
         number = message[2]
         remote = self._remotes.get(number)
         unfinished = self._take_unfinished(number)
-        if remote is not None:
-            self.send_after(remote)
-            if unfinished is not None:
-                self._put_unfinished(remote, *unfinished)
-            self.put_close(remote, 0)
+        if remote is None:
+            # It came with a message of which a part is missing, and has left with that.
+            self._outbox.put(build(Kind.PORT_CLOSE, number))
+            return
+        self.send_after(remote)
+        if unfinished is not None:
+            self._put_unfinished(remote, *unfinished)
+        self.put_close(remote, 0)
 
     def _take_unfinished(self, number: int) -> tuple[Message, list[bytes]] | None:
         wire = self._wire()
@@ -120,11 +166,7 @@ class RendererPorts(PortRegistry):
 
     def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
         """Send a message on a port."""
-
-        def make(table: bytes) -> Packets:
-            return packets.message(Kind.PORT_MESSAGE, remote.number, 0, table + body, value=len(ends))
-
-        self._put(remote, self.departing(ends, make) if ends else make(b""), cost(len(body)))
+        self._put(remote, self._packets(remote, body, ends), cost(len(body)))
 
     def put_credit(self, number: int, credit: int) -> None:
         """Send credit to the other end of a port."""
@@ -134,8 +176,37 @@ class RendererPorts(PortRegistry):
         """Send that a port is closed, and forget the port."""
         if self._remotes.pop(remote.number, None) is remote:
             self._put(remote, build(Kind.PORT_CLOSE, remote.number, value=code), 0)
+            self._keep_ending(remote)
 
     # Private
+
+    def _packets(self, remote: Remote, body: bytes, ends: list[End]) -> Packets:
+        def make(table: bytes) -> Packets:
+            return packets.message(Kind.PORT_MESSAGE, remote.number, 0, table + body, value=len(ends))
+
+        return self.departing(ends, make, remote) if ends else make(b"")
+
+    def _last_words(self, end: End, remote: Remote) -> Iterator[bytes]:
+        """Yield what is to leave in front of an end: all that was posted on it, and the credit that it owes."""
+        remote.leaving = True
+        yield from self._waiting(remote)
+        for message in remote.unsent():
+            said = self._packets(remote, *message)
+            yield from (said,) if isinstance(said, bytes) else said
+        owed = end.owed()
+        if owed:
+            yield build(Kind.PORT_CREDIT, remote.number, value=owed)
+
+    def _waiting(self, remote: Remote) -> Iterator[bytes]:
+        """Yield the packets of a port that wait to leave: they leave another way."""
+        for entry in remote.route.take() if remote.route is not None else ():
+            yield from entry.packets
+
+    def _keep_ending(self, remote: Remote) -> None:
+        """Remember what has not left on a port that is closed."""
+        if remote.route is not None and not remote.route.idle:
+            self._ending = [route for route in self._ending if not route.idle and route is not remote.route]
+            self._ending.append(remote.route)
 
     def _put(self, remote: Remote, packet: Packets, size: int) -> None:
         if remote.route is None:

@@ -23,9 +23,10 @@ from mainbus.errors import (
 from mainbus.frame_table import FrameTable
 from mainbus.hosting import Hosting
 from mainbus.link import Link
-from mainbus.outgoing import Outgoing
+from mainbus.outgoing import MakePorts, Outgoing
 from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
+from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.wire.messages import Hello
 from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind, Message, text_of
@@ -56,12 +57,19 @@ class Session(Outgoing):
         token: What the broker may ask for, or None.
         reconnect: Whether to come back after a loss.
         receiver: Who gets what arrives.
+        ports: Makes what has the ports of this connection.
     """
 
     def __init__(
-        self, address: Address, name: str | None, token: str | None, reconnect: bool, receiver: Receiver
+        self,
+        address: Address,
+        name: str | None,
+        token: str | None,
+        reconnect: bool,
+        receiver: Receiver,
+        ports: MakePorts = RendererPorts,
     ) -> None:
-        super().__init__(asyncio.get_running_loop())
+        super().__init__(asyncio.get_running_loop(), ports)
         self.address = address
         self.name = name
         self._met = self.routes.names
@@ -300,6 +308,7 @@ class Session(Outgoing):
         if self._broken is None:
             self._broken = error
         self.calls.fail_all(lambda reply: again(error))
+        self.ports.end()
         self.outbox.wake()
         self._receiver.end()
 

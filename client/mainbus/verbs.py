@@ -22,7 +22,7 @@ from mainbus.target import Senders
 from mainbus.timeouts import check_timeout
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
-from mainbus.wire.packets import MAIN, Kind
+from mainbus.wire.packets import BROADCAST, INVOKE, MAIN, SEND
 
 
 class Verbs(SenderChannels):
@@ -52,7 +52,7 @@ class Verbs(SenderChannels):
             SendQueueFull: Too much waits to leave; `drain` waits until it has.
         """
         session = self._checked()
-        session.send(Kind.SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
+        session.send(SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
@@ -86,7 +86,7 @@ class Verbs(SenderChannels):
         Raises:
             CloneError: An argument cannot be cloned; nothing was sent.
         """
-        return self._invoke(Kind.INVOKE, MAIN, channel, args, timeout)
+        return self._invoke(INVOKE, MAIN, channel, args, timeout)
 
     def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
         """Ask a handler of the main process for a stream of items; the request leaves at the call.
@@ -151,7 +151,7 @@ class Verbs(SenderChannels):
         """
         peer, name = check_target(target)
         session = self._checked()
-        session.send(Kind.SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
+        session.send(SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
 
     def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke another renderer's handler. As `invoke`; awaiting may also raise `NoSuchRenderer`.
@@ -169,7 +169,7 @@ class Verbs(SenderChannels):
             CloneError: An argument cannot be cloned; nothing was sent.
             NoSuchRenderer: When awaited: there is none of that id or name.
         """
-        return self._invoke(Kind.INVOKE, target, channel, args, timeout)
+        return self._invoke(INVOKE, target, channel, args, timeout)
 
     def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
         """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
@@ -204,7 +204,7 @@ class Verbs(SenderChannels):
             SendQueueFull: 64 MiB wait here already, since the target does not keep up.
         """
         session = self._checked()
-        session.send(Kind.BROADCAST, MAIN, None, check_channel(channel), encode(session, args))
+        session.send(BROADCAST, MAIN, None, check_channel(channel), encode(session, args))
 
     # Public: receiving
 
@@ -299,7 +299,7 @@ class Verbs(SenderChannels):
         return super()._add_handler(*args, **options)
 
     def _invoke(
-        self, kind: Kind, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+        self, kind: int, target: int | str, channel: str, args: Sequence[object], timeout: float | None
     ) -> Reply:
         session = self._checked()
         check_timeout(timeout)

@@ -6,13 +6,14 @@ import pytest
 from mainbus import outgoing
 from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.outgoing import Outgoing
+from mainbus.renderer_ports import RendererPorts
 from mainbus.wire.messages import Welcome, WireLimits
 from mainbus.wire.packets import BY_NAME, HEADER, MAIN, Head, Kind
 
 
 def sending() -> Outgoing:
     """Return what sends to a broker that has said welcome and is gone."""
-    made = Outgoing(asyncio.get_running_loop())
+    made = Outgoing(asyncio.get_running_loop(), RendererPorts)
     made.welcome = Welcome(id=1, session=b"", instance=b"", lane=b"", limits=WireLimits(message=100))
     made.routes.set_credit(8)
     made.routes.learn(5, "five")

@@ -44,10 +44,11 @@ def test_every_public_name_is_there(name: str) -> None:
     assert f"`{name}`" in PAGE or f"`{name}(" in PAGE
 
 
-@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
-def test_every_public_member_stands_in_its_section(cls: type) -> None:
-    text = SECTIONS[cls.__name__]
-    missing = [entry for entry in wanted(cls) if entry not in text]
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_member_stands_in_its_section(name: str) -> None:
+    # A second name of a class (Electron's in the main process) has no section of members.
+    text = SECTIONS[name if "." in name else CLASSES[name].__name__]
+    missing = [entry for entry in wanted(CLASSES[name]) if entry not in text]
     assert not missing
 
 

@@ -71,6 +71,7 @@ class Bus:
         if kind is not None:
             # Whatever the failed test has left paused or full: nothing is to be waited for any more.
             await self.broker.stop(drain=0)
+        sessions = [renderer._session for renderer in self._renderers]
         for renderer in self._renderers:
             await within(renderer.aclose())
         await self.broker.stop(drain=0)
@@ -78,6 +79,8 @@ class Bus:
             # Where the broker's end was cut short.
             await until(lambda: not self.hub.leaving)
             check_empty(self.hub, self._peers)
+            for session in sessions:
+                assert session is None or session.ports.is_empty, "a renderer still has ports"
 
     async def renderer(self, name: str | None = None, **options: Any) -> IpcRenderer:
         """Return an open renderer, which dispatches what it is sent; it is closed with the bus."""
@@ -125,6 +128,9 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "streams": hub.replies.streams,
         "flow": flow._main,
         "tasks": hub.main.dispatch.tasks,
+        "main's ports": hub.main_ports.ports,
+        "main's ends": hub.main_ports._remotes,
+        "main's parts": hub.main_ports._unfinished,
     }
     for peer in peers:
         held |= {
@@ -140,6 +146,8 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
             f"{peer.label}: waiting": peer.inbox._waiting,
             f"{peer.label}: waiting bytes": peer.inbox.size,
             f"{peer.label}: running": peer.inbox.running,
+            f"{peer.label}: ports": peer.ports.ports if peer.ports is not None else None,
+            f"{peer.label}: posting": peer.posting,
         }
     left = {what: value for what, value in held.items() if value}
     assert not left, f"left behind: {left}"

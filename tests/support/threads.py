@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
+from mainbus.blocking import BlockingRenderer, MessageChannel
 from mainbus_broker import Broker, Config, IpcMain, WebContents
 
 T = TypeVar("T")
@@ -150,3 +151,12 @@ def in_thread(fn: Callable[[], T]) -> Callable[[], T]:
         return results[0]
 
     return wait
+
+
+def passed(renderer: BlockingRenderer, other: BlockingRenderer) -> tuple[Any, Any]:
+    """Return the two ports of a channel, one in each of two renderers."""
+    channel, got = MessageChannel(), Box()
+    with other.on("pass", got):
+        renderer.post_message("pass", None, [channel.port2])
+        event, _ = got.get()
+    return channel.port1, event.ports[0]

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mainbus.answers import Answers, log_raised
+from mainbus.answers import Answers, Outcome, log_raised
 from mainbus.arrivals import accepts
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.streaming import Producer
@@ -74,8 +74,8 @@ class Arrivals:
     # Public: the reader thread. What the session hands over
 
     def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
-        """Queue a one-way message."""
-        self._put(partial(self._run_message, message), message)
+        """Queue a one-way message, and the ports that came with it."""
+        self._put(partial(self._run_message, message, ports), message)
 
     def invoke(self, message: Message) -> None:
         """Queue an invoke, or the request of a stream."""
@@ -159,13 +159,13 @@ class Arrivals:
         if self._work.put(Job(run, peer, len(message[8]) + _OVERHEAD, self._go_on)):
             self.session.notice(Kind.PAUSE, peer)
 
-    def _answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _answer(self, invoke: _Invoke, outcome: Outcome) -> None:
         # Once only, and not on another connection than it came on.
         if self._invokes.get(invoke.key) is invoke:
             del self._invokes[invoke.key]
             self.session.answer(*invoke.key, outcome)
 
-    def _item(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _item(self, invoke: _Invoke, outcome: Outcome) -> None:
         if self._invokes.get(invoke.key) is invoke:
             self.session.answer(*invoke.key, outcome)
 
@@ -187,7 +187,7 @@ class Arrivals:
     def _event_taken(self) -> None:
         self._events_waiting -= 1
 
-    def _run_message(self, message: Message) -> None:
+    def _run_message(self, message: Message, ports: Sequence[MessagePort]) -> None:
         kind, flags, peer, _, _, _, name, channel, _ = message
         as_peer, sender, channels = peer, self._renderer, self._channels
         if flags & HOST:
@@ -214,7 +214,7 @@ class Arrivals:
         except (BadMessage, LimitExceeded) as fault:
             self._loop.post(partial(self._blame, peer, channel, fault))
             return
-        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", from_host=as_peer != peer)
+        event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", ports, from_host=as_peer != peer)
         for target in targets:
             if target.once and not target.consume():
                 continue
@@ -243,7 +243,7 @@ class Arrivals:
         try:
             if not target.takes(len(args)):
                 raise target.arity_error(len(args))
-            _call(target, event, args)
+            call(target, event, args)
         except Exception as error:
             log.error(
                 "a listener of channel %r failed on a message from %s",
@@ -269,7 +269,7 @@ class Arrivals:
         if outcome is not None:
             self._post_answer(invoke, outcome)
 
-    def _handle(self, invoke: _Invoke) -> tuple[Kind, int, bytes] | None:
+    def _handle(self, invoke: _Invoke) -> Outcome | None:
         """Return the answer; None for a stream that has begun, which answers by itself."""
         channel, sender, channels = invoke.channel, self._renderer, self._channels
         if invoke.message[4] and not invoke.key[0]:
@@ -287,7 +287,7 @@ class Arrivals:
             return self._answers.refused(target.arity_error(len(args), channel))
         event = invoke.event(sender)
         try:
-            value = _call(target, event, args)
+            value = call(target, event, args)
             if isinstance(value, Generator):
                 self._stream(invoke, event, value)
                 return None
@@ -324,7 +324,7 @@ class Arrivals:
         self._loop.post(partial(self._item, invoke, outcome))
         return len(outcome[2])
 
-    def _post_answer(self, invoke: _Invoke, outcome: tuple[Kind, int, bytes]) -> None:
+    def _post_answer(self, invoke: _Invoke, outcome: Outcome) -> None:
         # Behind what the handler has sent: a reply keeps its place.
         self._loop.post(partial(self._answer, invoke, outcome))
 
@@ -374,7 +374,8 @@ class _Invoke:
         )
 
 
-def _call(target: Target, event: object, args: Sequence[object]) -> Any:
+def call(target: Target, event: object, args: Sequence[object]) -> Any:
+    """Call a listener or handler; it must be a plain function."""
     result = target.fn(event, *args)
     if inspect.isawaitable(result) or isinstance(result, AsyncGenerator):
         if inspect.iscoroutine(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 from mainbus.address import Address
@@ -9,7 +10,10 @@ from mainbus.blocking.arrivals import Arrivals
 from mainbus.blocking.frame import Frames
 from mainbus.blocking.guest import BlockingGuest
 from mainbus.blocking.loop import LoopThread
+from mainbus.blocking.port_end import Home
+from mainbus.blocking.ports import MessagePort
 from mainbus.blocking.registry import LockedEvents
+from mainbus.blocking.renderer_ports import BlockingPorts
 from mainbus.blocking.sync_lane import SyncCall, SyncLane
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
@@ -46,6 +50,7 @@ class BlockingRenderer(Frames):
         "_token",
         "_watching",
         "events",
+        "home",
     )
 
     def __init__(
@@ -70,6 +75,7 @@ class BlockingRenderer(Frames):
         self._session: Session | None = None
         self._loop = LoopThread(self._connect, self._disconnect)
         self._work = Work(polled)
+        self.home = Home(MessagePort, self._loop, self._work)
         self._arrivals = Arrivals(self, self, self.events, self._loop, self._work, self._lose_lane)
 
     # Public: life
@@ -266,7 +272,8 @@ class BlockingRenderer(Frames):
     # Private: the reader thread
 
     async def _connect(self) -> None:
-        session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
+        ports = partial(BlockingPorts, self.home, self._loop)
+        session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals, ports)
         self._arrivals.session = session
         if self._watching:
             session.watch()

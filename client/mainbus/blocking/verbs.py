@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -11,16 +12,19 @@ from typing import Any
 
 from mainbus.blocking.loop import LoopThread
 from mainbus.blocking.messages import Mailbox, Messages
+from mainbus.blocking.port_end import LOCK, BlockingEnd
+from mainbus.blocking.ports import MessagePort
 from mainbus.blocking.registry import LockedChannels
 from mainbus.blocking.streams import Items
 from mainbus.blocking.sync_lane import SyncCall
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
 from mainbus.channels import check_channel
-from mainbus.errors import InvokeTimeout, MessageTooLarge, PortError, SendQueueFull
+from mainbus.errors import InvokeTimeout, MainbusError, MessageTooLarge, SendQueueFull
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.names import check_target
 from mainbus.outgoing import MAX_UNSENT
+from mainbus.ports import check_ports
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS
 from mainbus.session import Session
@@ -30,6 +34,8 @@ from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+
+log = logging.getLogger("mainbus")
 
 
 class BlockingVerbs(LockedChannels):
@@ -64,14 +70,22 @@ class BlockingVerbs(LockedChannels):
         Args:
             channel: The channel.
             message: A value that structured clone can copy.
-            transfer: Must be empty: ports need a loop.
+            transfer: MessagePorts that go along (`event.ports`); here they are of no use any more.
 
         Raises:
-            PortError: `transfer` has something that is no MessagePort.
+            PortError: `transfer` has something else than ports that can leave; nothing was sent.
         """
-        if transfer:
-            raise PortError("Invalid value for transfer")
-        self._send(Kind.POST, MAIN, channel, (message,))
+        session = self._checked()
+        with LOCK:
+            check_ports(MessagePort, transfer, None, session.ports)
+        raw, body = check_channel(channel), self._encode((message,))
+        ends: list[BlockingEnd] = []
+        post = partial(self._post, session, raw, body, ends)
+        with LOCK:
+            # Again: another thread may have used them meanwhile.
+            ports = check_ports(MessagePort, transfer, None, session.ports)
+            self._loop.post_verb(post, HEADER_SIZE + len(body), partial(self._check_room, MAIN))
+            ends += [port.release() for port in ports]
 
     def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Any:
         """Invoke a handler of the main process and wait for its result.
@@ -358,3 +372,16 @@ class BlockingVerbs(LockedChannels):
             self._loop.post(lambda: [reply.cancel() for reply in opened])
             raise
         return Items(self._loop, opened[0])
+
+    # Private: the reader thread
+
+    def _post(self, session: Session, channel: bytes, body: bytes, ends: list[BlockingEnd]) -> None:
+        with LOCK:
+            try:
+                session.check()
+            except MainbusError:
+                log.debug("a message with %d ports was dropped: the connection is lost for good", len(ends))
+                for end in ends:
+                    end.lost()
+            else:
+                session.post(channel, body, ends, self._frame)

@@ -83,9 +83,14 @@ class Work(Monitor):
         return len(self._jobs)
 
     @property
+    def runs_here(self) -> bool:
+        """Whether this thread is the one that runs listeners."""
+        return threading.get_ident() == self._runner
+
+    @property
     def is_over(self) -> bool:
         """Whether no listener will be called any more but by a listener that waits in this very thread."""
-        return self._ended and not self._jobs and (not self.running or threading.get_ident() == self._runner)
+        return self._ended and not self._jobs and (not self.running or self.runs_here)
 
     def start(self) -> None:
         """Begin to run what arrives, or let this thread poll for it."""
@@ -127,7 +132,7 @@ class Work(Monitor):
         Raises:
             ObjectDestroyedError: Everything was closed.
         """
-        runs = threading.get_ident() == self._runner
+        runs = self.runs_here
         while True:
             self.wait_for(lambda: done() or self._closed or (runs and self._ready), deadline)
             with self.lock:

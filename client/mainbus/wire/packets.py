@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum, IntFlag
-from typing import Final, TypedDict, Unpack
+from typing import Final, TypedDict, TypeVar, Unpack
 
 from mainbus.wire import CODEC
 from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, text_of
@@ -15,10 +15,15 @@ else:
     from mainbus.wire.header import build, scan, whole
 
 __all__ = [
+    "BROADCAST",
     "BY_NAME",
     "CONTINUES",
+    "ERROR",
     "HEADER",
     "HEADER_SIZE",
+    "HOST",
+    "INVOKE",
+    "ITEM",
     "KIND_AT",
     "KNOWN_FLAGS",
     "MAIN",
@@ -26,7 +31,10 @@ __all__ = [
     "MAX_PACKET",
     "MAX_U32",
     "MORE",
+    "RESULT",
+    "SEND",
     "SPECIAL",
+    "STREAM",
     "Fields",
     "Flag",
     "Head",
@@ -35,6 +43,7 @@ __all__ = [
     "build",
     "fragments",
     "message",
+    "plain",
     "scan",
     "text_of",
     "whole",
@@ -118,11 +127,28 @@ class Flag(IntFlag):
     """Between a guest and its host: the broker lets it pass from nobody else."""
 
 
+# As plain numbers, for what every message passes: an attribute of an enum costs a lookup in Python.
+SEND: Final = int(Kind.SEND)
+INVOKE: Final = int(Kind.INVOKE)
+STREAM: Final = int(Kind.STREAM)
+BROADCAST: Final = int(Kind.BROADCAST)
+RESULT: Final = int(Kind.RESULT)
+ERROR: Final = int(Kind.ERROR)
+ITEM: Final = int(Kind.ITEM)
+
 MORE: Final = int(Flag.MORE)
 CONTINUES: Final = int(Flag.CONTINUES)
 BY_NAME: Final = int(Flag.BY_NAME)
 HOST: Final = int(Flag.HOST)
 KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST
+
+
+Value = TypeVar("Value")
+
+
+def plain(table: Mapping[int, Value]) -> dict[int, Value]:
+    """Return a table by kind with plain numbers for keys, which are found faster than members of an enum."""
+    return {int(kind): value for kind, value in table.items()}
 
 
 class Fields(TypedDict, total=False):

@@ -21,6 +21,9 @@ MAX_PORTS: Final = 1024
 
 Entry: TypeAlias = tuple[int, int]
 
+CLOSED: Final[Entry] = (0, 0)
+"""A port that is closed already."""
+
 
 def pack(entries: Iterable[Entry]) -> bytes:
     """Return the table."""
@@ -33,6 +36,12 @@ def unpack(body: bytes, count: int) -> tuple[list[Entry], bytes] | None:
     if count > MAX_PORTS or len(body) < size:
         return None
     return list(ENTRY.iter_unpack(body[:size])), body[size:]
+
+
+def is_fair(entry: Entry) -> bool:
+    """Whether an entry to the broker has numbers that a renderer may give: the even ones are the broker's to give."""
+    number, partner = entry
+    return not partner or (number != partner and bool(number & partner & 1))
 
 
 def without_ports(packet: bytes) -> bytes:

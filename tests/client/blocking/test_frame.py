@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import mainbus
 import mainbus.blocking
 import pytest
 from mainbus import InvokeTimeout, LimitExceeded, ObjectDestroyedError
-from mainbus.blocking import BlockingFrame
+from mainbus.blocking import BlockingFrame, MessageChannel
 from mainbus_broker import Config, Limits
 
 from tests.support.threads import Box, BrokerThread, in_thread
@@ -133,3 +134,30 @@ def test_too_many_frames(address: str) -> None:
             renderer.create_frame("b")
         with pytest.raises(ValueError, match="a frame's name"):
             renderer.create_frame("")
+
+
+@pytest.mark.contract("7.7")
+@pytest.mark.contract("7.1")
+def test_a_frame_sends_ports_and_gets_some(broker: BrokerThread) -> None:
+    def swap(event: Any, message: object) -> None:
+        answer = mainbus.MessageChannel()
+        answer.port1.post_message([message, event.frame_id])
+        answer.port1.close()
+        event.sender_frame.post_message("port", None, [*event.ports, answer.port2])
+
+    broker.ipc_main.on("swap", swap)
+    with mainbus.blocking.connect(broker.address) as renderer, renderer.create_frame("toolbar") as frame:
+        channel, got = MessageChannel(), Box()
+        frame.on("port", got)
+        frame.post_message("swap", "hello", [channel.port2])
+        event, _ = got.get()
+        back, answer = event.ports
+        assert [each.data for each in answer] == [["hello", 1]]
+        channel.port1.post_message("there and back")
+        channel.port1.close()
+        assert [each.data for each in back] == ["there and back"]
+        # What nobody in the frame listens to, or what comes behind its close, closes its ports.
+        late = MessageChannel()
+        frame.off("port", got)
+        frame.post_message("swap", "again", [late.port2])
+        assert list(late.port1) == []
