@@ -12,8 +12,11 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
-demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync
+demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then three examples
 	@$(PY) docs/examples/demo.py
+	@echo && $(PY) docs/examples/reply_stream/run.py
+	@echo && $(PY) docs/examples/worker_behind_a_port/run.py
+	@echo && $(PY) docs/examples/guest_and_host/run.py
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
 	@$(PY) -m pytest -n 2 $(ARGS)

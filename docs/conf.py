@@ -16,8 +16,6 @@ version = release = importlib.metadata.version("mainbus")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.svgbob"]
 exclude_patterns = ["examples"]
-# Each list of pages in index.md ends with whatever else its folder has, which may be nothing.
-suppress_warnings = ["toc.empty_glob"]
 
 # Pages are written for a reader on a code host as well: GitHub's anchors, and links that end in .md.
 myst_heading_anchors = 4

@@ -22,7 +22,7 @@ INTERNAL = {
     "IpcRendererInvokeEvent": {"link"},
     "MessageEvent": {"channel"},
     "MessagePort": {"check", "closed", "deliver", "dispatch", "end", "release"},
-    "Reply": {"send", "throw", "close", "give_up", "request", "route", "answered", "has_value"},
+    "Reply": {"send", "throw", "close", "give_up", "request", "route", "answered", "has_value", "is_answered"},
     "WebContents": {
         "close_frame",
         "destroyed",

@@ -66,3 +66,24 @@ def test_the_memory_of_a_stream_is_told_for_each_direction() -> None:
     for direction in ("to main", "from main", "between"):
         assert f"{direction}: 2,000 items" in done.stdout
     assert len([line for line in done.stdout.splitlines() if line.split()[:1] == ["2,000"]]) == 3
+
+
+def test_a_storm_of_channels_leaves_nothing_and_says_so_for_each_process() -> None:
+    # What a process grows by in its first seconds is no leak, and not looked at here.
+    arguments = ["--channels", "1200", "--batch", "600", "--growth", "100000"]
+    command = [sys.executable, str(BENCHMARKS / "port_storm.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    _, head, *batches, last = done.stdout.splitlines()
+    assert all(f"{process} KiB" in head for process in ("daemon", "maker", "user"))
+    assert [line.split()[0] for line in batches] == ["600", "1,200"]
+    assert [line.split()[3::2] for line in batches] == [["0", "0", "0"]] * 2
+    assert last == "nothing is left behind"
+
+
+def test_a_storm_that_leaves_more_than_it_may_fails() -> None:
+    arguments = ["--channels", "40", "--batch", "20", "--growth", "-100000"]
+    command = [sys.executable, str(BENCHMARKS / "port_storm.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
+    assert done.returncode == 1
+    assert "the daemon has grown by" in done.stdout

@@ -8,6 +8,7 @@ the acknowledgement, or too much before it, breaks the protocol, and that render
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mainbus.wire.packets import MAIN, Kind, build
@@ -108,6 +109,10 @@ class Flow:
             if partner.pausing:
                 partner.pausing.pop(peer.id, None)
 
+    def watch(self, peer: Peer) -> None:
+        """Let those who wait for it go on when the queue of a renderer is low."""
+        peer.outbox.when_low(self._hub.config.limits.low, partial(self._low, peer))
+
     def stalled(self) -> Iterator[Peer]:
         """Yield the renderers that have much waiting and have read nothing for too long."""
         limits = self._hub.config.limits
@@ -127,7 +132,7 @@ class Flow:
             target.pausing = {}
         pause = target.pausing.get(source.id)
         if reason == QUEUE:
-            target.outbox.when_low(self._hub.config.limits.low, lambda: self._lift_all(target))
+            self.watch(target)
         if pause is not None and (pause.broadcasts or not broadcast):
             pause.reasons |= reason
             return
@@ -145,6 +150,10 @@ class Flow:
         if not pause.reasons:
             del target.pausing[source.id]
             source.outbox.put(build(Kind.RESUME, target.id, name=target.name_raw))
+
+    def _low(self, peer: Peer) -> None:
+        self._lift_all(peer)
+        self._hub.demands.release(peer)
 
     def _lift_all(self, target: Peer) -> None:
         for source_id in list(target.pausing or ()):

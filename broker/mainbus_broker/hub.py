@@ -20,6 +20,7 @@ from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
+from mainbus_broker.demands import Demands
 from mainbus_broker.flow import Flow
 from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
@@ -68,6 +69,7 @@ class Hub:
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
         self.flow = Flow(self)
+        self.demands = Demands(self)
         self.replies = Replies(self.loop)
         self.ports = PortTable(config.limits.message)
         self.main_ports = MainPorts(self.ports, config.limits.message)
@@ -172,6 +174,7 @@ class Hub:
         self.router.forget(peer)
         self._end_calls(peer)
         self.flow.forget(peer)
+        self.demands.forget(peer)
         self.main.forget(peer)
         if peer.ports is not None:
             self.ports.forget(peer.ports)

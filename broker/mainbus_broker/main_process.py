@@ -92,11 +92,15 @@ class MainProcess:
         start = self._start[kind]
         if ports:
             start = partial(self._start_message, ports=ports)
+        if kind == ITEM and not self._counts(peer, message):
+            return
         if inbox.clear or (kind in _REPLIES and not inbox.waiting):
             inbox.starting = len(message[8]) + _OVERHEAD
             start(peer, message)
             return
-        self._wait(peer, partial(start, peer, message), message)
+        # No pause holds answers up, so what may wait here is bounded by what was asked for.
+        if kind not in (Kind.RESULT, Kind.ERROR) or (peer.has_calls and peer.calls.expects(message[3])):
+            self._wait(peer, partial(start, peer, message), message)
 
     def sync(self, peer: Peer, message: Message, lane: LaneEnd | NoLane) -> None:
         """Start a `send_sync`, in its place, when its turn has come."""
@@ -113,6 +117,11 @@ class MainProcess:
     def demand(self, peer: Peer, request: int, credit: int) -> None:
         """Let a stream go on."""
         self.dispatch.demand(peer.inbox, request, credit)
+
+    def used(self, peer: Peer, request: int) -> int | None:
+        """Return what a stream that a renderer takes has used of its credit; None if there is none."""
+        producer = peer.inbox.streams.get(request)
+        return producer.used if producer is not None else None
 
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
@@ -249,7 +258,7 @@ class MainProcess:
             if kind == RESULT:
                 fault = peer.calls.result(request, body, self._depth)
             elif kind == ITEM:
-                fault = self._take_item(peer, message)
+                fault = peer.calls.item(request, body, self._depth)
             else:
                 fault = peer.calls.error(request, value, body, self._depth)
             peer.inbox.hold_for_awaiter()
@@ -257,12 +266,16 @@ class MainProcess:
                 self._blame(peer, message[7], fault)
         return True
 
-    def _take_item(self, peer: Peer, message: Message) -> BadMessage | LimitExceeded | None:
-        stream = peer.calls.stream(message[3])
-        if stream is not None and stream.is_full:
+    def _counts(self, peer: Peer, message: Message) -> bool:
+        """Count an item that has arrived out of its stream's credit; False if it had none, or is no stream's."""
+        stream = peer.calls.stream(message[3]) if peer.has_calls else None
+        if stream is None:
+            return False
+        if stream.is_full:
             peer.close(f"sent an item of request {message[3]} beyond its credit", blame=True)
-            return None
-        return peer.calls.item(message[3], message[8], self._depth)
+            return False
+        stream.arrived(len(message[8]))
+        return True
 
     def _bound(self, peer: Peer) -> TooManyRequests | None:
         limit = self._hub.config.limits.running

@@ -341,19 +341,7 @@ class Router:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
 
     def _demand(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        request, credit = head[6], head[8]
-        callee = self._hub.replies.callee(peer, request)
-        if callee is None:
-            self._hub.main.demand(peer, request, credit)
-            return
-        stream = self._hub.replies.streams.get(peer, request)
-        if stream is None or not credit:
-            return
-        if credit > stream.used:
-            peer.wire.fail(f"gave credit for items of request {request} that it never had")
-            return
-        stream.credited(credit)
-        callee.outbox.put(build(Kind.DEMAND, peer.id, request, value=credit))
+        self._hub.demands.give(peer, head[6], head[8])
 
     def _pause(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])

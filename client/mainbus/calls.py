@@ -106,6 +106,14 @@ class Calls:
         reply = self._pending.get(request)
         return reply if isinstance(reply, StreamReply) else None
 
+    def expects(self, request: int) -> bool:
+        """Tell whether an answer to a request is the first that comes, and may wait for its turn; asked once."""
+        reply = self._pending.get(request)
+        if reply is None or reply.is_answered:
+            return False
+        reply.is_answered = True
+        return True
+
     def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded error; returns the fault if that does not decode."""
         reply = self._answered(request)

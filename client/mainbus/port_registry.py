@@ -117,6 +117,10 @@ class PortRegistry:
         """
         raise NotImplementedError
 
+    async def drain(self) -> None:
+        """Wait until what was sent has left. Safe to cancel."""
+        raise NotImplementedError
+
     def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
         """Send a message on a port."""
         raise NotImplementedError

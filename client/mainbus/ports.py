@@ -114,6 +114,8 @@ class MessagePort:
         end = self._end
         if end is not None:
             await end.wait_until(lambda: self._end is None or not end.may_post or end.keeps_up)
+            if end.registry is not None:
+                await end.registry.drain()
 
     @overload
     def on(self, event: str, fn: None = None) -> Callable[[F], F]: ...

@@ -66,6 +66,7 @@ class RendererPorts(PortRegistry):
         self._ending = []
         self._lose([end for end, by in self._leaving.items() if by is not None])
         super().close_all()
+        self._outbox.wake()
 
     def end(self) -> None:
         """Close what waits to leave: no connection will come any more."""
@@ -163,6 +164,10 @@ class RendererPorts(PortRegistry):
         """Raise if no message may have `size` bytes."""
         if size > self.max_message:
             raise MessageTooLarge(size, self.max_message)
+
+    async def drain(self) -> None:
+        """Wait until what was sent has left, or the connection is gone. Safe to cancel."""
+        await self._outbox.wait_until(lambda: self._outbox.idle or self._wire() is None)
 
     def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
         """Send a message on a port."""

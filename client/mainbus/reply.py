@@ -22,7 +22,7 @@ class Reply(asyncio.Future[Any]):
         timeout: Seconds, or None.
     """
 
-    __slots__ = ("_on_cancel", "channel", "request", "route", "timeout")
+    __slots__ = ("_on_cancel", "channel", "is_answered", "request", "route", "timeout")
 
     has_value: ClassVar = True
     """Whether the answer has the result; that of a stream only ends it."""
@@ -41,6 +41,8 @@ class Reply(asyncio.Future[Any]):
         self.request = request
         self.route = route
         self.timeout = timeout
+        self.is_answered = False
+        """Whether the answer is there, and waits for its turn."""
         self._on_cancel = on_cancel
 
     def cancel(self, msg: Any | None = None) -> bool:

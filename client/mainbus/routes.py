@@ -18,7 +18,7 @@ class Route:
     behind it, so that the order within a pair never changes; other routes go on.
     """
 
-    __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "paused", "size", "unanswered")
+    __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "owed", "paused", "size", "unanswered")
 
     def __init__(self, outbox: Outbox, credit: int) -> None:
         self.credit = credit
@@ -27,6 +27,8 @@ class Route:
         self.paused = False
         self.size = 0
         """Bytes that wait here."""
+        self.owed = 0
+        """Those of them that are replies."""
         self.listed = False
         """Whether the outbox will ask for packets by itself."""
         self._outbox = outbox
@@ -87,9 +89,7 @@ class Route:
             return
         entry = Entry(packet, size, 0)
         entry.is_reply = True
-        if self._replies is None:
-            self._replies = deque()
-        self._replies.append(entry)
+        self._note_reply(entry)
         self._append(entry)
 
     def adopt(self, entry: Entry) -> None:
@@ -99,9 +99,7 @@ class Route:
                 self._unsent = {}
             self._unsent[entry.request] = entry
         if entry.is_reply:
-            if self._replies is None:
-                self._replies = deque()
-            self._replies.append(entry)
+            self._note_reply(entry)
         self._append(entry)
 
     def answered(self) -> None:
@@ -198,6 +196,7 @@ class Route:
             self._insert(0, entry)
             if entry.is_reply and self._replies is not None:
                 self._replies.appendleft(entry)
+                self.owed += entry.size
         self._outbox.pull(self)
 
     def reset(self) -> set[int]:
@@ -260,14 +259,25 @@ class Route:
             if packet is not None:
                 return packet
             # It keeps its place in the queue, with nothing left to send.
-            self._replies.popleft()
+            self._forget_reply()
             self._release(entry)
         return None
+
+    def _note_reply(self, entry: Entry) -> None:
+        if self._replies is None:
+            self._replies = deque()
+        self._replies.append(entry)
+        self.owed += entry.size
+
+    def _forget_reply(self) -> None:
+        assert self._replies
+        self.owed -= self._replies.popleft().size
 
     def _drop_replies(self) -> None:
         """Drop the replies: who asked on the connection that is gone waits no more."""
         if self._replies:
             self._replies.clear()
+            self.owed = 0
             replies = [entry for entry in self._queue if entry.is_reply]
             self._queue = deque(entry for entry in self._queue if not entry.is_reply)
             for entry in replies:
@@ -287,7 +297,7 @@ class Route:
     def _drop_first(self) -> None:
         entry = self._queue.popleft()
         if self._replies and self._replies[0] is entry:
-            self._replies.popleft()
+            self._forget_reply()
         self.size -= entry.size
         self._outbox.held -= entry.size
 

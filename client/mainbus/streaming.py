@@ -49,6 +49,11 @@ class Producer:
             # In its own first step.
             task.cancel()
 
+    @property
+    def used(self) -> int:
+        """What was sent and not credited, in bytes."""
+        return self._sending.used
+
     def cancel(self) -> None:
         """End it, once."""
         self.cancelled = True

@@ -45,17 +45,20 @@ class StreamReply(Reply):
         """What the task that takes the next item waits for; None while none waits."""
         self._demand = demand
         self._receiving = Receiving()
-        # The other end's account of it, as far as this end can know.
         self._window = Sending()
+        """The other end's account of it, where that one is not trusted to keep it."""
 
     @property
     def is_full(self) -> bool:
         """Whether the other end may not have sent another item."""
         return not self._window.may_send
 
+    def arrived(self, size: int) -> None:
+        """Count an item with a body of `size` bytes, which may have to wait for its turn."""
+        self._window.sent(size)
+
     def put(self, size: int, value: object) -> None:
         """Take in an item with a body of `size` bytes."""
-        self._window.sent(size)
         self.items.append((size, value))
         self._wake()
 

@@ -206,7 +206,6 @@ async def test_what_is_posted_waits_for_credit(address: str) -> None:
         assert [await said(a) for _ in range(34)] == [(3, number) for number in range(66, 100)]
 
 
-@pytest.mark.contract("8.6")
 async def test_no_message_is_longer_than_the_limit(address: str) -> None:
     async with two(address) as (_, a, _, port, _):
         inner = MessageChannel()

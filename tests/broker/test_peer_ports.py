@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import cbor2
-import pytest
 from mainbus import MessageChannel
 from mainbus_broker import Config, WebContents
 from mainbus_broker.config import Limits
@@ -154,7 +153,6 @@ async def test_what_is_taken_is_credited(address: str) -> None:
         channel.port1.close()
 
 
-@pytest.mark.contract("8.6")
 async def test_one_with_as_many_as_it_may_have_gets_closed_ones(address: str) -> None:
     async with one(address, Config(limits=Limits(ports=2))) as (_, r, contents):
         channels = [MessageChannel() for _ in range(3)]

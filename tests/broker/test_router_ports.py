@@ -74,7 +74,7 @@ async def works(a: Raw, b: Raw) -> None:
 # Numbers.
 
 
-@pytest.mark.contract("8.6", "8.7")
+@pytest.mark.contract("8.7")
 @pytest.mark.parametrize(
     ("entries", "fault"),
     [
@@ -115,7 +115,7 @@ async def test_nobody_claims_numbers_that_are_not_its_own(
         assert bus.broker.web_contents.from_name("stranger") is None
 
 
-@pytest.mark.contract("8.6", "8.7")
+@pytest.mark.contract("8.7")
 @pytest.mark.parametrize("kind", [PORT_MESSAGE, PORT_CREDIT, PORT_CLOSE])
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 0xFFFF_FFFF])
 async def test_nobody_uses_numbers_that_were_never_given(kind: int, number: int, address: str) -> None:
@@ -125,7 +125,7 @@ async def test_nobody_uses_numbers_that_were_never_given(kind: int, number: int,
         await works(a, b)
 
 
-@pytest.mark.contract("7.4", "8.6")
+@pytest.mark.contract("7.4")
 async def test_packets_for_a_number_that_is_gone_are_ignored(address: str) -> None:
     async with two(address) as (_, a, b):
         a.write(ports("b", (5, 7)), close(5), close(7))
@@ -161,7 +161,6 @@ async def test_a_table_is_as_long_as_it_says(count: int, address: str) -> None:
 # How much.
 
 
-@pytest.mark.contract("8.6")
 async def test_too_many_ports_close_who_makes_them(address: str) -> None:
     async with two(address, Config(limits=Limits(ports=16))) as (_, a, b), raw(address, "greedy") as greedy:
         for first in range(1, 4 * 600, 4):
@@ -172,7 +171,6 @@ async def test_too_many_ports_close_who_makes_them(address: str) -> None:
         await works(a, b)
 
 
-@pytest.mark.contract("8.6")
 async def test_a_message_that_is_too_long_ends_its_channel(address: str) -> None:
     async with two(address, Config(limits=Limits(message=2 * FRAGMENT))) as (_, a, b):
         a.write(ports("b", (5, 7)), close(5))
@@ -186,7 +184,6 @@ async def test_a_message_that_is_too_long_ends_its_channel(address: str) -> None
         await works(a, b)
 
 
-@pytest.mark.contract("8.6")
 async def test_what_is_posted_beyond_all_credit_ends_its_channel(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -154,6 +154,19 @@ async def test_when_the_connection_is_gone_all_ports_are_closed_and_nothing_is_s
     assert records.take() == []
 
 
+@pytest.mark.contract("7.3")
+async def test_a_port_of_a_connection_that_is_gone_leaves_by_the_next_with_what_it_has() -> None:
+    records = Records()
+    (port,) = records.arrive([(2, 0)])
+    records.message(2, [], clone.encode("last"))
+    records.close_all()
+    entry, back = records.depart(port.release())
+    assert entry == (1, 3)
+    assert back is not None
+    back.open()
+    assert records.take() == [("close", 3, 0)]
+
+
 async def test_in_a_hurry_all_that_is_held_leaves() -> None:
     records, port, _ = pair()
     for number in range(100):

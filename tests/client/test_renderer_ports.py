@@ -11,11 +11,12 @@ from mainbus.ports import MessagePort
 from mainbus.renderer_ports import RendererPorts
 from mainbus.wire import clone, packets, port_table
 from mainbus.wire.connection import Connection
+from mainbus.wire.credit import WINDOW
 from mainbus.wire.packets import CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, Message, build
 from mainbus.wire.port_table import pack
 from mainbus.wire.states import Role
 
-from tests.support.bus import until
+from tests.support.bus import Bus, Calls, until, within
 from tests.support.cores import opened, take
 from tests.support.port_records import heard
 
@@ -168,6 +169,46 @@ async def test_what_was_posted_on_a_port_and_its_credit_leave_in_front_of_it() -
     inner.port2.close()
 
 
+async def test_what_waits_for_room_leaves_in_front_of_its_port_too() -> None:
+    way = Way()
+    (port,) = way.arrive((2, 0))
+    text = "x" * 200_000
+    port.post_message(text)
+    assert way.outbox.held > len(text)
+    first, second, last = (_short(packet) for packet in way.leaving(port))
+    assert clone.decode(first.body + second.body) == text
+    assert last == Sent(Kind.POST, 0, value=1, body=pack([(2, 0)]) + b"body")
+    assert way.outbox.held == 0
+
+
+async def test_credit_that_comes_while_a_port_leaves_lets_nothing_overtake() -> None:
+    way = Way()
+    (port,) = way.arrive((2, WINDOW - 1))
+    # The first fills the window, and leaves in parts; what is behind it is held.
+    port.post_message(bytes(300_000))
+    port.post_message("held")
+    leaving = way.leaving(port)
+    parts = [next(leaving)]
+    way.hear(build(Kind.PORT_CREDIT, 2, value=2 * WINDOW))
+    assert way.outbox.take() == []
+    left = [_short(packet) for packet in [*parts, *leaving]]
+    assert [(each.kind, each.flags) for each in left[:-2]] == [
+        (Kind.PORT_MESSAGE, MORE),
+        (Kind.PORT_MESSAGE, MORE | CONTINUES),
+        (Kind.PORT_MESSAGE, CONTINUES),
+    ]
+    assert left[-2:] == [posted(2, "held"), Sent(Kind.POST, 0, value=1, body=pack([(2, 0)]) + b"body")]
+
+
+async def test_a_new_port_has_its_numbers_behind_all_that_leaves_in_front_of_it() -> None:
+    way = Way()
+    (carrier,) = way.arrive((2, WINDOW))
+    fresh = MessageChannel()
+    carrier.post_message("carries the partner", [fresh.port2])
+    left = [_short(packet) for packet in way.leaving(fresh.port1, carrier)]
+    assert [each.body[: 8 * each.value] for each in left] == [pack([(1, 3)]), pack([(3, 0), (2, 0)])]
+
+
 async def test_a_port_travels_on_a_port_with_the_table_in_front_of_the_message() -> None:
     way = Way()
     (port,) = way.arrive((2, 0))
@@ -187,6 +228,43 @@ async def test_a_port_travels_on_a_port_with_the_table_in_front_of_the_message()
         Sent(Kind.PORT_CLOSE, 1),
     ]
     assert len(way.ports) == 0
+
+
+@pytest.mark.contract("7.1")
+async def test_drain_waits_until_what_was_posted_has_left(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer, channel = await bus.renderer(), MessageChannel()
+        got = Calls()
+        bus.ipc_main.on("port", got)
+        renderer.post_message("port", None, [channel.port2])
+        await got.wait()
+        # The answer to the question for what had come to that port has left, too.
+        await bus.served(renderer)
+        await renderer.drain()
+        session = renderer._session
+        assert session is not None
+        for text in ("small", "x" * 150_000):
+            channel.port1.post_message(text)
+            assert not session.outbox.idle
+            await within(channel.port1.drain())
+            assert session.outbox.idle
+        channel.port1.close()
+
+
+@pytest.mark.contract("7.1")
+async def test_drain_ends_with_the_connection() -> None:
+    way = Way()
+    (port,) = way.arrive((2, 0))
+    port.post_message("never leaves")
+    draining = [asyncio.ensure_future(port.drain()) for _ in range(2)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not any(each.done() for each in draining)
+    draining[0].cancel()
+    way.wire = None
+    way.ports.close_all()
+    await within(draining[1])
+    await within(port.drain())
 
 
 # What arrives.
@@ -292,7 +370,9 @@ async def test_without_its_connection_a_port_is_closed_and_one_that_waits_to_lea
     inner, waiting = MessageChannel(), MessageChannel()
     port.post_message("goes nowhere", [inner.port1])
     later = way.leaving(waiting.port1)
+    assert way.outbox.held > 0
     way.ports.close_all()
+    assert way.outbox.held == 0
     assert await closes(port, inner.port2) == [["closed"], ["closed"]]
     assert (way.sent(), len(way.ports)) == ([], 0)
     # By the next connection.

@@ -81,3 +81,10 @@ def test_it_fails_when_a_message_does_not_come(
     done = run(demo=demo)
     assert done.returncode == 1
     assert re.search(complaint, done.stderr)
+
+
+def test_make_demo_runs_every_example_that_can_be_run() -> None:
+    recipe = (ROOT / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0]
+    shown = re.findall(r"docs/examples/(\w+)/run\.py", recipe)
+    assert sorted(shown) == sorted(path.parent.name for path in DEMO.parent.glob("*/run.py"))
+    assert len(shown) == 3

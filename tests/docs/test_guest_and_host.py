@@ -37,3 +37,14 @@ def test_it_runs(address: str) -> None:
     guest, frame = printed.splitlines()
     assert re.fullmatch(r"plugin, guest of editor: asked by renderer \d+", guest)
     assert frame == "editor, frame status bar: HELLO"
+
+
+@pytest.mark.contract("7.8")
+def test_it_runs_by_itself() -> None:
+    command = [sys.executable, str(FOLDER / "run.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    title, guest, frame, noted = done.stdout.splitlines()
+    assert title == "A guest and its host"
+    assert re.fullmatch(r"plugin, guest of editor: asked by renderer \d+", guest)
+    assert (frame, noted) == ("editor, frame status bar: HELLO", "editor, frame status bar: noted HELLO")

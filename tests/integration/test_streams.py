@@ -37,6 +37,53 @@ asyncio.run(main())
 """
 """A renderer that yields so many items of such a size, and then waits."""
 
+FAILING = """
+class Strange:
+    pass
+
+async def items(event, what):
+    yield 1
+    if what == "raises":
+        raise ValueError("no more")
+    if what == "is not cloned":
+        yield {"odd": [Strange]}
+
+async def main():
+    async with mainbus.connect(sys.argv[1], name="producer") as renderer:
+        renderer.handle("items", items, senders="any")
+        renderer.handle("one", lambda event: "alone", senders="any")
+        say("ready")
+        await forever()
+
+asyncio.run(main())
+"""
+"""A renderer whose streams come to a bad end, each in its own way."""
+
+QUITTING = """
+async def main():
+    async with mainbus.connect(sys.argv[1]) as renderer:
+        stream = renderer.stream("items", timeout=0.5 if sys.argv[2] == "timeout" else None)
+        if sys.argv[2] == "break":
+            async for item in stream:
+                break
+            del stream
+        elif sys.argv[2] == "async with":
+            async with stream:
+                await anext(stream)
+        else:
+            try:
+                async with asyncio.timeout(0.5 if sys.argv[2] == "cancel" else None):
+                    async for item in stream:
+                        pass
+            except (TimeoutError, mainbus.InvokeTimeout) as error:
+                say(type(error).__name__)
+        say("over")
+        await forever()
+
+asyncio.run(main())
+"""
+"""A renderer that has enough of a stream, for the reason that it is told."""
+
 CONSUMER = """
 async def main():
     async with mainbus.connect(sys.argv[1], name="consumer") as renderer:
@@ -163,6 +210,64 @@ async def test_who_breaks_off_ends_the_generator_in_the_other_process(address: s
             assert (await within(anext(stream)))[0] == 0
         assert await producer.line() == "ended by CancelledError"
         assert await producer.line() == "ended"
+
+
+@pytest.mark.contract("6.2", "5.7")
+@pytest.mark.parametrize("why", ["break", "async with", "cancel", "timeout"])
+async def test_a_process_that_has_enough_ends_the_generator_of_the_main_process(address: str, why: str) -> None:
+    async with Bus(address) as bus:
+        ended = asyncio.Event()
+
+        async def items(event: Any) -> AsyncIterator[int]:
+            try:
+                yield 0
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                ended.set()
+
+        bus.ipc_main.handle("items", items)
+        async with Program(QUITTING, address, why) as consumer:
+            said = {"cancel": ["TimeoutError"], "timeout": ["InvokeTimeout"]}.get(why, [])
+            assert [await consumer.line() for _ in range(len(said) + 1)] == [*said, "over"]
+            await within(ended.wait())
+            await until(lambda: not bus.hub.main.dispatch.tasks)
+
+
+@pytest.mark.contract("6.3", "5.1", "5.3", "5.4")
+@pytest.mark.parametrize("direction", ["from main", "between"])
+@pytest.mark.parametrize(
+    ("what", "cls", "text"),
+    [
+        ("raises", ValueError, "Error invoking remote method 'items': ValueError: no more"),
+        ("is not cloned", mainbus.RemoteError, "Error invoking remote method 'items': An object could not be cloned."),
+    ],
+)
+async def test_a_bad_end_comes_behind_the_items(
+    address: str, direction: str, what: str, cls: type[Exception], text: str
+) -> None:
+    async with Bus(address) as bus, Program(FAILING, address) as producer:
+        assert await producer.line() == "ready"
+        renderer = await bus.renderer()
+        got, error = await rest(ask(bus, renderer, direction, what))
+        assert got == [1]
+        assert isinstance(error, cls)
+        assert str(error).startswith(text)
+
+
+@pytest.mark.contract("6.3", "5.2", "3.7")
+async def test_verbs_that_do_not_fit_the_handler_of_another_process(address: str) -> None:
+    async with Bus(address) as bus, Program(FAILING, address) as producer:
+        assert await producer.line() == "ready"
+        renderer = await bus.renderer()
+        with pytest.raises(TypeError, match=r"streams its result: ask with stream\(\), not with invoke\(\)$"):
+            await within(renderer.invoke_to("producer", "items", "ends"))
+        assert await within(collect(renderer.stream_to("producer", "one"))) == ["alone"]
+        text = r"^Error invoking remote method 'none': Error: No handler registered for 'none'$"
+        with pytest.raises(mainbus.NoHandlerError, match=text):
+            await within(anext(renderer.stream_to("producer", "none")))
+        with pytest.raises(mainbus.NoSuchRenderer):
+            await within(anext(renderer.stream_to("nobody", "items")))
 
 
 @pytest.mark.contract("6.2", "3.10")

@@ -127,6 +127,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "replies owed": hub.replies._serving,
         "streams": hub.replies.streams,
         "flow": flow._main,
+        "demands": len(hub.demands),
         "tasks": hub.main.dispatch.tasks,
         "main's ports": hub.main_ports.ports,
         "main's ends": hub.main_ports._remotes,

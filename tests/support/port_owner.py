@@ -77,3 +77,20 @@ class Box:
     def close(self, number: int) -> None:
         """Close an end, or say that nothing more comes back after it."""
         self._table.close(self, number)
+
+
+LIMIT = 1000
+"""Bytes of one message's body, at most."""
+
+
+def boxes(count: int = 3, limit: int = LIMIT) -> tuple[PortTable, list[Box]]:
+    """Return a table and owners."""
+    table = PortTable(limit)
+    return table, [Box(table) for _ in range(count)]
+
+
+def channel(a: Box, b: Box) -> None:
+    """Let `a` have 3 and `b` have 2 of a channel, with nothing under way."""
+    assert a.give(b, 1, 3) == (2, 0)
+    a.close(1)
+    assert a.take() == [("moved", 1)]

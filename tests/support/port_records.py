@@ -32,6 +32,9 @@ class Records(PortRegistry):
         if size > self._max_message:
             raise MessageTooLarge(size, self._max_message)
 
+    async def drain(self) -> None:
+        """Return at once."""
+
     def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
         """Keep a message."""
         left = [self.depart(end) for end in ends]

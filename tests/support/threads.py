@@ -67,7 +67,9 @@ class BrokerThread:
         self._thread.join(PATIENCE)
 
     def call(self, fn: Callable[..., T], *args: Any) -> T:
-        """Call a function on the broker's loop; returns its result."""
+        """Call a function on the broker's loop, from whatever thread; returns its result."""
+        if threading.current_thread() is self._thread:
+            return fn(*args)
 
         async def run() -> T:
             return fn(*args)

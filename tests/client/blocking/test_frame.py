@@ -18,6 +18,8 @@ VERBS: dict[str, Callable[[BlockingFrame], object]] = {
     "send": lambda frame: frame.send("x"),
     "post_message": lambda frame: frame.post_message("x", 1),
     "invoke": lambda frame: frame.invoke("x"),
+    "stream": lambda frame: frame.stream("x"),
+    "stream_to": lambda frame: frame.stream_to("b", "x"),
     "send_sync": lambda frame: frame.send_sync("x"),
     "send_to": lambda frame: frame.send_to(1, "x"),
     "invoke_to": lambda frame: frame.invoke_to("b", "x"),
@@ -54,6 +56,7 @@ def test_each_verb_to_main_says_which_frame_it_is(broker: BrokerThread) -> None:
             assert own.get()[1:] == (1, "toolbar", 2)
             assert main.args(2) == [1, 2]
             assert frame.invoke("who") == [1, "toolbar"]
+            assert list(frame.stream("who")) == [[1, "toolbar"]]
             assert frame.send_sync("sync") == [1, "toolbar"]
             assert renderer.send_sync("sync") == [0, "host"]
             inner = frame.create_frame("inner")
@@ -80,6 +83,11 @@ def test_main_reaches_the_very_frame(broker: BrokerThread) -> None:
             return await web_frame.invoke("h", 5)
 
         assert broker.run(invoke()) == [True, 5]
+
+        async def stream() -> list[object]:
+            return [item async for item in web_frame.stream("h", 6)]
+
+        assert broker.run(stream()) == [[True, 6]]
         messages = frame.listen("y")
         broker.call(web_frame.send, "y", 1)
         assert next(messages)[1:] == (1,)
@@ -115,10 +123,12 @@ def test_what_waits_ends_with_the_frame(broker: BrokerThread) -> None:
         taken = in_thread(lambda: list(messages))
         called = in_thread(lambda: frame.invoke("wait"))
         waited = in_thread(lambda: frame.wait_for("x"))
+        streamed = in_thread(lambda: next(frame.stream("wait")))
+        begun.get()
         begun.get()
         frame.close()
         assert taken() == []
-        for result in (called, waited):
+        for result in (called, waited, streamed):
             with pytest.raises(ObjectDestroyedError, match=RELEASED):
                 result()
 

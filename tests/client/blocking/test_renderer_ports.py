@@ -13,9 +13,10 @@ from tests.support.threads import Box, BrokerThread
 def to_main(broker: BrokerThread, renderer: BlockingRenderer) -> tuple[MessageChannel, Any]:
     """Return a channel whose second port is in the main process, and that one."""
     got, channel = Box(), MessageChannel()
-    with broker.call(lambda: broker.ipc_main.on("port", got)):
-        renderer.post_message("port", None, [channel.port2])
-        event, _ = got.get()
+    registration = broker.ipc_main.on("port", got)
+    renderer.post_message("port", None, [channel.port2])
+    event, _ = got.get()
+    broker.call(registration.cancel)
     return channel, event.ports[0]
 
 

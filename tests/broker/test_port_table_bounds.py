@@ -1,0 +1,73 @@
+"""What the table of ports bounds, and whom it can blame."""
+
+import logging
+
+import pytest
+from mainbus.port_end import MAX_UNTAKEN
+from mainbus.wire.credit import OVERHEAD
+from mainbus.wire.packets import MORE
+
+from tests.support.port_owner import boxes, channel
+
+
+@pytest.mark.parametrize("way", ["posted", "returned"])
+def test_far_more_than_can_wait_closes_the_channel(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    _, (a, b, c) = boxes(limit=MAX_UNTAKEN)
+    channel(a, b)
+    most = 3 * MAX_UNTAKEN
+    if way == "returned":
+        b.give(c, 2)
+        b.take()
+    poster, number = (a, 3) if way == "posted" else (b, 2)
+    for _ in range(3):
+        poster.post(number, bytes(MAX_UNTAKEN - OVERHEAD))
+    assert a.take() == []
+    assert caplog.messages == []
+    poster.post(number, b"x", flags=MORE)
+    assert a.take() == [("close", 3)]
+    assert (b if way == "posted" else c).take()[-1] == ("close", 2)
+    assert caplog.record_tuples == [
+        (
+            "mainbus.broker",
+            logging.WARNING,
+            f"a port was closed: more than {most} bytes were posted on it and not taken",
+        )
+    ]
+
+
+def test_credit_makes_room_for_more() -> None:
+    table, (a, b, _) = boxes(limit=MAX_UNTAKEN)
+    channel(a, b)
+    for _ in range(5):
+        a.post(3, bytes(MAX_UNTAKEN))
+        table.credit(b, 2, MAX_UNTAKEN + OVERHEAD)
+    assert [each[0] for each in a.take()] == ["credit"] * 5
+    assert len(b.take()) == 5
+
+
+# Who can be blamed.
+
+
+def test_only_a_channel_with_one_poster_says_who_it_was() -> None:
+    table, (a, b, c) = boxes()
+    channel(a, b)
+    assert table.poster(b, 2) is None
+    a.post(3, b"1")
+    a.post(3, b"2")
+    assert table.poster(b, 2) is a
+    assert table.poster(a, 3) is None
+    assert table.poster(b, 99) is None
+    a.give(c, 3)
+    assert table.poster(b, 2) is a
+    c.post(2, b"3")
+    assert table.poster(b, 2) is None
+
+
+def test_who_brings_a_message_back_may_have_changed_it() -> None:
+    table, (a, b, c) = boxes()
+    channel(a, b)
+    a.post(3, b"1")
+    b.give(c, 2)
+    assert table.poster(c, 2) is a
+    b.post(2, b"another")
+    assert table.poster(c, 2) is None
