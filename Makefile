@@ -14,9 +14,7 @@ help: ## list these commands
 
 demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then three examples
 	@$(PY) docs/examples/demo.py
-	@echo && $(PY) docs/examples/reply_stream/run.py
-	@echo && $(PY) docs/examples/worker_behind_a_port/run.py
-	@echo && $(PY) docs/examples/guest_and_host/run.py
+	@for name in reply_stream worker_behind_a_port guest_and_host; do echo && $(PY) docs/examples/$$name/run.py || exit; done
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
 	@$(PY) -m pytest -n 2 $(ARGS)
@@ -25,8 +23,7 @@ bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 check: $(READY) ## lint, format, types, layout, contract rules, docs
-	@$(PY) -m ruff check
-	@$(PY) -m ruff format --check
+	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m mypy --strict
 	@$(PY) -m tests.checks
 

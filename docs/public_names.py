@@ -34,6 +34,7 @@ INTERNAL = {
         "levels",
         "new_ipc",
         "open_frame",
+        "own_registries",
         "post_to_frame",
         "registries",
         "send_encoded",

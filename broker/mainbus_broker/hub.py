@@ -55,6 +55,7 @@ class Hub:
 
     def __init__(self, ipc_main: IpcMain, config: Config, emit: Callable[..., object]) -> None:
         self.loop = asyncio.get_running_loop()
+        self.started = self.loop.time()
         self.config = config
         self.emit = emit
         self.instance = secrets.token_bytes(_SECRET)

@@ -387,6 +387,14 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
+    def own_registries(self) -> Iterator[tuple[int | None, IpcMain]]:
+        """Yield the scoped registries that exist: the renderer's with None, then those of frames with their ids."""
+        if self._ipc is not None:
+            yield None, self._ipc
+        for frame in self._frames.all() if self._frames is not None else ():
+            if (ipc := frame.own_ipc()) is not None:
+                yield frame.frame_id, ipc
+
     def new_ipc(self) -> IpcMain:
         """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
         return IpcMain().belong_to(self._hub.owner)

@@ -78,7 +78,7 @@ class Outbox:
         self._blocked = False
         self.written = 0
         self._in_flight = (b"", 0)
-        self._schedule()
+        self.flush_soon()
 
     def detach(self) -> None:
         """Stop writing: the connection is gone. What waits stays until `take` or the next `attach`."""
@@ -98,7 +98,7 @@ class Outbox:
         if not route.listed:
             route.listed = True
             self._ready.append(route)
-            self._schedule()
+            self.flush_soon()
 
     def when_low(self, size: int, call: Callable[[], None]) -> None:
         """Call once when no more than `size` bytes wait here."""
@@ -113,7 +113,13 @@ class Outbox:
         self.calls -= 1
         if self._starved:
             self._feed_starved()
-            self._schedule()
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Hand over what waits, and what is put meanwhile, with the next turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""
@@ -133,7 +139,7 @@ class Outbox:
         if self._blocked:
             return
         if self._packets or self._ready:
-            self._schedule()
+            self.flush_soon()
         else:
             self.wake()
 
@@ -202,14 +208,9 @@ class Outbox:
         """Note that the kernel has taken them all."""
         if self._transport is not None:
             self._blocked = False
-            self._schedule()
+            self.flush_soon()
 
     # Private
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
 
     def _refill(self) -> None:
         ready = self._ready

@@ -187,7 +187,7 @@ class IpcRenderer(Frames):
         return [PeerInfo(id, name) for id, name in found]
 
     async def status(self) -> dict[str, Any]:
-        """Return what the broker tells of itself: pid, renderers, channels of the main process. Safe to cancel.
+        """Return what the broker tells of itself: versions, limits, renderers, channels. Safe to cancel.
 
         Raises:
             ConnectionLost: The connection was lost meanwhile.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mainbus.wire.packets import MORE
 from mainbus.wire.port_table import Entry
 from mainbus_broker.port_end import PortEnd, Posted, Return
@@ -19,7 +21,7 @@ class Box:
     def __init__(self, table: PortTable, max_ports: int = 4096) -> None:
         self.max_ports = max_ports
         self.ports: dict[int, PortEnd | Return] = {}
-        self.told: list[tuple[object, ...]] = []
+        self.told: list[tuple[Any, ...]] = []
         self._table = table
         self._last = 0
 
@@ -50,7 +52,7 @@ class Box:
         """Keep it."""
         self.told.append(("moved", number))
 
-    def take(self) -> list[tuple[object, ...]]:
+    def take(self) -> list[tuple[Any, ...]]:
         """Return what was told since the last time."""
         told, self.told = self.told, []
         return told

@@ -168,7 +168,7 @@ class BlockingRenderer(Frames):
         return [PeerInfo(id, name) for id, name in self._invoke(Kind.QUERY, MAIN, "peers", (), None)]
 
     def status(self) -> dict[str, Any]:
-        """Return what the broker tells of itself: pid, renderers, channels of the main process.
+        """Return what the broker tells of itself: versions, limits, renderers, channels.
 
         Raises:
             ConnectionLost: The connection was lost meanwhile.
