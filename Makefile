@@ -14,7 +14,9 @@ help: ## list these commands
 
 demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then three examples
 	@$(PY) docs/examples/demo.py
-	@for name in reply_stream worker_behind_a_port guest_and_host; do echo && $(PY) docs/examples/$$name/run.py || exit; done
+	@echo && $(PY) docs/examples/reply_stream/run.py
+	@echo && $(PY) docs/examples/worker_behind_a_port/run.py
+	@echo && $(PY) docs/examples/guest_and_host/run.py
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
 	@$(PY) -m pytest -n 2 $(ARGS)
@@ -51,9 +53,7 @@ $(READY): pyproject.toml tests/constraints.txt
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools
-	@$(PIP) --no-build-isolation -e '.[test]'
-	@touch $@
+	@$(PIP) --no-build-isolation -e '.[test]' && touch $@
 
 $(VENV)/.docs: $(READY)
-	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
-	@touch $@
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])') && touch $@
