@@ -69,7 +69,21 @@ class SenderChannels(Channels):
         senders: Senders = "main",
         thread: bool = False,
     ) -> Any:
-        """Call a function with the next message on a channel that the chosen senders send. Else as `on`."""
+        """Call a function with the next message on a channel that the chosen senders send. Else as `on`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the listener.
+            senders: ``"main"``, ``"renderers"`` or ``"any"``.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: no such senders.
+            TypeError: no channel, not callable, cannot take the event, or a coroutine function in a thread.
+        """
         return self._add_listener(channel, fn, once=True, senders=senders, thread=thread)
 
     add_listener = on
@@ -152,5 +166,20 @@ class SenderChannels(Channels):
         senders: Senders = "main",
         thread: bool = False,
     ) -> Any:
-        """Answer the next invoke of a channel by the chosen senders. Else as `handle`."""
+        """Answer the next invoke of a channel by the chosen senders. Else as `handle`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the handler.
+            replace: take the place of the channel's handler, if there is one.
+            senders: ``"main"``, ``"renderers"`` or ``"any"``.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: the channel has a handler, and ``replace`` is False; or no such senders.
+            TypeError: no channel, not callable, cannot take the event, or a coroutine function in a thread.
+        """
         return self._add_handler(channel, fn, once=True, replace=replace, senders=senders, thread=thread)
