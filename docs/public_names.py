@@ -32,6 +32,7 @@ INTERNAL = {
         "has_used",
         "invoke_frame",
         "levels",
+        "may_hear",
         "new_ipc",
         "open_frame",
         "own_registries",

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 import anyio
@@ -91,10 +92,10 @@ class Broker:
         wanted = self._wanted or ([] if self._sockets else [default_address()])
         try:
             for address in wanted:
-                self._listeners.append(await listen(address, lambda: Entrance(hub)))
+                self._listeners.append(await listen(address, partial(Entrance, hub, str(address))))
             for sock in self._sockets:
-                address = Address("unix", os.fsdecode(sock.getsockname()))
-                self._listeners.append(await listen(address, lambda: Entrance(hub), sock=sock))
+                address = Address("unix", os.path.abspath(os.fsdecode(sock.getsockname())))
+                self._listeners.append(await listen(address, partial(Entrance, hub, str(address)), sock=sock))
         except BaseException:
             await self._close_listeners()
             raise
@@ -169,6 +170,7 @@ class Broker:
             "pending_replies": len(hub.replies) - len(hub.replies.streams),
             "streams": hub.streams,
             "running": len(hub.main.dispatch.tasks),
+            "denied": hub.counters["denied"],
             "bad_messages": hub.counters["bad_messages"],
             "slow_consumers": hub.counters["slow_consumers"],
             "overruns": hub.counters["overruns"],
@@ -241,12 +243,15 @@ class Broker:
             Its process and its `WebContents`.
 
         Raises:
+            ValueError: The config has roles, and not this one.
             TimeoutError: It did not connect in time; it was killed.
             ChildProcessError: It ended without having connected.
 
         Cancelling it kills the process.
         """
         hub = self._running()
+        if role is not None and hub.policies and role not in hub.policies:
+            raise ValueError(f"The config has no role {role!r}")
         token = hub.tokens.issue(name, role)
         connected: asyncio.Future[WebContents] = hub.loop.create_future()
         hub.tokens.when_redeemed(token, connected)

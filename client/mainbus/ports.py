@@ -262,7 +262,7 @@ class MessagePort:
             raise LocalProtocolError("this port's messages are taken by an iteration")
         if self._listeners is None:
             self._listeners = Listeners()
-        listeners, target = self._listeners, Target(fn, once=once)
+        listeners, target = self._listeners, Target(fn, once=once, validate=False)
         listeners.add(_MESSAGE, target)
         discard = lambda: listeners.remove(_MESSAGE, target)  # noqa: E731
         if once:
