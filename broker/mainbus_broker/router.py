@@ -364,10 +364,10 @@ class Router:
 
     def _cancel(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         request = head[6]
-        callee = self._hub.replies.callee(peer, request)
-        if callee is None:
+        replies = self._hub.replies
+        if replies.callee(peer, request) is None:
             self._hub.main.cancel(peer, request)
-        else:
+        elif (callee := replies.cancel(peer, request)) is not None:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
             self._check_backlog(peer, callee)
 
