@@ -33,7 +33,9 @@ class Spawned(NamedTuple):
     """A renderer that the broker has started."""
 
     process: asyncio.subprocess.Process
+    """Its process; `await process.wait()` waits for its end."""
     contents: WebContents
+    """The renderer, connected."""
 
 
 class Broker:
@@ -133,7 +135,11 @@ class Broker:
             self._hub = None
 
     async def serve_forever(self) -> None:
-        """Wait until the broker is stopped. Safe to cancel; cancelling does not stop it."""
+        """Wait until the broker is stopped. Safe to cancel; cancelling does not stop it.
+
+        Raises:
+            LocalProtocolError: The broker does not run.
+        """
         self._running()
         assert self._stopped is not None
         await self._stopped.wait()
@@ -151,7 +157,11 @@ class Broker:
         return self._running().web_contents
 
     def stats(self) -> dict[str, int]:
-        """Return counters since the start, and how much there is of what comes and goes."""
+        """Return counters since the start, and how much there is of what comes and goes.
+
+        Raises:
+            LocalProtocolError: The broker does not run.
+        """
         hub = self._running()
         return {
             "renderers": len(hub.renderers),
@@ -179,17 +189,39 @@ class Broker:
                 (contents) or "message-error" (contents, channel).
             fn: The listener; without one this is a decorator, with one it returns a `Registration`.
 
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
         Raises:
             ValueError: No such event.
         """
         return self._emitter.on(event, fn) if fn is not None else self._emitter.on(event)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with the next such event only. Else as `on`."""
+        """Call a function with the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+        """
         return self._emitter.once(event, fn) if fn is not None else self._emitter.once(event)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a function."""
+        """Take out the latest registration of a function.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._emitter.off(event, fn)
 
     # Public: renderers of its own

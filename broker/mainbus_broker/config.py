@@ -130,6 +130,9 @@ class Config:
         Args:
             path: The TOML file; what it leaves out has its default.
 
+        Returns:
+            The configuration; what the file leaves out has its default.
+
         Raises:
             ConfigError: The file cannot be read, or has an unknown key, or a wrong value; the text has a line for
                 each of them that names the file, the key and what is allowed.

@@ -28,11 +28,19 @@ class WebContentsRegistry:
         return list(self._by_id.values())
 
     def from_id(self, id: int) -> WebContents | None:
-        """Return the renderer with this id, or None."""
+        """Return the renderer with this id, or None.
+
+        Args:
+            id: The id, from 1.
+        """
         return self._by_id.get(id)
 
     def from_name(self, name: str) -> WebContents | None:
-        """Return the renderer with this name, or None."""
+        """Return the renderer with this name, or None.
+
+        Args:
+            name: The name that it has connected with.
+        """
         peer = self._hub.renderers.names.get(name)
         return peer.contents if peer is not None else None
 

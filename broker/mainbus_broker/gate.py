@@ -146,6 +146,7 @@ class Gate:
         """Count a refusal, and log it if it is the first of its kind."""
         self._hub.counters["denied"] += 1
         told = peer.refusals
+        assert told is not None
         if (verb, channel) in told or len(told) > TOLD:
             return
         told.add((verb, channel))

@@ -85,6 +85,8 @@ class Hub:
         self.main_ports = MainPorts(self.ports, config.limits.message)
         self.main = MainProcess(self, ipc_main)
         self.router = Router(self)
+        self.serve = self.router.serve
+        """One for all renderers without a role."""
         self.gate = Gate(self)
         self.counters: Counter[str] = Counter()
         self.owner = Owner("this broker")

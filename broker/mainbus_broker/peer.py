@@ -103,9 +103,9 @@ class Peer(asyncio.Protocol):
         self.role: str | None = None
         self.policy: Policy | None = None
         """What its role allows; None: everything."""
-        self.refusals: set[tuple[str, bytes]] = set()
-        """What of it was refused and logged: verbs and channels."""
-        self.serve = hub.router.serve
+        self.refusals: set[tuple[str, bytes]] | None = None
+        """What was refused and logged: verbs and channels."""
+        self.serve = hub.serve
         """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
         self.wire = wire
@@ -201,6 +201,7 @@ class Peer(asyncio.Protocol):
     def restrict(self, policy: Policy) -> None:
         """Let pass only what its role allows."""
         self.policy = policy
+        self.refusals = set()
         self.serve = self._hub.gate.serve
 
     def take_once(self, number: int) -> bool:

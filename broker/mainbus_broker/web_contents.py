@@ -117,17 +117,49 @@ class WebContents:
 
     def on(self, event: str, fn: Callable[..., object] | None = None) -> Any:
         """Call a function with every "destroyed" (no arguments), "ipc-message" or "ipc-message-sync" (event, channel,
-        args). Without a function it is a decorator; with one it returns a `Registration`."""
+        args). Without a function it is a decorator; with one it returns a `Registration`.
+
+        Args:
+            event: One of the three; "destroyed" comes once.
+            fn: The listener.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+            TypeError: Not callable, or it cannot take the event.
+        """
         registry = self._registry(event)
         return registry.on(event, fn) if fn is not None else registry.on(event)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with the next such event only. Else as `on`."""
+        """Call a function with the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+            TypeError: Not callable, or it cannot take the event.
+        """
         registry = self._registry(event)
         return registry.once(event, fn) if fn is not None else registry.once(event)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a function."""
+        """Take out the latest registration of a function.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._registry(event).off(event, fn)
 
     add_listener = on
@@ -152,6 +184,11 @@ class WebContents:
 
     def send_to_frame(self, frame_id: int, channel: str, *args: object) -> None:
         """Send a message to one frame of the renderer. As `send`.
+
+        Args:
+            frame_id: The frame; 0 is the main frame.
+            channel: The channel.
+            args: Values that structured clone can copy.
 
         Raises:
             ObjectDestroyedError: The renderer has no such frame.
@@ -235,11 +272,22 @@ class WebContents:
             await asyncio.shield(self._ready)
 
     def is_destroyed(self) -> bool:
-        """Tell whether the renderer is gone."""
+        """Tell whether the renderer is gone.
+
+        Returns:
+            True from the moment its "destroyed" is raised.
+        """
         return self._destroyed
 
     def close(self, reason: str = "closed by the main process") -> None:
-        """End the renderer's connection; it gets `reason` with its "disconnected" event."""
+        """End the renderer's connection; it gets `reason` with its "disconnected" event.
+
+        Args:
+            reason: A text for the log and the renderer.
+
+        Raises:
+            ObjectDestroyedError: The renderer is gone.
+        """
         self._alive().close(reason)
 
     # For its frames
@@ -310,7 +358,8 @@ class WebContents:
 
     def frame(self, frame_id: int) -> WebFrameMain:
         """Return the frame that has sent a message; a detached one if the renderer has no frame with that id."""
-        frame = self._own_frames().get(frame_id)
+        frames = self._frames or self._own_frames()
+        frame = frames.get(frame_id) if frame_id else frames.main
         if frame is None:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
@@ -356,7 +405,7 @@ class WebContents:
         if self._ipc is not None:
             yield None, self._ipc
         for frame in self._frames.all() if self._frames is not None else ():
-            if (ipc := frame.own_ipc()) is not None:
+            if (ipc := frame.own_ipc) is not None:
                 yield frame.frame_id, ipc
 
     def new_ipc(self) -> IpcMain:
@@ -365,7 +414,7 @@ class WebContents:
 
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
         """Return the scoped registries that exist for a frame, the narrowest first."""
-        own = frame.own_ipc()
+        own = frame.own_ipc
         if own is None and self._ipc is None:
             return ()
         return tuple(ipc for ipc in (own, self._ipc) if ipc is not None)

@@ -109,21 +109,48 @@ class Channels:
     def once(
         self, channel: str, fn: Callable[..., object] | None = None, *, thread: bool = False, validate: bool = True
     ) -> Any:
-        """Call a function with the next message on a channel only. Else as `on`."""
+        """Call a function with the next message on a channel only. Else as `on`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the listener.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
         return self._add_listener(channel, fn, once=True, thread=thread, validate=validate)
 
     def off(self, channel: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a listener; a message being delivered still reaches it."""
+        """Take out the latest registration of a listener; a message being delivered still reaches it.
+
+        Args:
+            channel: the channel.
+            fn: the listener; of one that is not registered nothing happens.
+        """
         self._check_thread()
         self._listeners.remove_latest(channel, fn)
 
     def remove_all_listeners(self, channel: str | None = None) -> None:
-        """Take out all listeners of a channel; of every channel, if it is None. Handlers stay."""
+        """Take out all listeners of a channel; of every channel, if it is None. Handlers stay.
+
+        Args:
+            channel: the channel, or None.
+        """
         self._check_thread()
         self._listeners.clear(channel)
 
     def listener_count(self, channel: str) -> int:
-        """Return how many listeners a channel has."""
+        """Return how many listeners a channel has.
+
+        Args:
+            channel: the channel.
+        """
         return len(self._listeners.get(channel))
 
     add_listener = on
@@ -196,11 +223,31 @@ class Channels:
         thread: bool = False,
         validate: bool = True,
     ) -> Any:
-        """Answer the next invoke of a channel only. Else as `handle`."""
+        """Answer the next invoke of a channel only. Else as `handle`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the handler.
+            replace: take the place of the channel's handler, if there is one.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: the channel has a handler, and ``replace`` is False.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
         return self._add_handler(channel, fn, once=True, replace=replace, thread=thread, validate=validate)
 
     def remove_handler(self, channel: str) -> None:
-        """Take out a channel's handler, if it has one."""
+        """Take out a channel's handler, if it has one.
+
+        Args:
+            channel: the channel.
+        """
         self._check_thread()
         self._handlers.pop(channel, None)
 

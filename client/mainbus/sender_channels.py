@@ -85,7 +85,23 @@ class SenderChannels(Channels):
         thread: bool = False,
         validate: bool = True,
     ) -> Any:
-        """Call a function with the next message on a channel that the chosen senders send. Else as `on`."""
+        """Call a function with the next message on a channel that the chosen senders send. Else as `on`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the listener.
+            senders: ``"main"``, ``"renderers"`` or ``"any"``.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: no such senders.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
         return self._add_listener(channel, fn, once=True, senders=senders, thread=thread, validate=validate)
 
     add_listener = on
@@ -176,7 +192,24 @@ class SenderChannels(Channels):
         thread: bool = False,
         validate: bool = True,
     ) -> Any:
-        """Answer the next invoke of a channel by the chosen senders. Else as `handle`."""
+        """Answer the next invoke of a channel by the chosen senders. Else as `handle`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the handler.
+            replace: take the place of the channel's handler, if there is one.
+            senders: ``"main"``, ``"renderers"`` or ``"any"``.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: the channel has a handler, and ``replace`` is False; or no such senders.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
         return self._add_handler(
             channel, fn, once=True, replace=replace, senders=senders, thread=thread, validate=validate
         )

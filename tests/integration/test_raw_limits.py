@@ -1,6 +1,8 @@
 """What a renderer that obeys nobody can make the broker remember, and that others notice nothing of it."""
 
 import asyncio
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import cbor2
@@ -9,7 +11,7 @@ from mainbus import ReplyNeverSent, TooManyRequests
 from mainbus_broker import Config, Limits
 
 from tests.support import raw as wire
-from tests.support.bus import Bus, Calls, until, within
+from tests.support.bus import PATIENCE, Bus, Calls, until
 from tests.support.bystanders import bystanders, warnings
 from tests.support.raw import Packet, Raw, args, raw
 
@@ -33,16 +35,20 @@ async def lane_of(address: str, owner: Raw) -> Raw:
     return lane
 
 
-async def is_closed_as_slow(bus: Bus, renderer: Raw, *packets: Packet) -> None:
+async def goes(bus: Bus, renderer: Raw, write: Callable[[], None]) -> None:
+    """Write over and over again, until the broker has closed a renderer."""
+    async with asyncio.timeout(PATIENCE):
+        while renderer.id in bus.hub.renderers.ids:
+            write()
+            await asyncio.sleep(0)
+
+
+async def is_closed_as_slow(bus: Bus, renderer: Raw, packet: Packet) -> None:
     """Send over and over again what is answered; the answers are not read, and that ends."""
     stop_reading(renderer)
-    assert renderer.id in bus.hub.renderers.ids
-    request = 0
-    while renderer.id in bus.hub.renderers.ids:
-        request += 1
-        renderer.write(*(packet._replace(request=request) for packet in packets))
-        await asyncio.sleep(0)
-    await until(lambda: bus.broker.stats()["slow_consumers"] == 1)
+    requests = count(1)
+    await goes(bus, renderer, lambda: renderer.write(packet._replace(request=next(requests))))
+    assert bus.broker.stats()["slow_consumers"] == 1
 
 
 @pytest.mark.parametrize(
@@ -59,16 +65,14 @@ async def is_closed_as_slow(bus: Bus, renderer: Raw, *packets: Packet) -> None:
 async def test_answers_that_nobody_reads(address: str, packet: Packet) -> None:
     async with Bus(address, config=Config(limits=FULL)) as bus, bystanders(bus), raw(address) as hog:
         bus.ipc_main.handle("large", lambda event: LARGE)
-        await within(is_closed_as_slow(bus, hog, packet))
+        await is_closed_as_slow(bus, hog, packet)
 
 
 async def test_answers_of_another_renderer_that_nobody_reads(address: str) -> None:
     async with Bus(address, config=Config(limits=FULL)) as bus, bystanders(bus), raw(address) as hog:
         (await bus.renderer("answers")).handle("large", lambda event: LARGE, senders="any")
-        await within(
-            is_closed_as_slow(
-                bus, hog, Packet(wire.INVOKE, name=b"answers", channel=b"large", flags=wire.BY_NAME, body=args())
-            )
+        await is_closed_as_slow(
+            bus, hog, Packet(wire.INVOKE, name=b"answers", channel=b"large", flags=wire.BY_NAME, body=args())
         )
 
 
@@ -115,16 +119,13 @@ async def test_calls_that_block_and_are_not_answered(address: str) -> None:
         kept.clear()
 
 
-async def test_answers_that_nobody_has_asked_for_do_not_pile_up(address: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_that_block_and_wait_without_a_lane(address: str, caplog: pytest.LogCaptureFixture) -> None:
     async with Bus(address, config=Config(limits=FULL)) as bus, bystanders(bus), raw(address) as hog:
         heard = Calls()
         bus.ipc_main.on("c", heard)
         # As while all workers are busy with what runs in threads.
         bus.hub.renderers.ids[hog.id].inbox.hold()
-        hog.write(Packet(wire.SEND, channel=b"c", body=args()))
-        while hog.id in bus.hub.renderers.ids:
-            hog.write(Packet(wire.RESULT, request=1, body=args(LARGE)))
-            await asyncio.sleep(0)
+        await goes(bus, hog, lambda: hog.write(Packet(wire.SYNC, request=1, channel=b"c", body=args(LARGE))))
         assert "that no pause holds back wait for the main process" in warnings(caplog)[-1]
         assert heard.calls == []
 
@@ -138,11 +139,8 @@ async def test_answers_on_a_lane_that_nobody_reads(address: str) -> None:
         bus.ipc_main.on("c", answer)
         lane = await lane_of(address, hog)
         stop_reading(lane)
-        request = 0
-        while hog.id in bus.hub.renderers.ids:
-            request += 1
-            lane.write(Packet(wire.SYNC, request=request, channel=b"c", body=args()))
-            await asyncio.sleep(0)
+        requests = count(1)
+        await goes(bus, hog, lambda: lane.write(Packet(wire.SYNC, request=next(requests), channel=b"c", body=args())))
         assert bus.broker.stats()["slow_consumers"] == 1
         await lane.close()
 
@@ -169,9 +167,7 @@ async def test_notices_to_a_renderer_that_does_not_read(address: str, caplog: py
         hog.write(Packet(wire.INVOKE, request=1, body=args(), name=b"deaf", channel=b"c", flags=wire.BY_NAME))
         await deaf.next(wire.INVOKE)
         stop_reading(deaf)
-        while hog.id in bus.hub.renderers.ids:
-            hog.write(*[Packet(wire.CANCEL, request=1)] * 100)
-            await asyncio.sleep(0)
+        await goes(bus, hog, lambda: hog.write(*[Packet(wire.CANCEL, request=1)] * 100))
         assert warnings(caplog)[-1].endswith(f"{bus.hub.renderers.names['deaf'].label}, which does not read")
         assert deaf.id in bus.hub.renderers.ids
 
