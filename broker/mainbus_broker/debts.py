@@ -51,6 +51,9 @@ class Debts:
         self._until: dict[int, float] = {}
         """By process ID, not by connection: a new connection pays no debts."""
 
+    def __len__(self) -> int:
+        return len(self._until)
+
     def charge(self, process: Process, seconds: float) -> bool:
         """Add to what a process owes; returns whether it has to wait now."""
         now = self._loop.time()
