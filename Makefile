@@ -19,7 +19,7 @@ demo: $(READY) ## a daemon and renderers in processes of their own show the four
 	@echo && $(PY) docs/examples/guest_and_host/run.py
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
