@@ -1,0 +1,58 @@
+"""A log follower: one process tails a file, others see its lines. A slow one makes it wait; a late one asks for the last.
+
+This process is the broker between them, starts them, and writes the log.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from mainbus_broker import Broker, Spawned
+
+FOLDER = Path(__file__).resolve().parent
+PATIENCE = 60.0
+LINES = 2000
+LENGTH = 4000
+"""Long lines, tracebacks say: the sooner do they fill what waits between two processes."""
+
+
+async def start(broker: Broker, program: str, name: str, *arguments: str) -> Spawned:
+    """Start a program as a renderer of that name, and wait until it has connected."""
+    return await broker.spawn([sys.executable, str(FOLDER / program), *arguments], name=name)
+
+
+async def write(path: Path, numbers: range) -> None:
+    """Be the service whose log it is."""
+    with path.open("a", encoding="utf-8") as file:
+        for number in numbers:
+            file.write(f"request {number} ".ljust(LENGTH, ".") + "\n")
+            await asyncio.sleep(0)
+
+
+async def main() -> int:
+    """Run all of them; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="mainbus-log-") as folder:
+        path = Path(folder) / "service.log"
+        path.touch()
+        async with Broker(f"unix:{folder}/app.sock") as broker, asyncio.timeout(PATIENCE):
+            follower = await start(broker, "follower.py", "follower", str(path))
+            until = ("--until", f"request {LINES} ")
+            viewers = [
+                await start(broker, "viewer.py", "quick", *until, "--every", "500"),
+                await start(broker, "viewer.py", "slow", *until, "--every", "500", "--pause", "0.001"),
+            ]
+            await write(path, range(1, LINES // 2 + 1))
+            while await follower.contents.invoke("log:sent") < LINES // 2:
+                await asyncio.sleep(0.05)
+            viewers.append(await start(broker, "viewer.py", "late", *until, "--every", "500", "--last", "3"))
+            await write(path, range(LINES // 2 + 1, LINES + 1))
+            codes = [await viewer.process.wait() for viewer in viewers]
+            follower.process.terminate()
+            await follower.process.wait()
+    return max(codes)
+
+
+if __name__ == "__main__":
+    print("A log follower", flush=True)
+    sys.exit(asyncio.run(main()))
