@@ -148,7 +148,7 @@ class MainProcess:
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
         request = message[3] if message[0] in _CALLS else 0
-        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request, is_reply=message[0] in _REPLIES)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
 

@@ -1,4 +1,4 @@
-"""The example of a log follower runs: nobody misses a line, the slow viewer makes it wait, the late one gets the last."""
+"""The example of a log follower runs: nobody misses a line, the slow viewer sets the pace, the late one catches up."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A log follower: one process tails a file, others see its lines. A slow one makes it wait; a late one asks for the last.
+"""A log follower: one process tails a file, others see its lines. A slow one makes it wait, a late one catches up.
 
 This process is the broker between them, starts them, and writes the log.
 """
@@ -43,7 +43,7 @@ async def main() -> int:
                 await start(broker, "viewer.py", "slow", *until, "--every", "500", "--pause", "0.001"),
             ]
             await write(path, range(1, LINES // 2 + 1))
-            while await follower.contents.invoke("log:sent") < LINES // 2:
+            while await follower.contents.invoke("log:sent") < LINES // 2:  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(0.05)
             viewers.append(await start(broker, "viewer.py", "late", *until, "--every", "500", "--last", "3"))
             await write(path, range(LINES // 2 + 1, LINES + 1))
