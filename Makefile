@@ -25,13 +25,14 @@ bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 check: $(READY) ## lint, format, types, layout, contract rules, docs
-	@$(PY) -m ruff check
-	@$(PY) -m ruff format --check
+	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m mypy --strict
 	@$(PY) -m tests.checks
 
-docs: $(READY) ## every link and anchor of the docs resolves, every snippet compiles
+docs: $(VENV)/.docs ## build the documentation in build/docs; a warning or a broken link fails
 	@$(PY) -m tests.checks docs
+	@$(PY) -m sphinx -q -E -W --keep-going -d build/doctrees docs build/docs
+	@$(PY) -m tests.checks.site build/docs
 
 smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13" picks some
 	@$(PY) -m tests.checks.smoke $(PYTHONS)
@@ -39,7 +40,7 @@ smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13
 lock: ## resolve all packages anew and write their versions to tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test]'
+	.venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
 	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
 
 venv: $(READY) ## only make the environment
@@ -52,5 +53,7 @@ $(READY): pyproject.toml tests/constraints.txt
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools
-	@$(PIP) --no-build-isolation -e '.[test]'
-	@touch $@
+	@$(PIP) --no-build-isolation -e '.[test]' && touch $@
+
+$(VENV)/.docs: $(READY)
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])') && touch $@

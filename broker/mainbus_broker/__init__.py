@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
     from mainbus_broker.ipc_main import IpcMain
     from mainbus_broker.listeners import Process
+    from mainbus_broker.roles import Match, Role
     from mainbus_broker.web_contents import WebContents
     from mainbus_broker.web_frame import WebFrameMain
 
@@ -28,9 +29,11 @@ __all__ = [
     "IpcMainEvent",
     "IpcMainInvokeEvent",
     "Limits",
+    "Match",
     "MessageChannelMain",
     "MessagePortMain",
     "Process",
+    "Role",
     "Spawned",
     "WebContents",
     "WebContentsRegistry",
@@ -44,9 +47,11 @@ _HOMES: Final = {
     "IpcMainEvent": "mainbus_broker.events",
     "IpcMainInvokeEvent": "mainbus_broker.events",
     "Limits": "mainbus_broker.config",
+    "Match": "mainbus_broker.roles",
     "MessageChannelMain": "mainbus.ports",
     "MessagePortMain": "mainbus.ports",
     "Process": "mainbus_broker.listeners",
+    "Role": "mainbus_broker.roles",
     "Spawned": "mainbus_broker.broker",
     "WebContents": "mainbus_broker.web_contents",
     "WebContentsRegistry": "mainbus_broker.contents_registry",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> Outcome:
     """Return the answer to a QUERY packet, as `Answers` does."""
     if query == "peers":
+        if asker.policy is not None and not asker.policy.sees_others:
+            return answers.result([])
         return answers.result([[peer.id, peer.name] for peer in hub.renderers if peer is not asker])
     if query == "status":
         return answers.result(status(hub))

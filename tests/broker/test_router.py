@@ -208,7 +208,7 @@ async def test_a_request_number_that_is_in_use_closes_its_sender_only(address: s
         await bus.served(two)
 
 
-@pytest.mark.contract("9.3")
+@pytest.mark.contract("8.6", "9.3")
 async def test_more_pending_invokes_than_allowed_are_refused_by_name(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(pending=2))) as bus:
         one, two, release = await bus.renderer(), await bus.renderer(), asyncio.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mainbus import IpcRenderer, NoHandlerError, RemoteError
+from mainbus import IpcRenderer, NoHandlerError, PermissionDenied, RemoteError
 
 from mainbus_broker.cli.failures import ExitCode, Failure
 
@@ -24,6 +24,9 @@ def is_streamed(error: RemoteError) -> bool:
 
 
 async def _main(ipc_renderer: IpcRenderer, channel: str) -> str:
-    status = await ipc_renderer.status()
+    try:
+        status = await ipc_renderer.status()
+    except PermissionDenied:
+        return _MAIN
     listened = any(row["channel"] == channel and row["listeners"] for row in status["channels"])
     return _LISTENER if listened else _MAIN
