@@ -1,6 +1,7 @@
-"""A host for plugins that nobody has to trust: each is a renderer process with a role that grants one channel.
+"""A host for plugins that it does not trust: each is a renderer process with a role that grants one channel.
 
-The host asks, and plugins answer. What one does beyond that is refused by the broker; one that hangs or dies is ended.
+The host asks, and plugins answer. What one wants beyond that the broker refuses; one that hangs is killed. A role holds
+on the bus: what a plugin may do to files is up to the operating system, so run it as another user, or in a sandbox.
 """
 
 import asyncio
