@@ -1,5 +1,6 @@
 """The example of a log follower runs: nobody misses a line, the slow viewer sets the pace, the late one catches up."""
 
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,9 @@ LINES = 2000
 @pytest.mark.contract("3.8", "3.9", "9.2")
 def test_everybody_gets_every_line_and_the_slowest_sets_the_pace() -> None:
     command = [sys.executable, str(EXAMPLE / "run.py")]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=80, check=False)
+    # The viewers print side by side, and without a buffer the end of a line is written apart from it.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", timeout=80, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(number == text for number, text in re.findall(r"line (\d+).*: request (\d+) \.+$", done.stdout, re.M))
 
