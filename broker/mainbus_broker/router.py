@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build, text_of
+from mainbus.wire.packets import (
+    BY_NAME,
+    CONTINUES,
+    HEADER_SIZE,
+    HOST,
+    MAIN,
+    MORE,
+    Head,
+    Kind,
+    build,
+    plain,
+    readdress,
+    text_of,
+)
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -25,7 +38,6 @@ Serve = Callable[["Peer", Head, bytes, int], None]
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
 _CALLS: Final = frozenset({int(Kind.INVOKE), _STREAM})
-_pack: Final = HEADER.pack
 
 
 class Router:
@@ -42,37 +54,39 @@ class Router:
         self._high = hub.config.limits.high
         self._hard = hub.config.limits.hard
         self._unfinished = hub.config.limits.unfinished
-        self._serve: dict[int, Serve] = {
-            Kind.SEND: self._message,
-            Kind.POST: self._post,
-            Kind.INVOKE: self._message,
-            Kind.STREAM: self._message,
-            Kind.BROADCAST: self._broadcast,
-            Kind.RESULT: self._reply,
-            Kind.ERROR: self._reply,
-            Kind.ITEM: self._reply,
-            Kind.CANCEL: self._cancel,
-            Kind.DEMAND: self._demand,
-            Kind.QUERY: self._to_main,
-            Kind.FRAME: self._to_main,
-            Kind.FRAME_CLOSED: self._to_main,
-            Kind.GUEST: hub.hosting.serve,
-            Kind.GUEST_CLOSED: self._guest_closed,
-            Kind.SYNC: self._sync,
-            Kind.ONCE: self._once,
-            Kind.PAUSE: self._pause,
-            Kind.RESUME: self._pause,
-            Kind.PAUSED: self._paused,
-            Kind.UNDELIVERABLE: self._undeliverable,
-            Kind.BAD_MESSAGE: self._bad_message,
-            Kind.WATCH: self._watch,
-            Kind.WHO: self._who,
-            Kind.READY: self._ready,
-            Kind.GOODBYE: self._goodbye,
-            Kind.PORT_MESSAGE: self._port_message,
-            Kind.PORT_CREDIT: self._port_credit,
-            Kind.PORT_CLOSE: self._port_close,
-        }
+        self._serve: dict[int, Serve] = plain(
+            {
+                Kind.SEND: self._message,
+                Kind.POST: self._post,
+                Kind.INVOKE: self._message,
+                Kind.STREAM: self._message,
+                Kind.BROADCAST: self._broadcast,
+                Kind.RESULT: self._reply,
+                Kind.ERROR: self._reply,
+                Kind.ITEM: self._reply,
+                Kind.CANCEL: self._cancel,
+                Kind.DEMAND: self._demand,
+                Kind.QUERY: self._to_main,
+                Kind.FRAME: self._to_main,
+                Kind.FRAME_CLOSED: self._to_main,
+                Kind.GUEST: hub.hosting.serve,
+                Kind.GUEST_CLOSED: self._guest_closed,
+                Kind.SYNC: self._sync,
+                Kind.ONCE: self._once,
+                Kind.PAUSE: self._pause,
+                Kind.RESUME: self._pause,
+                Kind.PAUSED: self._paused,
+                Kind.UNDELIVERABLE: self._undeliverable,
+                Kind.BAD_MESSAGE: self._bad_message,
+                Kind.WATCH: self._watch,
+                Kind.WHO: self._who,
+                Kind.READY: self._ready,
+                Kind.GOODBYE: self._goodbye,
+                Kind.PORT_MESSAGE: self._port_message,
+                Kind.PORT_CREDIT: self._port_credit,
+                Kind.PORT_CLOSE: self._port_close,
+            }
+        )
 
     # Public
 
@@ -141,7 +155,7 @@ class Router:
             elif peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
-        target.outbox.put(_readdressed(peer, head, data, at))
+        target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
@@ -168,7 +182,7 @@ class Router:
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         length = head[0]
         # Made once: every queue holds the same bytes object.
-        packet = _readdressed(peer, head, data, at)
+        packet = readdress(data, at, peer.id, peer.name_raw)
         high = self._high
         for target in self._broadcast_targets(peer, head, data, at):
             if peer not in target.oneway:
@@ -222,7 +236,7 @@ class Router:
                 self._hub.replies.claim(caller, request, peer)
             if peer not in caller.heard:
                 caller.heard.add(peer)
-            caller.outbox.put(_readdressed(peer, head, data, at))
+            caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
             caller.charge(head[0])
 
     # Private: what messages need
@@ -350,10 +364,10 @@ class Router:
 
     def _cancel(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         request = head[6]
-        callee = self._hub.replies.callee(peer, request)
-        if callee is None:
+        replies = self._hub.replies
+        if replies.callee(peer, request) is None:
             self._hub.main.cancel(peer, request)
-        else:
+        elif (callee := replies.cancel(peer, request)) is not None:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
             self._check_backlog(peer, callee)
 
@@ -439,14 +453,3 @@ class Router:
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])
-
-
-def _readdressed(peer: Peer, head: Head, data: bytes, at: int) -> bytes:
-    """Return a packet as its receiver gets it: from whom in place of to whom, the rest as it came."""
-    length, kind, flags, name_length, channel_length, _, request, frame, value = head
-    name = peer.name_raw
-    return (
-        _pack(length - name_length + len(name), kind, flags, len(name), channel_length, peer.id, request, frame, value)
-        + name
-        + data[at + HEADER_SIZE + name_length : at + length]
-    )

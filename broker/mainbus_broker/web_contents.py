@@ -358,7 +358,8 @@ class WebContents:
 
     def frame(self, frame_id: int) -> WebFrameMain:
         """Return the frame that has sent a message; a detached one if the renderer has no frame with that id."""
-        frame = self._own_frames().get(frame_id)
+        frames = self._frames or self._own_frames()
+        frame = frames.get(frame_id) if frame_id else frames.main
         if frame is None:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
@@ -404,7 +405,7 @@ class WebContents:
         if self._ipc is not None:
             yield None, self._ipc
         for frame in self._frames.all() if self._frames is not None else ():
-            if (ipc := frame.own_ipc()) is not None:
+            if (ipc := frame.own_ipc) is not None:
                 yield frame.frame_id, ipc
 
     def new_ipc(self) -> IpcMain:
@@ -413,7 +414,7 @@ class WebContents:
 
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
         """Return the scoped registries that exist for a frame, the narrowest first."""
-        own = frame.own_ipc()
+        own = frame.own_ipc
         if own is None and self._ipc is None:
             return ()
         return tuple(ipc for ipc in (own, self._ipc) if ipc is not None)

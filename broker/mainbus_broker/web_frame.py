@@ -25,13 +25,14 @@ class WebFrameMain:
         frames: The frames that were created in it.
     """
 
-    __slots__ = ("_contents", "_ipc", "_is_detached", "frame_id", "frames", "name", "parent", "process_id")
+    __slots__ = ("_contents", "_is_detached", "frame_id", "frames", "name", "own_ipc", "parent", "process_id")
 
     def __init__(
         self, contents: WebContents, frame_id: int = 0, name: str | None = None, parent: WebFrameMain | None = None
     ) -> None:
         self._contents = contents
-        self._ipc: IpcMain | None = None
+        self.own_ipc: IpcMain | None = None
+        """`ipc`, if it was ever asked for."""
         self._is_detached = False
         self.frame_id = frame_id
         self.name = name if frame_id else contents.name
@@ -42,9 +43,9 @@ class WebFrameMain:
     @property
     def ipc(self) -> IpcMain:
         """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
-        if self._ipc is None:
-            self._ipc = self._contents.new_ipc()
-        return self._ipc
+        if self.own_ipc is None:
+            self.own_ipc = self._contents.new_ipc()
+        return self.own_ipc
 
     @property
     def detached(self) -> bool:
@@ -122,10 +123,6 @@ class WebFrameMain:
         return self._contents.stream_frame(self.frame_id, channel, args, timeout)
 
     # For the broker
-
-    def own_ipc(self) -> IpcMain | None:
-        """Return `ipc` if it was ever asked for."""
-        return self._ipc
 
     def detach(self) -> None:
         """Note that the frame is closed."""
