@@ -126,6 +126,7 @@ class MainProcess:
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
         self.dispatch.cancel_all(peer.inbox)
+        peer.inbox.forget_replies()
 
     def abandon(self, peer: Peer) -> None:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""

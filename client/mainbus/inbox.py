@@ -209,6 +209,11 @@ class Inbox:
         self._invokes.clear()
         self.size = sum(entry[1] for entry in self._waiting)
 
+    def forget_replies(self) -> None:
+        """Drop the replies that `forget` has left: who waited for them is told otherwise."""
+        self._waiting = NOTHING
+        self._replies = self.size = 0
+
     # Private
 
     def _own_queue(self) -> deque[tuple[Start, int, int, bool]]:

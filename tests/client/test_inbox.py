@@ -161,6 +161,21 @@ async def test_a_reply_that_waits_passes_once_too_many_tasks_run() -> None:
     assert inbox.size == 0
 
 
+async def test_replies_outlive_their_sender_unless_they_are_dropped_too() -> None:
+    arrivals = Arrivals()
+    inbox = arrivals.inbox
+    inbox.hold()
+    arrivals.add("a message")
+    inbox.add(partial(arrivals._start, "reply"), 5, is_reply=True)
+    inbox.forget()
+    assert (inbox.count, inbox.size) == (1, 5)
+    inbox.forget_replies()
+    assert (inbox.count, inbox.size) == (0, 0)
+    inbox.release()
+    await _turns(3)
+    assert not arrivals.started
+
+
 async def test_size_counts_what_waits_and_the_owner_is_told_when_it_shrinks() -> None:
     told: list[int] = []
     arrivals = Arrivals(on_low=lambda: told.append(arrivals.inbox.size))
