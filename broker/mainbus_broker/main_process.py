@@ -127,6 +127,7 @@ class MainProcess:
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
         self.dispatch.cancel_all(peer.inbox)
+        peer.inbox.forget_replies()
 
     def abandon(self, peer: Peer) -> None:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""
@@ -157,7 +158,7 @@ class MainProcess:
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
         request = message[3] if message[0] in _CALLS else 0
-        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request, is_reply=message[0] in _REPLIES)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
         elif peer.inbox.size > peer.limits.backlog and not peer.closing:
