@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
+_UNDECODABLE: Final = "sent a body on channel {!r} that does not decode"
 _REPLIES: Final = frozenset({RESULT, ERROR, ITEM})
 _CALLS: Final = frozenset({INVOKE, STREAM})
 
@@ -137,13 +138,21 @@ class MainProcess:
             for request, channel in peer.lane.unanswered():
                 peer.lane.answer(request, self._answers.refused(ReplyNeverSent(channel)))
 
-    def bad_message(self, peer: Peer, channel: str) -> None:
-        """Count a body that did not decode against its sender, and close it at the limit."""
+    def bad_message(self, peer: Peer, channel: str, fault: str = "") -> None:
+        """Count a body that did not decode against its sender, and close it at the limit.
+
+        Args:
+            peer: The sender.
+            channel: What it was sent on.
+            fault: What is wrong with it, where that is known.
+        """
         peer.bad_messages += 1
         self._hub.counters["bad_messages"] += 1
         self._hub.emit("message-error", peer.contents, channel)
         if peer.bad_messages >= self._hub.config.limits.max_bad_messages and not peer.closing:
-            peer.close(f"sent a body on channel {channel!r} that does not decode", blame=True)
+            peer.close(f"{_UNDECODABLE.format(channel)}{fault and f': {fault}'}", blame=True)
+        elif not peer.closing:
+            log.warning("%s %s%s", peer.label, _UNDECODABLE.format(channel), fault and f": {fault}")
 
     # Private
 
@@ -293,11 +302,13 @@ class MainProcess:
         except (BadMessage, LimitExceeded) as fault:
             self._blame(peer, message[7], fault)
             return None
+        except MemoryError:
+            peer.no_memory()
+            return None
 
     def _blame(self, peer: Peer, channel: str, fault: Exception) -> None:
-        log.warning("a body from %s on channel %r does not decode: %s", peer.label, channel, fault)
         # After the answer to it has been queued: closing lets what is queued leave.
-        self._hub.loop.call_soon(self.bad_message, peer, channel)
+        self._hub.loop.call_soon(self.bad_message, peer, channel, str(fault))
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key
