@@ -202,6 +202,8 @@ def main() -> int:
         except DemoFailed as error:
             print(f"\nThe demo failed: {error}\nThe broker's log:\n{path.read_text()}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
     print("\nAll messages arrived.")
     return 0
 

@@ -41,7 +41,8 @@ def send(
 ) -> None:
     """Send a message and print nothing.
 
-    It goes to the main process, or with --to to another renderer. With --json a line says that it has arrived.
+    It goes to the main process, or with --to to another renderer. The main process never says that nobody listens:
+    `mainbus list` shows its channels. With --json a line says that the message has arrived.
     """
     values = arguments.values(args or [])
 
