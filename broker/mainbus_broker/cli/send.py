@@ -25,6 +25,7 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long the message may take."),
 ]
 _DEFAULT: Final = 10.0
+_MAIN: Final = 0
 _UNHEARD: Final = "nobody listens there"
 """What a renderer says that has no listener for a message."""
 
@@ -47,24 +48,23 @@ def send(
     values = arguments.values(args or [])
 
     async def work(ipc_renderer: IpcRenderer) -> None:
-        if to is None:
-            ipc_renderer.send(channel, *values)
-            await _confirm(ipc_renderer, 0, channel, timeout)
-        else:
-            await _send_to(ipc_renderer, arguments.target(to), channel, values, timeout)
+        target = _MAIN if to is None else arguments.target(to)
+        await _deliver(ipc_renderer, target, channel, values, timeout)
         if as_lines:
-            target = 0 if to is None else arguments.target(to)
             show(as_json({"target": target, "channel": channel}, compact=True))
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
 
 
-async def _send_to(
+async def _deliver(
     ipc_renderer: IpcRenderer, target: int | str, channel: str, values: list[object], timeout: float
 ) -> None:
     refused: list[str] = []
     ipc_renderer.events.on("undeliverable", lambda target, channel, reason: refused.append(reason))
-    ipc_renderer.send_to(target, channel, *values)
+    if target == _MAIN:
+        ipc_renderer.send(channel, *values)
+    else:
+        ipc_renderer.send_to(target, channel, *values)
     try:
         await _confirm(ipc_renderer, target, channel, timeout)
     except MainbusError:
@@ -78,6 +78,8 @@ def _undeliverable(target: int | str, channel: str, reason: str) -> str:
     if reason == _UNHEARD:
         who = "takes messages of renderers (senders='renderers' or 'any')"
         return f"renderer {target!r} has no listener for {channel!r} that {who}"
+    if reason.startswith("Permission denied"):
+        return reason
     return f"{channel!r} could not be delivered to {target!r}: {reason}; `mainbus list` shows who is there"
 
 

@@ -113,3 +113,13 @@ def test_a_broker_that_dies_of_it(tmp_path: Path) -> None:
         done = run("send", "stop", "-a", f"unix:{folder}/s")
         assert done.returncode == 3
         assert "lost" in done.stderr
+
+
+@pytest.mark.parametrize(("to", "verb"), [([], "send"), (["--to", "nobody"], "send_to")])
+def test_what_a_role_does_not_grant_is_said(to: list[str], verb: str, tmp_path: Path) -> None:
+    (tmp_path / "mainbus.toml").write_text("[roles.all]\nmatch = {}\ninvoke = ['*']\n")
+    with TemporaryDirectory(prefix="mb") as folder:
+        where = f"unix:{folder}/s"
+        with Serving(where, "--config", str(tmp_path / "mainbus.toml"), app=APP, folder=tmp_path):
+            done = run("send", "note", *to, "-a", where)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"mainbus: Permission denied: {verb} on 'note'\n")
