@@ -61,10 +61,7 @@ async def _deliver(
 ) -> None:
     refused: list[str] = []
     ipc_renderer.events.on("undeliverable", lambda target, channel, reason: refused.append(reason))
-    if target == _MAIN:
-        ipc_renderer.send(channel, *values)
-    else:
-        ipc_renderer.send_to(target, channel, *values)
+    ipc_renderer.send_to(target, channel, *values)
     try:
         await _confirm(ipc_renderer, target, channel, timeout)
     except MainbusError:
