@@ -130,6 +130,8 @@ class Demo:
             stdin=subprocess.DEVNULL,
             stdout=self._pipe,
             stderr=self._log if name == "main" else None,
+            # Ctrl-C is for the demo alone, which ends them.
+            process_group=0,
         )
 
     def _meet(self, *names: str) -> None:
