@@ -50,7 +50,7 @@ clean: ## remove environments and caches
 
 $(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.pyx)
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
+	@echo "$(VENV): installing for $$($(PYTHON) --version), once; it takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools
 	@$(PIP) --no-build-isolation -e '.[test]' && touch $@

@@ -19,6 +19,7 @@ from mainbus.errors import (
     ReplyNeverSent,
     TooManyRequests,
 )
+from mainbus.user_frames import user_frames
 from mainbus.wire import clone, packets
 from mainbus.wire.packets import ERROR, HEADER_SIZE, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, plain, text_of
 
@@ -352,6 +353,9 @@ class MainProcess:
 
     def _report(self, error: BaseException, event: IpcMainEvent) -> None:
         log.error(
-            "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
+            "a listener of channel %r failed on a message from %s",
+            event.channel,
+            event.sender_label,
+            exc_info=user_frames(error),
         )
         self._hub.emit("listener-error", error, event.channel, event.sender)

@@ -15,6 +15,7 @@ from mainbus.errors import (
     ReplyNeverSent,
 )
 from mainbus.remote import describe
+from mainbus.user_frames import user_frames
 from mainbus.wire import clone
 from mainbus.wire.packets import ERROR, ITEM, RESULT
 
@@ -90,7 +91,12 @@ def log_raised(log: logging.Logger, event: Any, error: BaseException) -> None:
     """Log what a handler raised, as Electron does: the caller may keep it to itself. Cancelled is not failed."""
     # The loop itself raises the last two.
     if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
-        log.error("Error occurred in handler for %r, invoked by %s", event.channel, event.sender_label, exc_info=error)
+        log.error(
+            "Error occurred in handler for %r, invoked by %s",
+            event.channel,
+            event.sender_label,
+            exc_info=user_frames(error),
+        )
 
 
 class NotCloned(Exception):

@@ -16,6 +16,7 @@ from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.inbox import Inbox
 from mainbus.ports import MessagePort
 from mainbus.session import Session
+from mainbus.user_frames import user_frames
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
@@ -318,7 +319,10 @@ class Arrivals(Waiters):
 
     def _report(self, error: BaseException, event: IpcRendererEvent) -> None:
         log.error(
-            "a listener of channel %r failed on a message from %s", event.channel, event.sender_label, exc_info=error
+            "a listener of channel %r failed on a message from %s",
+            event.channel,
+            event.sender_label,
+            exc_info=user_frames(error),
         )
 
 

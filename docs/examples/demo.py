@@ -130,6 +130,8 @@ class Demo:
             stdin=subprocess.DEVNULL,
             stdout=self._pipe,
             stderr=self._log if name == "main" else None,
+            # Ctrl-C is for the demo alone, which ends them.
+            process_group=0,
         )
 
     def _meet(self, *names: str) -> None:
@@ -202,6 +204,8 @@ def main() -> int:
         except DemoFailed as error:
             print(f"\nThe demo failed: {error}\nThe broker's log:\n{path.read_text()}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
     print("\nAll messages arrived.")
     return 0
 

@@ -55,14 +55,7 @@ def mainbus(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The command line without the program; None is that of this process.
-
-    Returns:
-        The exit code; docs/reference/command-line.md lists them.
-    """
+    """Run the command, as the function of the package says."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A letter that a terminal does not have is no reason to fail.

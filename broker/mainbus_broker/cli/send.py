@@ -25,10 +25,9 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long the message may take."),
 ]
 _DEFAULT: Final = 10.0
+_MAIN: Final = 0
 _UNHEARD: Final = "nobody listens there"
 """What a renderer says that has no listener for a message."""
-_DENIED: Final = "Permission denied: "
-"""How the broker begins to say that a role does not grant it."""
 
 
 def send(
@@ -43,20 +42,21 @@ def send(
 ) -> None:
     """Send a message and print nothing.
 
-    It goes to the main process, or with --to to another renderer. With --json a line says that it has arrived.
+    It goes to the main process, or with --to to another renderer. The main process never says that nobody listens:
+    `mainbus list` shows its channels. With --json a line says that the message has arrived.
     """
     values = arguments.values(args or [])
 
     async def work(ipc_renderer: IpcRenderer) -> None:
-        target = 0 if to is None else arguments.target(to)
-        await _send_to(ipc_renderer, target, channel, values, timeout)
+        target = _MAIN if to is None else arguments.target(to)
+        await _deliver(ipc_renderer, target, channel, values, timeout)
         if as_lines:
             show(as_json({"target": target, "channel": channel}, compact=True))
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
 
 
-async def _send_to(
+async def _deliver(
     ipc_renderer: IpcRenderer, target: int | str, channel: str, values: list[object], timeout: float
 ) -> None:
     refused: list[str] = []
@@ -75,7 +75,7 @@ def _undeliverable(target: int | str, channel: str, reason: str) -> str:
     if reason == _UNHEARD:
         who = "takes messages of renderers (senders='renderers' or 'any')"
         return f"renderer {target!r} has no listener for {channel!r} that {who}"
-    if reason.startswith(_DENIED):
+    if reason.startswith("Permission denied"):
         return reason
     return f"{channel!r} could not be delivered to {target!r}: {reason}; `mainbus list` shows who is there"
 

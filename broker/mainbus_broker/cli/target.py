@@ -46,10 +46,16 @@ def _import(text: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise _failure(text, f"no module {error.name!r} in {os.getcwd()} or on sys.path") from None
+            raise _failure(text, f"no module {error.name!r} in {os.getcwd()} or on sys.path{_meant(text)}") from None
         raise _raised(text, name, error) from error
     except (Exception, SystemExit) as error:
         raise _raised(text, name, error) from error
+
+
+def _meant(text: str) -> str:
+    """Say what was meant by the name of a file in place of a module."""
+    name, _, path = text.partition(":")
+    return f"; did you mean {name.removesuffix('.py')}:{path}?" if name.endswith(".py") else ""
 
 
 def _raised(text: str, name: str, error: BaseException) -> Failure:

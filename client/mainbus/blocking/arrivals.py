@@ -31,6 +31,7 @@ from mainbus.ports import MessagePort
 from mainbus.renderer import IpcRenderer
 from mainbus.session import Session
 from mainbus.target import name_of
+from mainbus.user_frames import user_frames
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
 from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
@@ -255,7 +256,7 @@ class Arrivals:
                 "a listener of channel %r failed on a message from %s",
                 event.channel,
                 event.sender_label,
-                exc_info=error,
+                exc_info=user_frames(error),
             )
 
     def _run_invoke(self, invoke: _Invoke) -> None:

@@ -3,13 +3,8 @@
 import pytest
 import typer
 from mainbus_broker import cli
-from mainbus_broker.cli import command
 from mainbus_broker.cli import list as list_module
 from mainbus_broker.cli.subcommands import COMMANDS
-
-
-def test_the_entry_point_is_that_of_the_package() -> None:
-    assert cli.main is command.main
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])

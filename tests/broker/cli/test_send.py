@@ -7,11 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from mainbus_broker import Config, Match, Role
 from mainbus_broker.cli import main
 
 from tests.support.commands import Running, Serving, run
-from tests.support.threads import BrokerThread
 
 APP = """
 import json
@@ -83,15 +81,6 @@ def test_what_cannot_be_delivered_is_said(address: str, capsys: pytest.CaptureFi
         assert listener.end(signal.SIGINT) == 130
 
 
-@pytest.mark.contract("8.4")
-def test_what_a_role_does_not_grant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    roles = {"command": Role(match=Match(), invoke=["*"])}
-    with BrokerThread(f"unix:{tmp_path}/s", config=Config(roles=roles)) as broker:
-        for target, verb in (([], "send"), (["--to", "editor"], "send_to")):
-            assert main(["send", "note", *target, "-a", broker.address]) == 1
-            assert capsys.readouterr().err == f"mainbus: Permission denied: {verb} on 'note'\n"
-
-
 def test_a_renderer_that_does_not_take_it_is_not_waited_for(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     with Running("listen", "note", "--name", "still", "-a", address) as listener:
         listener.until("listening")
@@ -124,3 +113,14 @@ def test_a_broker_that_dies_of_it(tmp_path: Path) -> None:
         done = run("send", "stop", "-a", f"unix:{folder}/s")
         assert done.returncode == 3
         assert "lost" in done.stderr
+
+
+@pytest.mark.contract("8.4")
+@pytest.mark.parametrize(("to", "verb"), [([], "send"), (["--to", "nobody"], "send_to")])
+def test_what_a_role_does_not_grant_is_said(to: list[str], verb: str, tmp_path: Path) -> None:
+    (tmp_path / "mainbus.toml").write_text("[roles.all]\nmatch = {}\ninvoke = ['*']\n")
+    with TemporaryDirectory(prefix="mb") as folder:
+        where = f"unix:{folder}/s"
+        with Serving(where, "--config", str(tmp_path / "mainbus.toml"), app=APP, folder=tmp_path):
+            done = run("send", "note", *to, "-a", where)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"mainbus: Permission denied: {verb} on 'note'\n")

@@ -60,7 +60,7 @@ def test_a_module_in_a_package(folder: Path) -> None:
         ("an_app", "expected module:attribute, such as app:ipc_main"),
         ("an_app:", "expected module:attribute"),
         (":ipc_main", "expected module:attribute"),
-        ("an_app.py:ipc_main", "no module 'an_app.py'"),
+        ("an_app.py:ipc_main", "or on sys.path; did you mean an_app:ipc_main?"),
         ("./an_app:ipc_main", "expected module:attribute"),
         ("an_ap:ipc_main", "no module 'an_ap' in"),
         ("an_app.x:ipc_main", "no module 'an_app.x' in"),
