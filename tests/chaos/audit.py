@@ -5,8 +5,8 @@ A *flow* is what one incarnation of a process has sent to a name, numbered from 
 - no number arrives twice, at whichever incarnation of that name, and none that was not sent;
 - numbers arrive in their order;
 - a number that never arrives has an excuse. An ask or sync has its outcome. Between two messages at the same process it
-  is a gap which that process was told of, and a connection of one of the two that was lost at that time: without a loss
-  there is no excuse. Where the receiver is another process than before, it is a gap that the sender was told of. What
+  is a gap which that process was told of before the next one, and a connection of one of the two that was lost at that
+  time: without a loss there is no excuse. Where the receiver is another process than before, it is a gap that the sender was told of. What
   is left must have been told as undeliverable, one by one.
 """
 
@@ -45,8 +45,6 @@ class Got(NamedTuple):
     number: int
     at: float
     place: str
-    index: float
-    """Its line in the receiver's ledger."""
     book: Book
 
 
@@ -96,12 +94,11 @@ def flows(books: list[Book]) -> list[Flow]:
                 flow.ends[number].append(entry.words[2])
     known = {book.who: book for book in books}
     for book in sorted(books, key=lambda book: incarnation_of(book.who)):
-        for index, entry in enumerate(book.entries):
-            if entry.what == "got":
-                who, number, place = entry.words
-                key = (who, book.name)
-                flow = made.get(key) or made.setdefault(key, Flow(known[who], book.name, {}, set(), defaultdict(list), []))
-                flow.got.append(Got(int(number), entry.at, place, index, book))
+        for entry in book.all("got"):
+            who, number, place = entry.words
+            key = (who, book.name)
+            flow = made.get(key) or made.setdefault(key, Flow(known[who], book.name, {}, set(), defaultdict(list), []))
+            flow.got.append(Got(int(number), entry.at, place, book))
     return list(made.values())
 
 
@@ -190,9 +187,9 @@ def _is_excused(flow: Flow, before: Got | None, behind: Got | None, first: int, 
         return lost or any(since <= entry.at <= until for entry in _told(flow.sender, "gap"))
     if flow.to == MAIN:
         return lost and (behind is None or behind.place != before.place)
-    between = receiver.entries[int(before.index) : int(behind.index) if behind else None]
-    words = {entry.words[0] for entry in between if entry.what == "told"}
-    return "gap" in words and (lost or "disconnected" in words)
+    # A gap is told at once, so it may come before messages that have arrived and still wait in the receiver.
+    told = {entry.words[0] for entry in receiver.all("told") if since <= entry.at <= until}
+    return "gap" in told and (lost or "disconnected" in told)
 
 
 def _told(book: Book, event: str) -> Iterator[Entry]:

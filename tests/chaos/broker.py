@@ -103,13 +103,13 @@ class Main:
         else:
             self.numbers.send(name, "send", lambda *args: contents.send("flow", *args))
 
-    async def leave(self, files: int) -> None:
+    async def leave(self, files: set[str]) -> None:
         """Stop when everybody is gone, and see whether anything is left."""
 
         def left() -> dict[str, object]:
             found: dict[str, object] = dict(self.broker.stats())
-            kept = {what: found[what] for what in ("renderers", "connections", "pending_replies", "running", "queued")}
-            kept["files"] = max(0, open_files() - files)
+            kept = {what: found[what] for what in ("renderers", "pending_replies", "running", "queued")}
+            kept["files"] = sorted(open_files() - files)
             return {what: value for what, value in kept.items() if value}
 
         self._report("before the stop", await settled(left))

@@ -203,11 +203,11 @@ class Worker:
                 self.ledger.note("wrong", f"the last ask of {to} has failed: {error}")
         await self.renderer.invoke("last")
 
-    async def leave(self, files: int) -> None:
+    async def leave(self, files: set[str]) -> None:
         """Close, and see whether anything is left."""
         await self.idle()
         await self.renderer.aclose()
-        if left := await settled(lambda: [*self.tasks, *(["files"] if open_files() > files else [])]):
+        if left := await settled(lambda: [*self.tasks, *(open_files() - files)]):
             self.ledger.note("wrong", f"left behind: {left}")
 
 
@@ -240,7 +240,7 @@ async def main() -> None:
 
 async def opened(
     address: str, name: str, ledger: Ledger, others: list[str], dice: random.Random
-) -> tuple[Worker, int]:
+) -> tuple[Worker, set[str]]:
     """Connect: the former incarnation's name may not be free yet, the broker not back."""
     while True:
         files = open_files()
