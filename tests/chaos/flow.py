@@ -65,7 +65,7 @@ class Numbers:
             result.add_done_callback(lambda reply: self._ended(to, number, reply))
         return result
 
-    def got(self, who: str, number: int, payload: bytes, place: object = "-") -> None:
+    def got(self, who: str, number: int, payload: bytes, place: int) -> None:
         """Note what has arrived."""
         self._ledger.note("got", who, number, place)
         if payload.strip(bytes((number % 256,))):
@@ -154,5 +154,3 @@ def other_tasks() -> list[str]:
 def ledger_of(folder: str, who: str) -> Ledger:
     """Return the ledger of a process in a run's folder."""
     return Ledger(Path(folder) / f"{who}.ledger", who)
-
-

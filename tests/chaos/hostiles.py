@@ -50,7 +50,9 @@ async def oversized_message(client: Raw, dice: random.Random) -> None:
 
 async def deep_body(client: Raw, dice: random.Random) -> None:
     deep = b"\x81" * dice.choice((513, 5_000, 100_000)) + b"\x80"
-    client.write(Packet(wire.INVOKE, request=1, channel=b"flow", body=deep), Packet(wire.SEND, channel=b"flow", body=deep))
+    client.write(
+        Packet(wire.INVOKE, request=1, channel=b"flow", body=deep), Packet(wire.SEND, channel=b"flow", body=deep)
+    )
     await client.rest()
 
 
@@ -147,7 +149,9 @@ async def no_hello(address: str, dice: random.Random) -> None:
     """Begin with something else, or a hello that is none."""
     client = Raw(*await asyncio.open_unix_connection(address))
     try:
-        body = dice.choice((cbor2.dumps({"version": 2}), b"\xff", cbor2.dumps({"version": 1, "name": 5}), b"\x81" * 300))
+        body = dice.choice(
+            (cbor2.dumps({"version": 2}), b"\xff", cbor2.dumps({"version": 1, "name": 5}), b"\x81" * 300)
+        )
         client.write(Packet(dice.choice((wire.HELLO, wire.SEND, wire.LANE)), channel=b"flow", body=body))
         await client.rest()
     finally:

@@ -6,7 +6,7 @@ A line is the time (nanoseconds of the clock that all processes share), what hap
     sent <to> <number> <kind>       about to send: kind is send, post, sync, ask or last
     unsent <to> <number>            the verb has raised: nothing was sent
     end <to> <number> <outcome>     the one outcome of an ask or sync: "ok" or the name of an error
-    got <from> <number> <place>     place: the id of the sender's connection in the main process, "-" in a renderer
+    got <from> <number> <place>     place: the sender's id, which is another one after a reconnect
     reply <from> <number>           the callee's count of its replies to this process
     told <event>                    gap, reconnected, disconnected
     undeliverable <to>

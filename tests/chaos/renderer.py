@@ -48,16 +48,16 @@ class Worker:
 
     def _listen(self) -> None:
         renderer, numbers, note = self.renderer, self.numbers, self.ledger.note
-        renderer.on("flow", lambda event, *args: numbers.got(*args), senders="any")
+        renderer.on("flow", lambda event, *args: numbers.got(*args, event.sender_id), senders="any")
         renderer.on("port", lambda event, port: self.start(self._take_port(port, event.ports[0])))
         renderer.handle("count", count, senders="any")
 
-        def ask(event: object, who: str, number: int, payload: bytes) -> list[object]:
-            numbers.got(who, number, payload)
+        def ask(event: Any, who: str, number: int, payload: bytes) -> list[object]:
+            numbers.got(who, number, payload, event.sender_id)
             return numbers.reply(who)
 
-        async def slow(event: object, who: str, number: int, payload: bytes) -> None:
-            numbers.got(who, number, payload)
+        async def slow(event: Any, who: str, number: int, payload: bytes) -> None:
+            numbers.got(who, number, payload, event.sender_id)
             await asyncio.sleep(number % 7 / 500)
 
         renderer.handle("flow", ask, senders="any")
@@ -190,7 +190,9 @@ class Worker:
                 while left():  # noqa: ASYNC110 - what is waited for has no event of its own
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            self.ledger.note("wrong", f"has not come to rest: {self.renderer.stats()} {list(self.tasks)}".replace("\n", " "))
+            self.ledger.note(
+                "wrong", f"has not come to rest: {self.renderer.stats()} {list(self.tasks)}".replace("\n", " ")
+            )
 
     async def last(self) -> None:
         """Send the last messages: now everybody is there, and behind them nothing can be missing."""

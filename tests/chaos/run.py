@@ -200,7 +200,9 @@ def report(chaos: Chaos) -> None:
     print(f"outcomes of asks: {', '.join(f'{number} {outcome}' for outcome, number in outcomes.most_common())}")
     told = Counter(entry.words[0] for book in books for entry in book.all("told"))
     undeliverable = sum(1 for book in books for _ in book.all("undeliverable"))
-    print(f"told: {', '.join(f'{number} {event}' for event, number in told.most_common())}, {undeliverable} undeliverable")
+    print(
+        f"told: {', '.join(f'{number} {event}' for event, number in told.most_common())}, {undeliverable} undeliverable"
+    )
     most = max(process.most for process in chaos.renderers)
     print(f"memory at most: broker {chaos.main.most // 1024} MiB, a renderer {most // 1024} MiB")
     for violation in chaos.violations:
