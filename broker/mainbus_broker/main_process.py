@@ -144,6 +144,10 @@ class MainProcess:
         if peer.bad_messages >= self._hub.config.limits.max_bad_messages and not peer.closing:
             peer.close(f"sent a body on channel {channel!r} that does not decode", blame=True)
 
+    def close(self) -> None:
+        """Forget the deadlines of what has ended: the broker has stopped."""
+        self._deadlines.clear()
+
     # Private
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
