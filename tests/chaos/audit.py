@@ -94,10 +94,10 @@ def flows(books: list[Book]) -> list[Flow]:
     known = {book.who: book for book in books}
     for book in sorted(books, key=lambda book: incarnation_of(book.who)):
         for entry in book.all("got"):
-            who, number, place = entry.words
+            who, got, place = entry.words
             key = (who, book.name)
             flow = made.get(key) or made.setdefault(key, Flow(known[who], book.name, {}, set(), defaultdict(list), []))
-            flow.got.append(Got(int(number), entry.at, place, book))
+            flow.got.append(Got(int(got), entry.at, place, book))
     return list(made.values())
 
 
@@ -106,9 +106,9 @@ def flows(books: list[Book]) -> list[Flow]:
 
 def _arrivals(flow: Flow) -> Iterator[Violation]:
     seen: set[int] = set()
-    last: dict[tuple[str, str], int] = {}
+    latest: dict[tuple[str, str], int] = {}
     for got in flow.got:
-        before = last.get((got.book.who, got.place), -1)
+        before = latest.get((got.book.who, got.place), -1)
         if got.number in seen:
             yield Violation(got.at, f"{flow}: number {got.number} has arrived twice, again at {got.book.who}")
         elif got.number not in flow.sent:
@@ -117,7 +117,7 @@ def _arrivals(flow: Flow) -> Iterator[Violation]:
             yield Violation(got.at, f"{flow}: number {got.number} has arrived, though its verb raised")
         elif got.number < before:
             yield Violation(got.at, f"{flow}: number {got.number} has arrived behind {before} at {got.book.who}")
-        last[got.book.who, got.place] = got.number
+        latest[got.book.who, got.place] = got.number
         seen.add(got.number)
 
 

@@ -1,6 +1,7 @@
 """Peers that break every rule on the raw wire, again and again.
 
-Run as a program: address, folder of ledgers, incarnation, number of renderers, seed. What they do hurts nobody but them.
+Run as a program: address, folder of ledgers, incarnation, number of renderers, seed, loop. What they do hurts nobody
+but them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.support.raw import Packet, Raw, args
 TOGETHER = 4
 """Attacks at a time."""
 
-Attack = Callable[[Raw, random.Random], Awaitable[None]]
+Attack = Callable[..., Awaitable[None]]
 
 
 async def half_packet(client: Raw, dice: random.Random) -> None:
@@ -158,19 +159,23 @@ async def no_hello(address: str, dice: random.Random) -> None:
         client.writer.transport.abort()
 
 
+BEFORE_HELLO: list[Attack] = [storm, no_hello]
+
+
 async def attack(address: str, dice: random.Random, ledger: Ledger) -> None:
     """Make one attack, whatever comes of it: the broker may be dead, frozen or faster."""
-    kind = dice.choice([*AFTER_HELLO, storm, no_hello])
-    ledger.note("fault", kind.__name__)
+    kind, with_hello = dice.choice(BEFORE_HELLO), dice.choice(AFTER_HELLO)
+    says_hello = dice.random() < 0.9
+    ledger.note("fault", (with_hello if says_hello else kind).__name__)
     client = None
     try:
         async with asyncio.timeout(3.0):
-            if kind in (storm, no_hello):
-                await kind(address, dice)  # type: ignore[arg-type]
-            else:
+            if says_hello:
                 client = Raw(*await asyncio.open_unix_connection(address))
                 await client.hello()
-                await kind(client, dice)  # type: ignore[arg-type]
+                await with_hello(client, dice)
+            else:
+                await kind(address, dice)
     except (OSError, TimeoutError, AssertionError):
         await asyncio.sleep(0.1)
     finally:

@@ -48,7 +48,11 @@ class Worker:
 
     def _listen(self) -> None:
         renderer, numbers, note = self.renderer, self.numbers, self.ledger.note
-        renderer.on("flow", lambda event, *args: numbers.got(*args, event.sender_id), senders="any")
+
+        def send(event: Any, who: str, number: int, payload: bytes) -> None:
+            numbers.got(who, number, payload, event.sender_id)
+
+        renderer.on("flow", send, senders="any")
         renderer.on("port", lambda event, port: self.start(self._take_port(port, event.ports[0])))
         renderer.handle("count", count, senders="any")
 
@@ -190,9 +194,7 @@ class Worker:
                 while left():  # noqa: ASYNC110 - what is waited for has no event of its own
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            self.ledger.note(
-                "wrong", f"has not come to rest: {self.renderer.stats()} {list(self.tasks)}".replace("\n", " ")
-            )
+            self.ledger.note("wrong", f"has not come to rest: {self.renderer.stats()} {other_tasks()}")
 
     async def last(self) -> None:
         """Send the last messages: now everybody is there, and behind them nothing can be missing."""
