@@ -190,7 +190,8 @@ def _is_excused(flow: Flow, before: Got | None, behind: Got | None, first: int, 
         return lost and (behind is None or behind.place != before.place)
     # A gap is told at once, so it may come before messages that have arrived and still wait in the receiver.
     told = {entry.words[0] for entry in receiver.all("told") if since <= entry.at <= until}
-    return "gap" in told and (lost or "disconnected" in told)
+    # One who is cut off may know it before others have sent to it what is lost with that connection.
+    return "gap" in told and (lost or bool(told & {"disconnected", "reconnected"}))
 
 
 def _told(book: Book, event: str) -> Iterator[Entry]:

@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import logging
-import weakref
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
