@@ -250,12 +250,12 @@ def _ports(books: list[Book]) -> Iterator[Violation]:
             arrived[entry.words[0]].append(entry)
         for port, entries in arrived.items():
             numbers = [int(entry.words[1]) for entry in entries]
+            poster, count = ended.get(port, (book, 0))
             if numbers != list(range(len(numbers))):
                 yield Violation(entries[0].at, f"port {port} at {book.who}: has brought {_ranges(numbers)}")
-            if len(numbers) > len(posted[port]):
+            elif len(numbers) > len(posted[port]):
                 yield Violation(entries[0].at, f"port {port} at {book.who}: more has arrived than was posted")
-            poster, count = ended.get(port, (book, 0))
-            if len(numbers) < count and _both_lasted(book, poster, posted[port][0].at):
+            elif len(numbers) < count and _both_lasted(book, poster, posted[port][0].at):
                 yield Violation(entries[-1].at, f"port {port} at {book.who}: {len(numbers)} of {count} have arrived")
 
 

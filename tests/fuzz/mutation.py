@@ -7,7 +7,8 @@ import random
 MOST = 2048
 """Bytes of an input, at most: bounds are reached with small limits, not with large inputs."""
 
-INTERESTING = (b"\x00", b"\x01", b"\x17", b"\x18", b"\x1f", b"\x7f", b"\x80", b"\xff", b"\xff\xff\xff\xff", b"\x00\x02\x00\x00")
+INTERESTING = (*(bytes((byte,)) for byte in b"\x00\x01\x17\x18\x1f\x7f\x80\xff"), b"\xff" * 4, b"\x00\x02\x00\x00")
+"""Bounds of CBOR's heads and of our own."""
 
 
 def mutate(data: bytes, others: list[bytes], dice: random.Random) -> bytes:

@@ -2,8 +2,9 @@
 
     python -m tests.fuzz.run [--duration 60] [--seed N] [--only wire] [--keep]
 
-An input that fails is written to tests/fuzz/corpus at once, where the test suite runs it from then on; with `--keep` the
-others that are worth it are, too. The last line says `fuzz: N inputs, F failures`; with failures the exit status is 1.
+An input that fails is written to tests/fuzz/corpus at once, where the test suite runs it from then on; with `--keep`
+the others that are worth it are, too. The last line says `fuzz: N inputs, F failures`; with failures the exit status
+is 1.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mainbus.calls import error_of
 from mainbus.errors import BadMessage, ConfigError, LimitExceeded, RemoteProtocolError
-from mainbus.wire import CODEC, clone, messages, port_table
+from mainbus.wire import CODEC, clone, messages
 from mainbus.wire.clone_decode import Decoder
 from mainbus.wire.clone_encode import Encoder
 from mainbus.wire.connection import Connection
@@ -186,7 +186,10 @@ def config(data: bytes) -> None:
         try:
             Config.from_toml(Path(file.name))
         except ConfigError as error:
-            assert file.name in str(error)
+            fault = str(error)
+        else:
+            return
+    assert file.name in fault
 
 
 def _packets() -> Iterator[bytes]:
@@ -217,7 +220,14 @@ SEEDS: Final[dict[str, Callable[[], list[bytes]]]] = {
         bytes((6,)) + clone.encode({"name": "ValueError", "message": "m", "cause": {"name": "X", "message": ""}}),
     ],
     "ports": lambda: [bytes((0, 1, 0, 0, 0, 1, 1, 3)), bytes((0, 1, 0, 0, 0, 1, 1, 3, 0, 1, 1, 3, 0, 0))],
-    "config": lambda: [port_table.pack([]), b"tracebacks = true\n[limits]\nmessage = 1024\nstall_timeout = 2.5\n"],
+    "config": lambda: [
+        b"",
+        b"tracebacks = true\nlimits = 5\n",
+        b"tracebacks = 1\nmessage = 1\n[limits]\ncancel_grace = 1\nhigh = 1\nlow = 2.0\n",
+        b"cancel_grace = 1e309\n[limits]\nmessage = 1024\nstall_timeout = 2.5\nmesage = [1, {a = 'x'}]\n",
+        b"[limits]\nhigh = 10\nlow = 10\n",
+        b"\xff = 1",
+    ],
 }
 
 
