@@ -14,9 +14,7 @@ help: ## list these commands
 
 demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then three examples
 	@$(PY) docs/examples/demo.py
-	@echo && $(PY) docs/examples/reply_stream/run.py
-	@echo && $(PY) docs/examples/worker_behind_a_port/run.py
-	@echo && $(PY) docs/examples/guest_and_host/run.py
+	@for example in reply_stream worker_behind_a_port guest_and_host; do echo && $(PY) docs/examples/$$example/run.py || exit; done
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
 	@$(PY) -m pytest -n 2 $(ARGS)
@@ -30,30 +28,32 @@ chaos fuzz: $(READY)
 	@$(PY) -m tests.$@.run $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## lint, format, types, layout, contract rules, docs
-	@$(PY) -m ruff check
-	@$(PY) -m ruff format --check
+	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m mypy --strict
 	@$(PY) -m tests.checks
 
-docs: $(READY) ## every link and anchor of the docs resolves, every snippet compiles
+docs: $(VENV)/.docs ## build the documentation in build/docs; a warning or a broken link fails
 	@$(PY) -m tests.checks docs
+	@$(PY) -m sphinx -q -E -W --keep-going -d build/doctrees docs build/docs
+	@$(PY) -m tests.checks.site build/docs
 
 smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13" picks some
 	@$(PY) -m tests.checks.smoke $(PYTHONS)
 
 lock: ## resolve all packages anew and write their versions to tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
-	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test]'
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
 	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
 
 venv: $(READY) ## only make the environment
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
-$(READY): pyproject.toml tests/constraints.txt
+$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.pyx)
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools
-	@$(PIP) --no-build-isolation -e '.[test]'
-	@touch $@
+	@$(PIP) --no-build-isolation -e '.[test]' && touch $@
+$(VENV)/.docs: $(READY)
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])') && touch $@

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 import anyio
@@ -32,7 +33,9 @@ class Spawned(NamedTuple):
     """A renderer that the broker has started."""
 
     process: asyncio.subprocess.Process
+    """Its process; `await process.wait()` waits for its end."""
     contents: WebContents
+    """The renderer, connected."""
 
 
 class Broker:
@@ -89,10 +92,10 @@ class Broker:
         wanted = self._wanted or ([] if self._sockets else [default_address()])
         try:
             for address in wanted:
-                self._listeners.append(await listen(address, lambda: Entrance(hub)))
+                self._listeners.append(await listen(address, partial(Entrance, hub, str(address))))
             for sock in self._sockets:
-                address = Address("unix", os.fsdecode(sock.getsockname()))
-                self._listeners.append(await listen(address, lambda: Entrance(hub), sock=sock))
+                address = Address("unix", os.path.abspath(os.fsdecode(sock.getsockname())))
+                self._listeners.append(await listen(address, partial(Entrance, hub, str(address)), sock=sock))
         except BaseException:
             await self._close_listeners()
             raise
@@ -132,7 +135,11 @@ class Broker:
             self._hub = None
 
     async def serve_forever(self) -> None:
-        """Wait until the broker is stopped. Safe to cancel; cancelling does not stop it."""
+        """Wait until the broker is stopped. Safe to cancel; cancelling does not stop it.
+
+        Raises:
+            LocalProtocolError: The broker does not run.
+        """
         self._running()
         assert self._stopped is not None
         await self._stopped.wait()
@@ -150,7 +157,11 @@ class Broker:
         return self._running().web_contents
 
     def stats(self) -> dict[str, int]:
-        """Return counters since the start, and how much there is of what comes and goes."""
+        """Return counters since the start, and how much there is of what comes and goes.
+
+        Raises:
+            LocalProtocolError: The broker does not run.
+        """
         hub = self._running()
         return {
             "renderers": len(hub.renderers),
@@ -159,6 +170,7 @@ class Broker:
             "pending_replies": len(hub.replies) - len(hub.replies.streams),
             "streams": hub.streams,
             "running": len(hub.main.dispatch.tasks),
+            "denied": hub.counters["denied"],
             "bad_messages": hub.counters["bad_messages"],
             "slow_consumers": hub.counters["slow_consumers"],
             "overruns": hub.counters["overruns"],
@@ -176,17 +188,39 @@ class Broker:
                 (contents) or "message-error" (contents, channel).
             fn: The listener; without one this is a decorator, with one it returns a `Registration`.
 
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
         Raises:
             ValueError: No such event.
         """
         return self._emitter.on(event, fn) if fn is not None else self._emitter.on(event)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with the next such event only. Else as `on`."""
+        """Call a function with the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+        """
         return self._emitter.once(event, fn) if fn is not None else self._emitter.once(event)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a function."""
+        """Take out the latest registration of a function.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._emitter.off(event, fn)
 
     # Public: renderers of its own
@@ -209,12 +243,15 @@ class Broker:
             Its process and its `WebContents`.
 
         Raises:
+            ValueError: The config has roles, and not this one.
             TimeoutError: It did not connect in time; it was killed.
             ChildProcessError: It ended without having connected.
 
         Cancelling it kills the process.
         """
         hub = self._running()
+        if role is not None and hub.policies and role not in hub.policies:
+            raise ValueError(f"The config has no role {role!r}")
         token = hub.tokens.issue(name, role)
         connected: asyncio.Future[WebContents] = hub.loop.create_future()
         hub.tokens.when_redeemed(token, connected)

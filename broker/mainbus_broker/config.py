@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar, get_origin,
 from mainbus.errors import ConfigError
 from mainbus.wire.messages import MAX_MESSAGE
 from mainbus.wire.packets import MAX_U32
+
+from mainbus_broker.roles import Role, problems_of_roles, roles_of
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -77,6 +79,14 @@ class Limits:
     """Bytes that may still arrive from a renderer after it was asked to pause."""
     stall_timeout: Seconds = 30.0
     """Seconds in which a renderer with more than `low` waiting must have read something."""
+    backlog: Bytes = 512 * MIB
+    """Bytes that no pause holds back, answers above all, which may wait for one renderer that does not read them."""
+    connections: Count = 8192
+    """Renderers that may be connected, all together."""
+    user_connections: Count = 1024
+    """Of them, those of one user other than the broker's own, whom a role lets in."""
+    entering: Count = 256
+    """Connections before their hello, all together; another user may have half of them."""
     handshake_timeout: Seconds = 10.0
     """Seconds from a connection to its hello."""
     max_bad_messages: Count = 1
@@ -106,16 +116,22 @@ class Config:
     """Seconds that a cancelled handler has to clean up; one that still runs then is logged."""
     tracebacks: bool = False
     """Whether the traceback of a handler's exception may cross to the caller."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """What different renderers may do, by the roles' names; the first role that matches a renderer is its own."""
 
     def __post_init__(self) -> None:
-        _check(self, "")
+        _check(self, "", problems_of_roles(self.roles))
 
     @classmethod
     def from_toml(cls, path: str | PathLike[str]) -> Self:
-        """Read a file: the fields of this class as keys, those of `Limits` in the table `[limits]`.
+        """Read a file: the fields of this class as keys, those of `Limits` in the table `[limits]`,
+        each role in a table `[roles.<name>]`.
 
         Args:
             path: The TOML file; what it leaves out has its default.
+
+        Returns:
+            The configuration; what the file leaves out has its default.
 
         Raises:
             ConfigError: The file cannot be read, or has an unknown key, or a wrong value; the text has a line for
@@ -138,13 +154,14 @@ class Config:
 def _from_table(cls: type[C], table: dict[str, Any]) -> C:
     limits = table.get("limits", {})
     problems = list(_problems_of_table(Config, {**table, "limits": Limits()}, ""))
+    roles = roles_of(table.get("roles", {}), problems)
     if isinstance(limits, dict):
         problems += _problems_of_table(Limits, limits, "limits.")
     else:
         problems.append(f"limits: expected a table, [limits], but found {_as_toml(limits)}")
     if problems:
         raise ConfigError("\n".join(problems))
-    return cls(**{**table, "limits": Limits(**limits)})
+    return cls(**{**table, "limits": Limits(**limits), "roles": roles})
 
 
 def _problems_of_table(cls: type, table: Mapping[str, Any], prefix: str) -> Iterator[str]:
@@ -153,9 +170,9 @@ def _problems_of_table(cls: type, table: Mapping[str, Any], prefix: str) -> Iter
     yield from _problems(cls, table, prefix, _as_toml)
 
 
-def _check(config: Any, prefix: str) -> None:
+def _check(config: Any, prefix: str, more: Iterable[str] = ()) -> None:
     values = {name: getattr(config, name) for name, _, _ in _kinds(config.__class__)}
-    if problems := list(_problems(config.__class__, values, prefix, _as_python)):
+    if problems := [*_problems(config.__class__, values, prefix, _as_python), *more]:
         raise ConfigError("\n".join(problems))
 
 
@@ -198,11 +215,12 @@ def _is_a(value: object, kind: type) -> bool:
 
 @cache
 def _kinds(cls: type) -> tuple[tuple[str, type, Allowed | None], ...]:
-    """Return name, type and range of each field."""
+    """Return name, type and range of each field; roles.py knows about roles."""
     hints = get_type_hints(cls, include_extras=True)
     return tuple(
         (name, hint.__origin__, hint.__metadata__[0]) if get_origin(hint) is Annotated else (name, hint, None)
         for name, hint in hints.items()
+        if name != "roles"
     )
 
 

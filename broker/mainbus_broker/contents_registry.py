@@ -28,18 +28,27 @@ class WebContentsRegistry:
         return list(self._by_id.values())
 
     def from_id(self, id: int) -> WebContents | None:
-        """Return the renderer with this id, or None."""
+        """Return the renderer with this id, or None.
+
+        Args:
+            id: The id, from 1.
+        """
         return self._by_id.get(id)
 
     def from_name(self, name: str) -> WebContents | None:
-        """Return the renderer with this name, or None."""
+        """Return the renderer with this name, or None.
+
+        Args:
+            name: The name that it has connected with.
+        """
         peer = self._hub.renderers.names.get(name)
         return peer.contents if peer is not None else None
 
     def broadcast(self, channel: str, *args: object, exclude: Iterable[WebContents | int | str] = ()) -> None:
         """Send a message to every renderer; it is encoded once.
 
-        It does not wait: a renderer whose queue is at the hard limit is closed as a slow consumer.
+        It does not wait: a renderer whose queue is at the hard limit is closed as a slow consumer. One whose role does
+        not let it listen there is left out.
 
         Args:
             channel: The channel.
@@ -59,7 +68,7 @@ class WebContentsRegistry:
         packet = whole if isinstance(whole, bytes) else None
         left_out = {item.id if isinstance(item, WebContents) else item for item in exclude}
         for contents in self.get_all_web_contents():
-            if contents.id in left_out or contents.name in left_out:
+            if contents.id in left_out or contents.name in left_out or not contents.may_hear(raw):
                 continue
             if contents.queued >= limits.hard:
                 self._hub.close_slow(contents)

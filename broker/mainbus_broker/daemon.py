@@ -26,7 +26,7 @@ from mainbus_broker import logs
 from mainbus_broker.broker import Broker
 from mainbus_broker.config import Config
 from mainbus_broker.ipc_main import IpcMain
-from mainbus_broker.versions import python_version, version_of
+from mainbus_broker.versions import loop_version, python_version, version_of
 
 Setup = Callable[[Broker], object]
 
@@ -198,11 +198,10 @@ def _loop_factory(loop: Loop) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _log_start(broker: Broker) -> None:
-    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     facts = {
         "addresses": broker.addresses,
         "pid": os.getpid(),
-        "loop": f"uvloop {version_of('uvloop')}" if loop == "uvloop" else "asyncio",
+        "loop": loop_version(asyncio.get_running_loop()),
         "mainbus": version_of("mainbus"),
         "python": python_version(),
     }

@@ -26,23 +26,28 @@ log = logging.getLogger("mainbus.broker")
 class Entrance(asyncio.Protocol):
     """The protocol of a connection until its first packet is whole; then a `Peer` or `LaneEnd` takes over."""
 
-    __slots__ = ("_hub", "_process", "_timer", "_transport", "_wire")
+    __slots__ = ("_address", "_hub", "_process", "_timer", "_transport", "_wire")
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, address: str) -> None:
         self._hub = hub
+        self._address = address
         self._wire = Connection(Role.BROKER, hub.config.limits.message)
         self._transport: asyncio.Transport
         self._process: Process
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask the kernel who it is; only the same user may speak at all."""
+        """Ask the kernel who it is; only the same user, and those that a role is meant for, may speak at all."""
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._process = identify(transport)
+        crowd = self._hub.quota.no_entrance(self._process)
         self._hub.entering.add(self)
-        if not same_user(self._process):
-            self._refuse(ConnectRefused("this broker", f"it serves its own user only, not uid {self._process.uid}"))
+        if not same_user(self._process) and not self._hub.policies.admits(self._process):
+            self._refuse(self._hub.other_user(self._process))
+            return
+        if crowd is not None:
+            self._refuse(crowd)
             return
         timeout = self._hub.config.limits.handshake_timeout
         self._timer = self._hub.loop.call_later(timeout, self._too_late)
@@ -70,6 +75,11 @@ class Entrance(asyncio.Protocol):
         """Forget it."""
         self._leave()
 
+    @property
+    def uid(self) -> int | None:
+        """Whose process it is."""
+        return self._process.uid
+
     def close(self) -> None:
         """End it: the broker stops."""
         self._leave()
@@ -86,7 +96,7 @@ class Entrance(asyncio.Protocol):
     def _admit(self, hello: Hello) -> None:
         if self._hub.stopping:
             raise ConnectionLost("the broker is stopping")
-        peer = self._hub.welcome(hello, self._process, self._wire, self._transport)
+        peer = self._hub.welcome(hello, self._process, self._address, self._wire, self._transport)
         self._leave()
         if not peer.closing:
             peer.start()
@@ -99,7 +109,7 @@ class Entrance(asyncio.Protocol):
         # The old one holds until the renderer shows that it knows the new one: it may have given up waiting for it.
         peer.lane_nonces = (hello.nonce, secrets.token_bytes(len(hello.nonce)))
         if peer.lane is not None:
-            peer.lane.close()
+            peer.lane.abandon()
         self._transport.write(pack(LaneWelcome(nonce=peer.lane_nonces[-1])))
         peer.lane = LaneEnd(self._hub, peer, self._wire, self._transport)
         self._leave()

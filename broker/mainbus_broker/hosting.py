@@ -212,6 +212,7 @@ class Hosting:
         if request:
             body = clone.encode(value)
             peer.route.reply(build(kind, MAIN, request, body, value=code), HEADER_SIZE + len(body))
+            peer.charge(HEADER_SIZE + len(body))
 
 
 def _claim(body: bytes) -> GuestClaim:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mainbus.errors import ConnectRefused, MainbusError, NameTaken, ReplyNeverSent, TooManyRequests
+from mainbus.errors import ConnectRefused, MainbusError, NameTaken, PermissionDenied, ReplyNeverSent, TooManyRequests
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.wire import clone
@@ -22,13 +22,16 @@ from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.demands import Demands
 from mainbus_broker.flow import Flow
+from mainbus_broker.gate import Gate
 from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
-from mainbus_broker.listeners import Process
+from mainbus_broker.listeners import Process, same_user
 from mainbus_broker.main_ports import MainPorts
 from mainbus_broker.main_process import MainProcess
 from mainbus_broker.peer import Peer
+from mainbus_broker.policy import Policies, Policy
 from mainbus_broker.port_table import PortTable
+from mainbus_broker.quota import Quota
 from mainbus_broker.renderers import Renderers
 from mainbus_broker.replies import Replies
 from mainbus_broker.router import Router
@@ -55,6 +58,7 @@ class Hub:
 
     def __init__(self, ipc_main: IpcMain, config: Config, emit: Callable[..., object]) -> None:
         self.loop = asyncio.get_running_loop()
+        self.started = self.loop.time()
         self.config = config
         self.emit = emit
         self.instance = secrets.token_bytes(_SECRET)
@@ -66,6 +70,8 @@ class Hub:
         """Connections after the goodbye, until they are closed; each takes a bounded time for it."""
         self.stopping = False
         self.tokens = Tokens()
+        self.policies = Policies(config.roles)
+        self.quota = Quota(self)
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
         self.flow = Flow(self)
@@ -75,6 +81,9 @@ class Hub:
         self.main_ports = MainPorts(self.ports, config.limits.message)
         self.main = MainProcess(self, ipc_main)
         self.router = Router(self)
+        self.serve = self.router.serve
+        """One for all renderers without a role."""
+        self.gate = Gate(self)
         self.counters: Counter[str] = Counter()
         self.owner = Owner("this broker")
         self._watchdog: asyncio.TimerHandle | None = None
@@ -99,34 +108,54 @@ class Hub:
         self.main.close()
         assert not self.hosting, "guests are left at the end"
 
-    def welcome(self, hello: Hello, process: Process, wire: Connection, transport: asyncio.Transport) -> Peer:
+    def welcome(
+        self, hello: Hello, process: Process, address: str, wire: Connection, transport: asyncio.Transport
+    ) -> Peer:
         """Admit a renderer, or raise why not.
 
         Raises:
+            PermissionDenied: Its role does not grant the name.
+            TooManyRequests: There are as many renderers as there may be.
             NameTaken: Another renderer has the name.
             ConnectRefused: The token is not one that was given out, or was used before.
         """
-        name, role = hello.name, None
+        name, given = hello.name, None
+        role: str | None = None
         secret = hello.session if hello.instance == self.instance else None
         former = self.renderers.by_secret(secret)
         if former is not None:
-            role = former.role
+            role, given = former.role, former.name
         elif secret is not None:
-            role = self.renderers.role_of_lost(secret)
+            role, given = self.renderers.lost(secret)
         token = hello.token if hello.session is None else None
+        if token is not None and self.policies.knows_token(token):
+            # No one-time token: it stands in the config, for any number of renderers.
+            token = None
         if token is not None:
-            name, role, _ = self.tokens.redeem(token, name, use=False)
+            name, role, link = self.tokens.redeem(token, name, use=False)
+            if link is None:
+                given = name
+            elif link.host is not None:
+                # Whoever opens a second connection has no more rights there.
+                role = link.host.role
+        if role is None:
+            role = self.policies.role_of(process, address, hello.token)
+        policy = self._check(process, role, name if name != given else None)
         if name is not None and not 1 <= len(name.encode("utf-8", "surrogatepass")) <= 255:
             raise ConnectRefused("this broker", "a name has 1 to 255 bytes of UTF-8")
         if former is not None:
             former.close("replaced by a reconnect")
         if name is not None and name in self.renderers.names:
             raise NameTaken(name)
+        if (crowd := self.quota.no_room(process, again=former is not None)) is not None:
+            raise crowd
         # Not before the name is found to be free: whoever is refused for that may come again.
         link = self.tokens.redeem(token, name).link if token is not None else None
         limits = self.config.limits
         peer = Peer(self, self.renderers.next_id(), name, process, wire, transport)
         peer.role = role
+        if policy is not None:
+            peer.restrict(policy)
         peer.secret = secrets.token_bytes(_SECRET)
         peer.lane_nonces = (secrets.token_bytes(_SECRET),)
         peer.progress = (0, self.loop.time())
@@ -161,8 +190,7 @@ class Hub:
         if hello.token is not None:
             self.tokens.connected(hello.token, peer.contents)
         # Before the application hears of it, which may close it at once.
-        for watcher in self.renderers.watchers:
-            watcher.outbox.put(build(Kind.JOINED, peer.id, name=peer.name_raw))
+        self._tell_watchers(Kind.JOINED, peer)
         if hello.watch:
             self.renderers.watchers.add(peer)
         self.emit("web-contents-created", peer.contents)
@@ -193,11 +221,15 @@ class Hub:
         peer.heard.clear()
         if peer.lane is not None:
             peer.lane.close()
-        for watcher in self.renderers.watchers:
-            watcher.outbox.put(build(Kind.LEFT, peer.id, name=peer.name_raw))
+        self._tell_watchers(Kind.LEFT, peer)
         self.hosting.gone(peer)
         self.web_contents.remove(peer.contents)
         peer.contents.destroyed()
+
+    @staticmethod
+    def other_user(process: Process) -> ConnectRefused:
+        """Return why the process of another user is refused."""
+        return ConnectRefused("this broker", f"it serves its own user only, not uid {process.uid}")
 
     @property
     def streams(self) -> int:
@@ -220,6 +252,20 @@ class Hub:
         peer.close(f"slow consumer, with {contents.queued} bytes waiting", blame=True)
 
     # Private
+
+    def _check(self, process: Process, role: str | None, name: str | None) -> Policy | None:
+        """Return what a renderer may do, if it may come at all, with the name that it asks for."""
+        policy = self.policies.get(role)
+        if policy is None and not same_user(process):
+            raise self.other_user(process)
+        if policy is not None and name is not None and not policy.allows_name(name):
+            raise PermissionDenied(f"role {role!r} does not grant the name {name!r}")
+        return policy
+
+    def _tell_watchers(self, kind: Kind, peer: Peer) -> None:
+        for watcher in self.renderers.watchers:
+            if watcher.policy is None or watcher.policy.sees_others:
+                watcher.outbox.put(build(kind, peer.id, name=peer.name_raw))
 
     def _end_calls(self, peer: Peer) -> None:
         asked, serving = self.replies.forget(peer)

@@ -21,6 +21,7 @@ from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Head, Kind
 
+from mainbus_broker.farewell import Farewell
 from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS, Peer
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class LaneEnd(asyncio.Protocol):
         self._outbox.attach(self._transport)
         self._scan()
 
+    @property
+    def pending(self) -> int:
+        """How many calls are to be answered here."""
+        return len(self._calls)
+
     def look_again(self) -> None:
         """Look again whether what this lane waits for has come, or whether there is room now."""
         if (self._held is not None or self._wire.backlog) and not self._scheduled:
@@ -77,6 +83,8 @@ class LaneEnd(asyncio.Protocol):
             self.forget(request)
             kind, value, body = outcome
             self._route.put(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+            if self._outbox.size + self._route.size > self._peer.limits.backlog:
+                self._hub.loop.call_soon(self._peer.close_slow)
 
     def limit(self, request: int, seconds: float, expire: Callable[[], None]) -> None:
         """Call `expire` if a call is not answered within `seconds`."""
@@ -94,10 +102,17 @@ class LaneEnd(asyncio.Protocol):
         return list(self._calls.items())
 
     def close(self) -> None:
-        """End the lane; what was answered leaves."""
+        """End the lane; what was answered leaves if the renderer reads it."""
         self._forget_all()
-        self._outbox.flush()
-        self._transport.close()
+        self._outbox.hand_over()
+        self._outbox.detach()
+        if not self._transport.is_closing():
+            Farewell(self._hub, self._transport)
+
+    def abandon(self) -> None:
+        """End the lane, since its renderer has another one."""
+        self._forget_all()
+        self._transport.abort()
 
     # Callbacks
 
@@ -210,18 +225,20 @@ class LaneEnd(asyncio.Protocol):
         self._repeats -= 1
         if not known:
             wire.skip = number
-            self._hub.router.serve(self._peer, head, data, at)
+            self._peer.serve(self._peer, head, data, at)
 
     def _route_on(self, head: Head, data: bytes, at: int) -> None:
         self._peer.by_lane = True
         try:
-            self._hub.router.serve(self._peer, head, data, at)
+            self._peer.serve(self._peer, head, data, at)
         finally:
             self._peer.by_lane = False
 
 
 class NoLane:
     """Where the answer to a call goes that came without its lane: nowhere, since nobody waits for it any more."""
+
+    pending: Final = 0
 
     def answer(self, request: int, outcome: Outcome) -> None:
         """Drop an answer."""

@@ -155,6 +155,8 @@ class MainProcess:
         peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
+        elif peer.inbox.size > peer.limits.backlog and not peer.closing:
+            peer.close(f"{peer.inbox.size} bytes that no pause holds back wait for the main process", blame=True)
 
     def _listen(self, peer: Peer, frame: WebFrameMain, event: IpcMainEvent, args: Sequence[object], what: str) -> bool:
         """Call who listens to a message, after the contents' own event; False if some have to wait."""
@@ -335,6 +337,7 @@ class MainProcess:
     def _put(self, peer: Peer, request: int, outcome: Outcome) -> None:
         kind, value, body = outcome
         peer.route.reply(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+        peer.charge(HEADER_SIZE + len(body))
         if peer.lane is not None:
             # It may wait for this handler to end.
             peer.lane.look_again()

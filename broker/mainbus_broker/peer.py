@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mainbus_broker.hosting import Link
     from mainbus_broker.hub import Hub
     from mainbus_broker.lane_end import LaneEnd
+    from mainbus_broker.policy import Policy
     from mainbus_broker.web_contents import WebContents
 
 TURN_PACKETS: Final = 128
@@ -61,6 +62,7 @@ class Peer(asyncio.Protocol):
         "joined",
         "lane",
         "lane_nonces",
+        "limits",
         "name",
         "name_raw",
         "once",
@@ -68,28 +70,38 @@ class Peer(asyncio.Protocol):
         "outbox",
         "partners",
         "pausing",
+        "policy",
         "ports",
         "posting",
         "process",
         "progress",
+        "refusals",
         "role",
         "route",
         "said_goodbye",
         "secret",
+        "serve",
         "streams",
         "transport",
         "unfinished",
+        "unread",
         "wire",
     )
 
     def __init__(
         self, hub: Hub, peer_id: int, name: str | None, process: Process, wire: Connection, transport: asyncio.Transport
     ) -> None:
-        limits = hub.config.limits
+        self.limits = limits = hub.config.limits
         self.id = peer_id
         self.name = name
         self.name_raw = name.encode() if name else b""
         self.role: str | None = None
+        self.policy: Policy | None = None
+        """What its role allows; None: everything."""
+        self.refusals: set[tuple[str, bytes]] | None = None
+        """What was refused and logged: verbs and channels."""
+        self.serve = hub.serve
+        """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
         self.wire = wire
         self.transport = transport
@@ -135,6 +147,8 @@ class Peer(asyncio.Protocol):
         self.progress = (0, 0.0)
         """Bytes that it had read when it was last seen to read, and when that was."""
         self.closing = False
+        self.unread = 0
+        """Bytes of answers to it since they were last compared with what waits."""
         self._hub = hub
         self._calls: Calls | None = None
         self._reading = True
@@ -177,12 +191,33 @@ class Peer(asyncio.Protocol):
             self.ports = PeerPorts(self, self._hub.ports, self._hub.config.limits.ports)
         return self.ports
 
+    def restrict(self, policy: Policy) -> None:
+        """Let pass only what its role allows."""
+        self.policy = policy
+        self.refusals = set()
+        self.serve = self._hub.gate.serve
+
     def take_once(self, number: int) -> bool:
         """Take a number; False if it was taken before."""
         if number <= self.once:
             return False
         self.once = number
         return True
+
+    def charge(self, size: int) -> None:
+        """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
+        self.unread += size
+        if self.unread > self.limits.backlog:
+            # Most of it has long been read, as a rule.
+            self.unread = self.contents.queued
+            if self.unread > self.limits.backlog:
+                # Not amid what is being served.
+                self._hub.loop.call_soon(self.close_slow)
+
+    def close_slow(self) -> None:
+        """Close it, since it does not read what it gets."""
+        if not self.closing:
+            self._hub.close_slow(self.contents)
 
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
@@ -277,7 +312,7 @@ class Peer(asyncio.Protocol):
 
     def _turn(self) -> None:
         wire = self.wire
-        serve = self._hub.router.serve
+        serve = self.serve
         for head, data, at in wire.packets(TURN_PACKETS, TURN_BYTES):
             serve(self, head, data, at)
             if self.closing:

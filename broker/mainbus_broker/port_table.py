@@ -55,8 +55,11 @@ class PortTable:
         """Tell whoever posts to an end that what it has posted was taken."""
         found = owner.ports.get(number)
         if isinstance(found, PortEnd) and found.other is not None:
-            found.untaken = max(0, found.untaken - credit)
-            found.other.credited(credit)
+            # No more than it has had: else every packet with credit would be one for whoever posts.
+            credit = min(credit, found.untaken)
+            if credit:
+                found.untaken -= credit
+                found.other.credited(credit)
 
     def close(self, owner: Owner, number: int) -> None:
         """Close an end, or note that nothing more comes back after one that has left."""

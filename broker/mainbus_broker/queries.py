@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mainbus.answers import Answers, Outcome
 from mainbus.errors import NoHandlerError
+from mainbus.wire import CODEC
+from mainbus.wire.packets import MAIN
+
+from mainbus_broker.versions import loop_version, python_version, version_of
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
+    from mainbus_broker.ipc_main import IpcMain
     from mainbus_broker.peer import Peer
 
 
 def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> Outcome:
     """Return the answer to a QUERY packet, as `Answers` does."""
     if query == "peers":
+        if asker.policy is not None and not asker.policy.sees_others:
+            return answers.result([])
         return answers.result([[peer.id, peer.name] for peer in hub.renderers if peer is not asker])
     if query == "status":
         return answers.result(status(hub))
@@ -23,10 +32,16 @@ def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> Outcome
 
 
 def status(hub: Hub) -> dict[str, object]:
-    """Return what `mainbus list` shows."""
+    """Return what the broker tells of itself to `mainbus list` and `mainbus doctor`."""
     now = hub.loop.time()
     return {
         "pid": os.getpid(),
+        "uptime": round(now - hub.started, 3),
+        "version": version_of("mainbus"),
+        "python": python_version(),
+        "loop": loop_version(hub.loop),
+        "codec": CODEC,
+        "limits": asdict(hub.config.limits),
         "renderers": [
             {
                 "id": peer.id,
@@ -38,8 +53,19 @@ def status(hub: Hub) -> dict[str, object]:
             }
             for peer in hub.renderers
         ],
-        "channels": {
-            channel: {"listeners": info.listeners, "handler": info.has_handler}
-            for channel, info in hub.main.ipc_main.channels().items()
-        },
+        "channels": list(_channels(hub)),
     }
+
+
+def _channels(hub: Hub) -> Iterator[dict[str, object]]:
+    """Yield the channels of the main process, then what it has for one renderer or frame (`contents.ipc`)."""
+    yield from _rows(hub.main.ipc_main, MAIN, None)
+    for peer in hub.renderers:
+        for frame, ipc in peer.contents.own_registries():
+            yield from _rows(ipc, peer.id, frame)
+
+
+def _rows(ipc: IpcMain, renderer: int, frame: int | None) -> Iterator[dict[str, object]]:
+    for channel, info in ipc.channels().items():
+        offer = {"channel": channel, "listeners": info.listeners, "handler": info.has_handler}
+        yield {**offer, "renderer": renderer, "frame": frame}

@@ -14,7 +14,7 @@ LOST_KEPT: Final = 1024
 class Renderers:
     """A registry; whoever removes a peer removes all that leads to it."""
 
-    __slots__ = ("_last", "_lost", "_secrets", "ids", "names", "names_raw", "watchers")
+    __slots__ = ("_last", "_lost", "_secrets", "ids", "names", "names_raw", "restricted", "watchers")
 
     def __init__(self) -> None:
         self.ids: dict[int, Peer] = {}
@@ -23,8 +23,10 @@ class Renderers:
         """The same by UTF-8, as packets have it."""
         self.watchers: set[Peer] = set()
         """Those that want to know who joins and leaves."""
+        self.restricted: set[Peer] = set()
+        """Those that have a role with limits."""
         self._secrets: dict[bytes, Peer] = {}
-        self._lost: dict[bytes, str] = {}
+        self._lost: dict[bytes, tuple[str, str | None]] = {}
         self._last = 0
 
     def __len__(self) -> int:
@@ -42,6 +44,8 @@ class Renderers:
         """Make a peer known."""
         self.ids[peer.id] = peer
         self._secrets[peer.secret] = peer
+        if peer.policy is not None:
+            self.restricted.add(peer)
         if peer.name is not None:
             self.names[peer.name] = peer
             self.names_raw[peer.name_raw] = peer
@@ -51,10 +55,11 @@ class Renderers:
         del self.ids[peer.id]
         del self._secrets[peer.secret]
         if peer.role is not None and not peer.said_goodbye:
-            self._lost[peer.secret] = peer.role
+            self._lost[peer.secret] = (peer.role, peer.name)
             if len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
         self.watchers.discard(peer)
+        self.restricted.discard(peer)
         if peer.name is not None:
             del self.names[peer.name]
             del self.names_raw[peer.name_raw]
@@ -64,6 +69,6 @@ class Renderers:
         # Looked up, not compared: a dict tells a guesser nothing about 16 random bytes.
         return self._secrets.get(secret) if secret is not None else None
 
-    def role_of_lost(self, secret: bytes) -> str | None:
-        """Return the role of a renderer that was lost, for its one reconnect."""
-        return self._lost.pop(secret, None)
+    def lost(self, secret: bytes) -> tuple[str | None, str | None]:
+        """Return role and name of a renderer that was lost with a role, for its one reconnect."""
+        return self._lost.pop(secret, (None, None))

@@ -15,13 +15,14 @@ from mainbus_broker.streams import Streams
 class Replies:
     """Who owes whom an answer. An entry ends with the answer, or with one of its two renderers."""
 
-    __slots__ = ("_asked", "_deadlines", "_serving", "streams")
+    __slots__ = ("_asked", "_cancelled", "_deadlines", "_serving", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.streams = Streams()
         """Those that are streams."""
         self._asked: dict[Peer, dict[int, Peer]] = {}
         self._serving: dict[Peer, set[tuple[Peer, int]]] = {}
+        self._cancelled: set[tuple[Peer, int]] = set()
         self._deadlines: Deadlines[tuple[Peer, int]] = Deadlines(loop, self._waits, self._expire)
 
     def __len__(self) -> int:
@@ -55,6 +56,14 @@ class Replies:
         asked = self._asked.get(caller)
         return asked.get(request) if asked else None
 
+    def cancel(self, caller: Peer, request: int) -> Peer | None:
+        """Return who is to be told that a request was cancelled; None if nobody is to answer it, or was told before."""
+        callee = self.callee(caller, request)
+        if callee is None or (caller, request) in self._cancelled:
+            return None
+        self._cancelled.add((caller, request))
+        return callee
+
     def claim(self, caller: Peer, request: int, callee: Peer) -> bool:
         """End a request with the answer of `callee`; False if it is not its to answer."""
         asked = self._asked.get(caller)
@@ -63,6 +72,8 @@ class Replies:
         del asked[request]
         self._serving[callee].discard((caller, request))
         self.streams.end(caller, request)
+        if self._cancelled:
+            self._cancelled.discard((caller, request))
         return True
 
     def forget(self, peer: Peer) -> tuple[list[tuple[int, Peer]], list[tuple[int, Peer]]]:
@@ -70,10 +81,12 @@ class Replies:
         asked = list(self._asked.pop(peer, {}).items())
         for request, callee in asked:
             self._serving[callee].discard((peer, request))
+            self._cancelled.discard((peer, request))
         serving = [(request, caller) for caller, request in self._serving.pop(peer, ())]
         for request, caller in serving:
             self._asked[caller].pop(request, None)
             self.streams.end(caller, request)
+            self._cancelled.discard((caller, request))
         self.streams.forget(peer)
         return [(request, callee) for request, callee in asked if callee is not peer], serving
 

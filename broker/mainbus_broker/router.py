@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
 from mainbus.wire import clone, port_table
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, HOST, MAIN, MORE, Head, Kind, build, text_of
+from mainbus.wire.packets import (
+    BY_NAME,
+    CONTINUES,
+    HEADER_SIZE,
+    HOST,
+    MAIN,
+    MORE,
+    Head,
+    Kind,
+    build,
+    plain,
+    readdress,
+    text_of,
+)
 
 from mainbus_broker import forwards
 from mainbus_broker.lane_end import NO_LANE
@@ -25,7 +38,6 @@ Serve = Callable[["Peer", Head, bytes, int], None]
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
 _CALLS: Final = frozenset({int(Kind.INVOKE), _STREAM})
-_pack: Final = HEADER.pack
 
 
 class Router:
@@ -42,37 +54,39 @@ class Router:
         self._high = hub.config.limits.high
         self._hard = hub.config.limits.hard
         self._unfinished = hub.config.limits.unfinished
-        self._serve: dict[int, Serve] = {
-            Kind.SEND: self._message,
-            Kind.POST: self._post,
-            Kind.INVOKE: self._message,
-            Kind.STREAM: self._message,
-            Kind.BROADCAST: self._broadcast,
-            Kind.RESULT: self._reply,
-            Kind.ERROR: self._reply,
-            Kind.ITEM: self._reply,
-            Kind.CANCEL: self._cancel,
-            Kind.DEMAND: self._demand,
-            Kind.QUERY: self._to_main,
-            Kind.FRAME: self._to_main,
-            Kind.FRAME_CLOSED: self._to_main,
-            Kind.GUEST: hub.hosting.serve,
-            Kind.GUEST_CLOSED: self._guest_closed,
-            Kind.SYNC: self._sync,
-            Kind.ONCE: self._once,
-            Kind.PAUSE: self._pause,
-            Kind.RESUME: self._pause,
-            Kind.PAUSED: self._paused,
-            Kind.UNDELIVERABLE: self._undeliverable,
-            Kind.BAD_MESSAGE: self._bad_message,
-            Kind.WATCH: self._watch,
-            Kind.WHO: self._who,
-            Kind.READY: self._ready,
-            Kind.GOODBYE: self._goodbye,
-            Kind.PORT_MESSAGE: self._port_message,
-            Kind.PORT_CREDIT: self._port_credit,
-            Kind.PORT_CLOSE: self._port_close,
-        }
+        self._serve: dict[int, Serve] = plain(
+            {
+                Kind.SEND: self._message,
+                Kind.POST: self._post,
+                Kind.INVOKE: self._message,
+                Kind.STREAM: self._message,
+                Kind.BROADCAST: self._broadcast,
+                Kind.RESULT: self._reply,
+                Kind.ERROR: self._reply,
+                Kind.ITEM: self._reply,
+                Kind.CANCEL: self._cancel,
+                Kind.DEMAND: self._demand,
+                Kind.QUERY: self._to_main,
+                Kind.FRAME: self._to_main,
+                Kind.FRAME_CLOSED: self._to_main,
+                Kind.GUEST: hub.hosting.serve,
+                Kind.GUEST_CLOSED: self._guest_closed,
+                Kind.SYNC: self._sync,
+                Kind.ONCE: self._once,
+                Kind.PAUSE: self._pause,
+                Kind.RESUME: self._pause,
+                Kind.PAUSED: self._paused,
+                Kind.UNDELIVERABLE: self._undeliverable,
+                Kind.BAD_MESSAGE: self._bad_message,
+                Kind.WATCH: self._watch,
+                Kind.WHO: self._who,
+                Kind.READY: self._ready,
+                Kind.GOODBYE: self._goodbye,
+                Kind.PORT_MESSAGE: self._port_message,
+                Kind.PORT_CREDIT: self._port_credit,
+                Kind.PORT_CLOSE: self._port_close,
+            }
+        )
 
     # Public
 
@@ -90,6 +104,20 @@ class Router:
             for forward in (partner.streams or {}).values():
                 forward.targets = [target for target in forward.targets if target is not peer]
 
+    def drop_ports(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Close the ports that come with a message which goes nowhere."""
+        found = self._ports_of(peer, head, data, at)
+        if found is not None:
+            for end in self._hub.ports.depart(peer.port_owner, found[0]):
+                self._hub.ports.drop(end)
+
+    def tell(self, peer: Peer, packet: bytes) -> None:
+        """Send what a renderer's own packet has caused and no pause holds back; who does not read it is closed."""
+        if peer.outbox.queued < self._hard:
+            peer.outbox.put(packet)
+        else:
+            self._hub.close_slow(peer.contents)
+
     # Private: messages
 
     def _message(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -106,10 +134,16 @@ class Router:
             target = self._names.get(name) if name else self._ids.get(target_id)
             if flags & HOST and target is not None and not self._hub.hosting.related(peer, target):
                 target = None
+            denied = None
+            if target is not None and target.policy is not None and not self._hub.gate.takes(target, head, data, at):
+                denied, target = target, None
             if flags & MORE:
                 if not forwards.begin(peer, head, name, () if target is None else (target,), self._unfinished):
                     return
             elif peer.streams and forwards.is_inside(peer, head, target):
+                return
+            if denied is not None:
+                self._hub.gate.refuse(peer, denied, head, data, at)
                 return
             if target is None:
                 reason = "neither guest nor host" if flags & HOST else "no such renderer"
@@ -121,7 +155,7 @@ class Router:
             elif peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
-        target.outbox.put(_readdressed(peer, head, data, at))
+        target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
@@ -148,9 +182,9 @@ class Router:
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         length = head[0]
         # Made once: every queue holds the same bytes object.
-        packet = _readdressed(peer, head, data, at)
+        packet = readdress(data, at, peer.id, peer.name_raw)
         high = self._high
-        for target in self._broadcast_targets(peer, head):
+        for target in self._broadcast_targets(peer, head, data, at):
             if peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
@@ -158,11 +192,13 @@ class Router:
             if target.outbox.queued > high or target.pausing:
                 self._hub.flow.added(peer, target, length, broadcast=True)
 
-    def _broadcast_targets(self, peer: Peer, head: Head) -> Sequence[Peer]:
+    def _broadcast_targets(self, peer: Peer, head: Head, data: bytes, at: int) -> Sequence[Peer]:
         """Whoever got the first fragment gets the rest, and nobody else does."""
         if head[2] & CONTINUES:
             return forwards.rest(peer, head, b"")
         targets = [target for target in self._ids.values() if target is not peer]
+        if self._hub.renderers.restricted:
+            targets = [target for target in targets if self._hub.gate.takes(target, head, data, at)]
         if head[2] & MORE:
             if not forwards.begin(peer, head, b"", targets, self._unfinished):
                 return ()
@@ -200,13 +236,14 @@ class Router:
                 self._hub.replies.claim(caller, request, peer)
             if peer not in caller.heard:
                 caller.heard.add(peer)
-            caller.outbox.put(_readdressed(peer, head, data, at))
+            caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+            caller.charge(head[0])
 
     # Private: what messages need
 
     def _note_call(self, peer: Peer, target: Peer, head: Head, name: bytes) -> bool:
         is_stream = head[1] == _STREAM
-        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer)
+        bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer, self._hub.replies.pending(peer))
         if bound is None and self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
             if peer not in target.heard:
                 target.heard.add(peer)
@@ -220,9 +257,9 @@ class Router:
             peer.wire.fail(f"request {head[6]} is pending already")
         return False
 
-    def _bound(self, peer: Peer) -> TooManyRequests | None:
-        limit = self._hub.config.limits.pending
-        return TooManyRequests(limit) if self._hub.replies.pending(peer) >= limit else None
+    def _bound(self, peer: Peer, pending: int) -> TooManyRequests | None:
+        limit = peer.limits.pending
+        return TooManyRequests(limit) if pending >= limit else None
 
     def _charge_item(self, peer: Peer, head: Head, caller: Peer) -> bool:
         """Count an item, or a fragment of one, out of its stream's credit; False if it had none, or is no stream's."""
@@ -253,7 +290,7 @@ class Router:
         if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
-        self._tell(
+        self.tell(
             peer,
             build(
                 Kind.UNDELIVERABLE,
@@ -267,14 +304,7 @@ class Router:
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
         body = clone.encode(str(error))
-        self._tell(peer, build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=body))
-
-    def _tell(self, peer: Peer, packet: bytes) -> None:
-        """Send what a renderer's own packet has caused and no pause holds back; who does not read it is closed."""
-        if peer.outbox.queued < self._hard:
-            peer.outbox.put(packet)
-        else:
-            self._hub.close_slow(peer.contents)
+        self.tell(peer, build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=body))
 
     # Private: ports
 
@@ -334,11 +364,17 @@ class Router:
 
     def _cancel(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         request = head[6]
-        callee = self._hub.replies.callee(peer, request)
-        if callee is None:
+        replies = self._hub.replies
+        if replies.callee(peer, request) is None:
             self._hub.main.cancel(peer, request)
-        else:
+        elif (callee := replies.cancel(peer, request)) is not None:
             callee.outbox.put(build(Kind.CANCEL, peer.id, request))
+            self._check_backlog(peer, callee)
+
+    def _check_backlog(self, peer: Peer, target: Peer) -> None:
+        """Close who goes on to notify a renderer that does not read: no pause holds notices back."""
+        if target.outbox.queued > peer.limits.backlog and not peer.closing:
+            peer.close(f"notifies {target.label}, which does not read", blame=True)
 
     def _demand(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.demands.give(peer, head[6], head[8])
@@ -347,6 +383,8 @@ class Router:
         source = self._ids.get(head[5])
         if source is not None or head[5] == MAIN:
             self._hub.flow.asked(peer, source, pause=head[1] == Kind.PAUSE)
+            if source is not None:
+                self._check_backlog(peer, source)
 
     def _paused(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         self._hub.flow.acknowledged(peer, head[5], head[6])
@@ -379,11 +417,19 @@ class Router:
             self._hub.main.bad_message(source, text_of(data[name_end : name_end + head[4]]))
 
     def _sync(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        if head[5]:
+            # Its fragments would be kept under any number of targets.
+            peer.wire.fail("a SYNC that is not for the main process")
+            return
         message = peer.wire.message(head, data, at)
         if message is not None:
             lane = peer.lane or NO_LANE
+            bound = self._bound(peer, lane.pending)
             lane.expect(message[3], message[7])
-            self._hub.main.sync(peer, message, lane)
+            if bound is None:
+                self._hub.main.sync(peer, message, lane)
+            else:
+                lane.answer(message[3], (Kind.ERROR, bound.wire_code, clone.encode(str(bound))))
 
     def _once(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         if peer.take_once(head[8]):
@@ -395,9 +441,9 @@ class Router:
         self._hub.renderers.watchers.add(peer)
 
     def _who(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        named = self._ids.get(head[5])
+        named = self._ids.get(head[5]) if peer.policy is None or peer.policy.sees_others else None
         name = named.name_raw if named is not None else b""
-        self._tell(peer, build(Kind.WHO, head[5], value=int(named is not None), name=name))
+        self.tell(peer, build(Kind.WHO, head[5], value=int(named is not None), name=name))
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()
@@ -407,14 +453,3 @@ class Router:
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])
-
-
-def _readdressed(peer: Peer, head: Head, data: bytes, at: int) -> bytes:
-    """Return a packet as its receiver gets it: from whom in place of to whom, the rest as it came."""
-    length, kind, flags, name_length, channel_length, _, request, frame, value = head
-    name = peer.name_raw
-    return (
-        _pack(length - name_length + len(name), kind, flags, len(name), channel_length, peer.id, request, frame, value)
-        + name
-        + data[at + HEADER_SIZE + name_length : at + length]
-    )

@@ -117,17 +117,49 @@ class WebContents:
 
     def on(self, event: str, fn: Callable[..., object] | None = None) -> Any:
         """Call a function with every "destroyed" (no arguments), "ipc-message" or "ipc-message-sync" (event, channel,
-        args). Without a function it is a decorator; with one it returns a `Registration`."""
+        args). Without a function it is a decorator; with one it returns a `Registration`.
+
+        Args:
+            event: One of the three; "destroyed" comes once.
+            fn: The listener.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+            TypeError: Not callable, or it cannot take the event.
+        """
         registry = self._registry(event)
         return registry.on(event, fn) if fn is not None else registry.on(event)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with the next such event only. Else as `on`."""
+        """Call a function with the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+            TypeError: Not callable, or it cannot take the event.
+        """
         registry = self._registry(event)
         return registry.once(event, fn) if fn is not None else registry.once(event)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a function."""
+        """Take out the latest registration of a function.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._registry(event).off(event, fn)
 
     add_listener = on
@@ -146,11 +178,17 @@ class WebContents:
             CloneError: An argument cannot be cloned; nothing was sent.
             SendQueueFull: The renderer does not keep up; `drain` waits until it does.
             ObjectDestroyedError: The renderer is gone.
+            PermissionDenied: Its role does not let it listen there.
         """
         self._send(Kind.SEND, channel, list(args))
 
     def send_to_frame(self, frame_id: int, channel: str, *args: object) -> None:
         """Send a message to one frame of the renderer. As `send`.
+
+        Args:
+            frame_id: The frame; 0 is the main frame.
+            channel: The channel.
+            args: Values that structured clone can copy.
 
         Raises:
             ObjectDestroyedError: The renderer has no such frame.
@@ -184,7 +222,9 @@ class WebContents:
 
         Raises:
             CloneError: An argument cannot be cloned; nothing was sent.
+            PermissionDenied: The renderer's role does not let it handle the channel.
             SendQueueFull: The renderer does not keep up, or answers too little; `drain` waits until it does.
+            TooManyRequests: `limits.pending` invokes of this renderer have no answer yet.
             ObjectDestroyedError: The renderer is gone.
         """
         return self.invoke_frame(0, channel, args, timeout)
@@ -201,6 +241,7 @@ class WebContents:
             A `Stream`, an async iterator and async context manager.
 
         Raises:
+            PermissionDenied: The renderer's role does not let it handle the channel.
             TooManyRequests: `limits.streams` of this renderer are open.
             CloneError, SendQueueFull, ObjectDestroyedError: As `invoke`.
         """
@@ -231,11 +272,22 @@ class WebContents:
             await asyncio.shield(self._ready)
 
     def is_destroyed(self) -> bool:
-        """Tell whether the renderer is gone."""
+        """Tell whether the renderer is gone.
+
+        Returns:
+            True from the moment its "destroyed" is raised.
+        """
         return self._destroyed
 
     def close(self, reason: str = "closed by the main process") -> None:
-        """End the renderer's connection; it gets `reason` with its "disconnected" event."""
+        """End the renderer's connection; it gets `reason` with its "disconnected" event.
+
+        Args:
+            reason: A text for the log and the renderer.
+
+        Raises:
+            ObjectDestroyedError: The renderer is gone.
+        """
         self._alive().close(reason)
 
     # For its frames
@@ -247,7 +299,7 @@ class WebContents:
         if not ports:
             self._send(Kind.POST, channel, [message], frame_id)
             return
-        raw, body = check_channel(channel), self._encode([message])
+        raw, body = self._granted(peer, "listen", channel), self._encode([message])
         self._check_room()
 
         def make(table: bytes) -> bytes | Iterator[bytes]:
@@ -259,10 +311,13 @@ class WebContents:
     def invoke_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Reply:
         """Invoke the handler of a frame. As `invoke`."""
         peer = self._check_frame(frame_id)
-        raw = check_channel(channel)
+        raw = self._granted(peer, "handle", channel)
         check_timeout(timeout)
         body = self._encode(list(args))
         self._check_room()
+        limit = peer.limits.pending
+        if len(peer.calls) >= limit:
+            raise TooManyRequests(limit)
         request = peer.calls.next_request()
         reply = peer.calls.open(channel, request, peer.route, timeout)
         value = milliseconds(timeout)
@@ -273,7 +328,7 @@ class WebContents:
     def stream_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
         """Ask the handler of a frame for a stream. As `stream`."""
         peer = self._check_frame(frame_id)
-        raw = check_channel(channel)
+        raw = self._granted(peer, "handle", channel)
         check_timeout(timeout)
         body = self._encode(list(args))
         limit = self._hub.config.limits.streams
@@ -303,7 +358,8 @@ class WebContents:
 
     def frame(self, frame_id: int) -> WebFrameMain:
         """Return the frame that has sent a message; a detached one if the renderer has no frame with that id."""
-        frame = self._own_frames().get(frame_id)
+        frames = self._frames or self._own_frames()
+        frame = frames.get(frame_id) if frame_id else frames.main
         if frame is None:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
@@ -326,6 +382,11 @@ class WebContents:
         if self._emitter is not None:
             self._emitter.emit("destroyed")
 
+    def may_hear(self, channel: bytes) -> bool:
+        """Whether its role lets it listen on a channel."""
+        policy = self._peer.policy
+        return policy is None or policy.allows("listen", channel)
+
     def send_encoded(self, channel: bytes, body: bytes, packet: bytes | None) -> None:
         """Send a message that was encoded for several renderers; `packet` if it fits into one."""
         route = self._peer.route
@@ -339,13 +400,21 @@ class WebContents:
         """Bytes that wait for this renderer."""
         return self._peer.outbox.size + self._peer.route.size
 
+    def own_registries(self) -> Iterator[tuple[int | None, IpcMain]]:
+        """Yield the scoped registries that exist: the renderer's with None, then those of frames with their ids."""
+        if self._ipc is not None:
+            yield None, self._ipc
+        for frame in self._frames.all() if self._frames is not None else ():
+            if (ipc := frame.own_ipc) is not None:
+                yield frame.frame_id, ipc
+
     def new_ipc(self) -> IpcMain:
         """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
         return IpcMain().belong_to(self._hub.owner)
 
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
         """Return the scoped registries that exist for a frame, the narrowest first."""
-        own = frame.own_ipc()
+        own = frame.own_ipc
         if own is None and self._ipc is None:
             return ()
         return tuple(ipc for ipc in (own, self._ipc) if ipc is not None)
@@ -384,6 +453,13 @@ class WebContents:
         self._hub.owner.check()
         return self._peer
 
+    def _granted(self, peer: Peer, verb: str, channel: str) -> bytes:
+        """Return a channel's UTF-8 if the renderer may get something there."""
+        raw = check_channel(channel)
+        if peer.policy is not None:
+            self._hub.gate.check(peer, verb, raw)
+        return raw
+
     def _encode(self, args: list[object]) -> bytes:
         limits = self._hub.config.limits
         body = clone.encode(args, max_depth=limits.depth)
@@ -398,7 +474,7 @@ class WebContents:
 
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:
         peer = self._alive()
-        raw = check_channel(channel)
+        raw = self._granted(peer, "listen", channel)
         body = self._encode(args)
         self._check_room()
         peer.route.put(packets.message(kind, MAIN, 0, body, frame=frame, channel=raw), HEADER_SIZE + len(body))

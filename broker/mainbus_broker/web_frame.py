@@ -25,13 +25,14 @@ class WebFrameMain:
         frames: The frames that were created in it.
     """
 
-    __slots__ = ("_contents", "_ipc", "_is_detached", "frame_id", "frames", "name", "parent", "process_id")
+    __slots__ = ("_contents", "_is_detached", "frame_id", "frames", "name", "own_ipc", "parent", "process_id")
 
     def __init__(
         self, contents: WebContents, frame_id: int = 0, name: str | None = None, parent: WebFrameMain | None = None
     ) -> None:
         self._contents = contents
-        self._ipc: IpcMain | None = None
+        self.own_ipc: IpcMain | None = None
+        """`ipc`, if it was ever asked for."""
         self._is_detached = False
         self.frame_id = frame_id
         self.name = name if frame_id else contents.name
@@ -42,9 +43,9 @@ class WebFrameMain:
     @property
     def ipc(self) -> IpcMain:
         """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
-        if self._ipc is None:
-            self._ipc = self._contents.new_ipc()
-        return self._ipc
+        if self.own_ipc is None:
+            self.own_ipc = self._contents.new_ipc()
+        return self.own_ipc
 
     @property
     def detached(self) -> bool:
@@ -52,30 +53,76 @@ class WebFrameMain:
         return self.is_destroyed()
 
     def is_destroyed(self) -> bool:
-        """Tell whether the frame, or its renderer, is gone."""
+        """Tell whether the frame, or its renderer, is gone.
+
+        Returns:
+            True as soon as it was closed, or its renderer has gone.
+        """
         return self._is_detached or self._contents.is_destroyed()
 
     def send(self, channel: str, *args: object) -> None:
-        """Send a message to this frame. As `WebContents.send`."""
+        """Send a message to this frame. As `WebContents.send`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            SendQueueFull: The renderer does not keep up; `WebContents.drain` waits until it does.
+            ObjectDestroyedError: The frame, or its renderer, is gone.
+        """
         self._contents.send_to_frame(self.frame_id, channel, *args)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
-        """Send one message to this frame. As `WebContents.post_message`."""
+        """Send one message to this frame. As `WebContents.post_message`.
+
+        Args:
+            channel: The channel.
+            message: A value that structured clone can copy.
+            transfer: MessagePorts that go along (`event.ports`); here they are of no use any more.
+
+        Raises:
+            PortError: `transfer` has something else than ports that can leave; nothing was sent.
+            ObjectDestroyedError: The frame, or its renderer, is gone.
+        """
         self._contents.post_to_frame(self.frame_id, channel, message, transfer)
 
     def invoke(self, channel: str, *args: object, timeout: float | None = None) -> Reply:
-        """Invoke the handler of this frame. As `WebContents.invoke`."""
+        """Invoke the handler of this frame. As `WebContents.invoke`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, or None.
+
+        Returns:
+            A `Reply`: the result, or a `RemoteError`, when awaited.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            ObjectDestroyedError: The frame, or its renderer, is gone.
+        """
         return self._contents.invoke_frame(self.frame_id, channel, args, timeout)
 
     def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
-        """Ask the handler of this frame for a stream of items. As `WebContents.stream`."""
+        """Ask the handler of this frame for a stream of items. As `WebContents.stream`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+            timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A `Stream`, an async iterator and async context manager.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            ObjectDestroyedError: The frame, or its renderer, is gone.
+        """
         return self._contents.stream_frame(self.frame_id, channel, args, timeout)
 
     # For the broker
-
-    def own_ipc(self) -> IpcMain | None:
-        """Return `ipc` if it was ever asked for."""
-        return self._ipc
 
     def detach(self) -> None:
         """Note that the frame is closed."""

@@ -117,7 +117,7 @@ class Arrivals(Waiters):
 
     def reply(self, message: Message) -> None:
         """Settle a pending call, after the listeners of what was sent before the reply."""
-        inbox = self._inbox(message[2])
+        inbox = self._inboxes.get(message[2]) or self._inbox(message[2])
         if inbox.waiting:
             inbox.add(partial(self._settle, inbox, message), len(message[8]) + _OVERHEAD, is_reply=True)
         else:
@@ -144,7 +144,7 @@ class Arrivals(Waiters):
 
     def guest(self, guest: GuestState, event: str, peer: int) -> None:
         """Emit an event of a guest behind what it has sent."""
-        inbox = self._inbox(peer)
+        inbox = self._inboxes.get(peer) or self._inbox(peer)
         if inbox.clear:
             self._tell_guest(guest, event, peer)
         else:

@@ -56,7 +56,9 @@ class Calls:
     def open(self, channel: str, request: int, route: Route, timeout: float | None) -> Reply:
         """Return the future of a request that is about to leave. `timeout` in seconds."""
         reply = Reply(self._loop, channel, request, route, timeout, self._cancelled)
-        self._add(reply)
+        self._pending[request] = reply
+        if timeout is not None:
+            self._limit(reply, timeout)
         return reply
 
     def open_stream(
@@ -64,8 +66,10 @@ class Calls:
     ) -> StreamReply:
         """Return what the items of a stream come to whose request is about to leave. `timeout` in seconds."""
         reply = StreamReply(self._loop, channel, request, route, timeout, self._cancelled, demand)
-        self._add(reply)
+        self._pending[request] = reply
         self.streams += 1
+        if timeout is not None:
+            self._limit(reply, timeout)
         return reply
 
     def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
@@ -150,12 +154,10 @@ class Calls:
 
     # Private
 
-    def _add(self, reply: Reply) -> None:
-        self._pending[reply.request] = reply
-        if reply.timeout is not None:
-            if self._deadlines is None:
-                self._deadlines = Deadlines(self._loop, self._waits, self._expire)
-            self._deadlines.add(reply.timeout, reply)
+    def _limit(self, reply: Reply, timeout: float) -> None:
+        if self._deadlines is None:
+            self._deadlines = Deadlines(self._loop, self._waits, self._expire)
+        self._deadlines.add(timeout, reply)
 
     def _pop(self, request: int) -> Reply | None:
         reply = self._pending.pop(request, None)
@@ -164,8 +166,10 @@ class Calls:
         return reply
 
     def _answered(self, request: int) -> Reply | None:
-        reply = self._pop(request)
+        reply = self._pending.pop(request, None)
         if reply is not None:
+            if not reply.has_value:
+                self.streams -= 1
             reply.answered()
         return reply
 

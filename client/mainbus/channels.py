@@ -73,45 +73,84 @@ class Channels:
     # Public: listeners
 
     @overload
-    def on(self, channel: str, fn: None = None, *, thread: bool = False) -> Callable[[F], F]: ...
+    def on(self, channel: str, fn: None = None, *, thread: bool = False, validate: bool = True) -> Callable[[F], F]: ...
     @overload
-    def on(self, channel: str, fn: Callable[..., object], *, thread: bool = False) -> Registration: ...
-    def on(self, channel: str, fn: Callable[..., object] | None = None, *, thread: bool = False) -> Any:
+    def on(
+        self, channel: str, fn: Callable[..., object], *, thread: bool = False, validate: bool = True
+    ) -> Registration: ...
+    def on(
+        self, channel: str, fn: Callable[..., object] | None = None, *, thread: bool = False, validate: bool = True
+    ) -> Any:
         """Call a function with every message on a channel.
 
         Args:
             channel: any text of 1 to 255 bytes of UTF-8.
             fn: the listener.
             thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
 
         Returns:
             A `Registration`; without a function a decorator that returns the function.
 
         Raises:
-            TypeError: no channel, not callable, cannot take the event, or a coroutine function in a thread.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
         """
-        return self._add_listener(channel, fn, thread=thread)
+        return self._add_listener(channel, fn, thread=thread, validate=validate)
 
     @overload
-    def once(self, channel: str, fn: None = None, *, thread: bool = False) -> Callable[[F], F]: ...
+    def once(
+        self, channel: str, fn: None = None, *, thread: bool = False, validate: bool = True
+    ) -> Callable[[F], F]: ...
     @overload
-    def once(self, channel: str, fn: Callable[..., object], *, thread: bool = False) -> Registration: ...
-    def once(self, channel: str, fn: Callable[..., object] | None = None, *, thread: bool = False) -> Any:
-        """Call a function with the next message on a channel only. Else as `on`."""
-        return self._add_listener(channel, fn, once=True, thread=thread)
+    def once(
+        self, channel: str, fn: Callable[..., object], *, thread: bool = False, validate: bool = True
+    ) -> Registration: ...
+    def once(
+        self, channel: str, fn: Callable[..., object] | None = None, *, thread: bool = False, validate: bool = True
+    ) -> Any:
+        """Call a function with the next message on a channel only. Else as `on`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the listener.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
+        return self._add_listener(channel, fn, once=True, thread=thread, validate=validate)
 
     def off(self, channel: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a listener; a message being delivered still reaches it."""
+        """Take out the latest registration of a listener; a message being delivered still reaches it.
+
+        Args:
+            channel: the channel.
+            fn: the listener; of one that is not registered nothing happens.
+        """
         self._check_thread()
         self._listeners.remove_latest(channel, fn)
 
     def remove_all_listeners(self, channel: str | None = None) -> None:
-        """Take out all listeners of a channel; of every channel, if it is None. Handlers stay."""
+        """Take out all listeners of a channel; of every channel, if it is None. Handlers stay.
+
+        Args:
+            channel: the channel, or None.
+        """
         self._check_thread()
         self._listeners.clear(channel)
 
     def listener_count(self, channel: str) -> int:
-        """Return how many listeners a channel has."""
+        """Return how many listeners a channel has.
+
+        Args:
+            channel: the channel.
+        """
         return len(self._listeners.get(channel))
 
     add_listener = on
@@ -121,14 +160,26 @@ class Channels:
 
     @overload
     def handle(
-        self, channel: str, fn: None = None, *, replace: bool = False, thread: bool = False
+        self, channel: str, fn: None = None, *, replace: bool = False, thread: bool = False, validate: bool = True
     ) -> Callable[[F], F]: ...
     @overload
     def handle(
-        self, channel: str, fn: Callable[..., object], *, replace: bool = False, thread: bool = False
+        self,
+        channel: str,
+        fn: Callable[..., object],
+        *,
+        replace: bool = False,
+        thread: bool = False,
+        validate: bool = True,
     ) -> Registration: ...
     def handle(
-        self, channel: str, fn: Callable[..., object] | None = None, *, replace: bool = False, thread: bool = False
+        self,
+        channel: str,
+        fn: Callable[..., object] | None = None,
+        *,
+        replace: bool = False,
+        thread: bool = False,
+        validate: bool = True,
     ) -> Any:
         """Answer invokes of a channel with what a function returns or raises.
 
@@ -137,32 +188,66 @@ class Channels:
             fn: the handler.
             replace: take the place of the channel's handler, if there is one.
             thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
 
         Returns:
             A `Registration`; without a function a decorator that returns the function.
 
         Raises:
             ValueError: the channel has a handler, and ``replace`` is False.
-            TypeError: no channel, not callable, cannot take the event, or a coroutine function in a thread.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
         """
-        return self._add_handler(channel, fn, replace=replace, thread=thread)
+        return self._add_handler(channel, fn, replace=replace, thread=thread, validate=validate)
 
     @overload
     def handle_once(
-        self, channel: str, fn: None = None, *, replace: bool = False, thread: bool = False
+        self, channel: str, fn: None = None, *, replace: bool = False, thread: bool = False, validate: bool = True
     ) -> Callable[[F], F]: ...
     @overload
     def handle_once(
-        self, channel: str, fn: Callable[..., object], *, replace: bool = False, thread: bool = False
+        self,
+        channel: str,
+        fn: Callable[..., object],
+        *,
+        replace: bool = False,
+        thread: bool = False,
+        validate: bool = True,
     ) -> Registration: ...
     def handle_once(
-        self, channel: str, fn: Callable[..., object] | None = None, *, replace: bool = False, thread: bool = False
+        self,
+        channel: str,
+        fn: Callable[..., object] | None = None,
+        *,
+        replace: bool = False,
+        thread: bool = False,
+        validate: bool = True,
     ) -> Any:
-        """Answer the next invoke of a channel only. Else as `handle`."""
-        return self._add_handler(channel, fn, once=True, replace=replace, thread=thread)
+        """Answer the next invoke of a channel only. Else as `handle`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the handler.
+            replace: take the place of the channel's handler, if there is one.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: the channel has a handler, and ``replace`` is False.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
+        return self._add_handler(channel, fn, once=True, replace=replace, thread=thread, validate=validate)
 
     def remove_handler(self, channel: str) -> None:
-        """Take out a channel's handler, if it has one."""
+        """Take out a channel's handler, if it has one.
+
+        Args:
+            channel: the channel.
+        """
         self._check_thread()
         self._handlers.pop(channel, None)
 
@@ -194,13 +279,14 @@ class Channels:
         once: bool = False,
         thread: bool = False,
         senders: Senders = "any",
+        validate: bool = True,
     ) -> Any:
         check_channel(channel)
         check_senders(senders)
 
         def register(fn: Callable[..., object]) -> Registration:
             self._check_thread()
-            target = Target(fn, once=once, thread=thread, senders=senders)
+            target = Target(fn, once=once, thread=thread, senders=senders, validate=validate)
             self._listeners.add(channel, target)
             return self._registration(target, lambda: self._listeners.remove(channel, target))
 
@@ -215,6 +301,7 @@ class Channels:
         replace: bool = False,
         thread: bool = False,
         senders: Senders = "any",
+        validate: bool = True,
     ) -> Any:
         check_channel(channel)
         check_senders(senders)
@@ -224,7 +311,7 @@ class Channels:
             # Before anything is said about the function: Electron's order.
             if not replace and channel in self._handlers:
                 raise ValueError(f"Attempted to register a second handler for '{channel}'")
-            target = Target(fn, once=once, thread=thread, senders=senders)
+            target = Target(fn, once=once, thread=thread, senders=senders, validate=validate)
             self._handlers[channel] = target
             return self._registration(target, lambda: self._discard_handler(channel, target))
 

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from mainbus.channels import Target
-from mainbus.errors import InvokeTimeout, MainbusError, NoHandlerError, from_wire
+from mainbus.errors import InvokeTimeout, MainbusError, NoHandlerError, ValidationError, from_wire
 from mainbus.inbox import Inbox, Running
 from mainbus.streaming import Producer, refuse_generator
 
@@ -86,10 +86,16 @@ class Dispatch:
                 return False
             if target.once and not target.consume():
                 continue
-            if target.least <= count <= target.most:
+            if target.annotated is None and target.least <= count <= target.most:
                 self._listen(inbox, event, args, target)
+                continue
+            try:
+                fitting = target.fit(args)
+            except ValidationError as error:
+                # Whoever keeps it must not keep the event, by this frame: a `send_sync` would wait for that.
+                self._report(error.with_traceback(None), event)
             else:
-                self._report(target.arity_error(count, event.channel), event)
+                self._listen(inbox, event, fitting, target)
         return then() if then is not None else True
 
     def handler(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
@@ -97,10 +103,11 @@ class Dispatch:
         if not inbox.may_call(target.is_coroutine):
             inbox.put_back(partial(self.handler, inbox, event, args, target), event.request_id)
             return False
-        if self._is_refused(inbox, event, args, target):
+        fitting = self._fitting(inbox, event, args, target)
+        if fitting is None:
             return True
         try:
-            result = self._call(inbox, event, args, target)
+            result = self._call(inbox, event, fitting, target)
         except (KeyboardInterrupt, SystemExit) as error:
             self._raised(event, error)
             raise
@@ -118,11 +125,12 @@ class Dispatch:
         if not inbox.may_call(target.is_coroutine):
             inbox.put_back(partial(self.stream, inbox, event, args, target), event.request_id)
             return False
-        if self._is_refused(inbox, event, args, target):
+        fitting = self._fitting(inbox, event, args, target)
+        if fitting is None:
             return True
         producer = inbox.streams[event.request_id] = Producer(self._loop, partial(self._item, event))
         try:
-            result = self._result(inbox, event, args, target)
+            result = self._result(inbox, event, fitting, target)
             if isawaitable(result) or isinstance(result, AsyncGenerator):
                 producer.start(self._task(inbox, producer.run(result), event), result)
             else:
@@ -168,19 +176,20 @@ class Dispatch:
 
     # Private
 
-    def _is_refused(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
-        """Answer a request whose handler is not to be called."""
+    def _fitting(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> Sequence[object] | None:
+        """Return what the handler of a request is to be called with; None: it is not, and the request was answered."""
         late = inbox.was_cancelled(event.request_id)
         if late is not None:
             self._cancelled(event, late=late)
         elif target.once and not target.consume():
             # Its one call was taken by an invoke that came in between: nobody handles the channel now.
             self._refuse(event, NoHandlerError(event.channel))
-        elif not target.takes(len(args)):
-            self._refuse(event, target.arity_error(len(args), event.channel))
         else:
-            return False
-        return True
+            try:
+                return target.fit(args, event.channel)
+            except ValidationError as error:
+                self._refuse(event, error)
+        return None
 
     def _call(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> object:
         """Call one callable; returns its value, or the task that will have it."""

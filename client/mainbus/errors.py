@@ -70,6 +70,7 @@ class MainbusError(Exception):
 
     Attributes:
         channel: the channel concerned, where there is one.
+        wire_code: the number that stands for the class on the wire; it never changes.
     """
 
     wire_code: ClassVar[int] = 0
@@ -179,7 +180,11 @@ class InvokeTimeout(MainbusError, TimeoutError):
 
 
 class ConnectionLost(MainbusError, ConnectionError):
-    """The connection to the broker is gone, or not open yet."""
+    """The connection to the broker is gone, or not open yet.
+
+    Attributes:
+        reason: why, where it is known.
+    """
 
     wire_code = 5
     _summary = "The connection to the broker was lost"
@@ -192,7 +197,12 @@ class ConnectionLost(MainbusError, ConnectionError):
 
 
 class ConnectRefused(MainbusError, ConnectionError):
-    """No broker there, or it does not want this renderer; the reason says what to do."""
+    """No broker there, or it does not want this renderer; the reason says what to do.
+
+    Attributes:
+        address: where the broker was looked for.
+        reason: why, and what to do.
+    """
 
     wire_code = 6
     _summary = "The broker refused the connection"
@@ -248,7 +258,11 @@ class ValidationError(MainbusError, TypeError):
 
 
 class PermissionDenied(MainbusError, PermissionError):
-    """The renderer's role does not allow this verb on this channel."""
+    """The renderer's role does not allow this verb on this channel.
+
+    Attributes:
+        verb: what it may not do, such as ``send``.
+    """
 
     wire_code = 9
     _summary = "Permission denied"
@@ -269,7 +283,11 @@ class ObjectDestroyedError(MainbusError):
 
 
 class NoSuchRenderer(MainbusError, LookupError):
-    """No renderer has this id (int) or name (str)."""
+    """No renderer has this id (int) or name (str).
+
+    Attributes:
+        target: the id or name.
+    """
 
     wire_code = 11
     _summary = "No such renderer"
@@ -282,7 +300,11 @@ class NoSuchRenderer(MainbusError, LookupError):
 
 
 class NameTaken(MainbusError):
-    """Another renderer has this name."""
+    """Another renderer has this name.
+
+    Attributes:
+        name: the name.
+    """
 
     wire_code = 12
     _summary = "The name is taken by another renderer"
@@ -315,7 +337,11 @@ class LimitExceeded(MainbusError):
 
 
 class MessageTooLarge(LimitExceeded):
-    """One message is larger (bytes) than the receiver or the broker takes."""
+    """One message is larger (bytes) than the receiver or the broker takes.
+
+    Attributes:
+        size: how large it is.
+    """
 
     wire_code = 14
     _summary = "The message is too large"

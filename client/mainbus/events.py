@@ -128,7 +128,16 @@ class IpcMessageEvent:
         return f"guest {self.sender_id}"
 
     def reply(self, channel: str, *args: object) -> None:
-        """Send a message back to the guest. As its `send`."""
+        """Send a message back to the guest. As its `send`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            ObjectDestroyedError: The guest has left.
+        """
         self.sender.send(channel, *args)
 
 

@@ -48,7 +48,11 @@ class Guest:
         return self._state.id
 
     def is_destroyed(self) -> bool:
-        """Tell whether it has left for good, or was closed."""
+        """Tell whether it has left for good, or was closed.
+
+        Returns:
+            True if it cannot come back.
+        """
         return self._state.is_over
 
     # Public: verbs
@@ -69,6 +73,10 @@ class Guest:
 
     def send(self, channel: str, *args: object) -> None:
         """Send a message to it, which it takes as from the main process; returns at once. As `IpcRenderer.send`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
 
         Raises:
             LocalProtocolError: It is not connected; `ready` waits until it is.
@@ -97,6 +105,9 @@ class Guest:
                 is gone, and comes back only if its connection was lost.
             fn: The listener; without one this is a decorator, with one it returns a `Registration`.
 
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
         Raises:
             ValueError: No such event.
         """
@@ -104,12 +115,31 @@ class Guest:
         return self._state.on(event, fn)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with the next such event only. Else as `on`."""
+        """Call a function with the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._renderer._check_thread()
         return self._state.on(event, fn, once=True)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a function."""
+        """Take out the latest registration of a function.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._renderer._check_thread()
         self._state.off(event, fn)
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from mainbus.nothing import NOTHING
 from mainbus.streaming import Producer
 
 _TURN: Final = 128
@@ -83,7 +84,7 @@ class Inbox:
         """Bytes of the body that is being started."""
         self._loop = loop
         self._on_low = on_low
-        self._waiting: deque[tuple[Start, int, int, bool]] = deque()
+        self._waiting: deque[tuple[Start, int, int, bool]] = NOTHING
         self._waits = 0
         self._resolved = False
         self._begins = 0
@@ -144,7 +145,7 @@ class Inbox:
         """
         if self._resolved:
             self._wait_for_awaiter()
-        self._waiting.append((start, size, request, is_reply))
+        self._own_queue().append((start, size, request, is_reply))
         self.size += size
         if request:
             self._invokes[request] = None
@@ -152,7 +153,7 @@ class Inbox:
 
     def put_back(self, start: Start, request: int = 0) -> None:
         """Put the rest of the arrival that is being started in front of all others. `request`: as `add` has it."""
-        self._waiting.appendleft((start, self.starting, request, False))
+        self._own_queue().appendleft((start, self.starting, request, False))
         self.size += self.starting
         if request:
             self._invokes.setdefault(request, None)
@@ -205,6 +206,11 @@ class Inbox:
         self.size = sum(entry[1] for entry in self._waiting)
 
     # Private
+
+    def _own_queue(self) -> deque[tuple[Start, int, int, bool]]:
+        if self._waiting is NOTHING:
+            self._waiting = deque()
+        return self._waiting
 
     def _wait_for_awaiter(self) -> None:
         # Only now that something has arrived behind a reply: most replies are followed by none, and turns cost.

@@ -111,6 +111,8 @@ class Link(asyncio.Protocol):
             receive = self._receive
             for head, data, at in wire.packets():
                 receive(head, data, at)
+            # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
+            self._outbox.flush_soon()
         elif not self._welcome.done():
             # The rest is scanned by `start`, when the session knows who it is.
             for head, data, at in wire.packets(1):

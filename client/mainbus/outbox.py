@@ -8,7 +8,6 @@ still be counted, and reordered between targets.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -60,8 +59,9 @@ class Outbox:
         """Packets handed to the transport, ever."""
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._packets: deque[bytes] = deque()
-        self._ready: deque[Route] = deque()
+        # Lists: they are short at the front of which something is taken, and an empty one is small.
+        self._packets: list[bytes] = []
+        self._ready: list[Route] = []
         self._starved: dict[Route, None] = {}
         self._scheduled = False
         self._blocked = True
@@ -78,7 +78,7 @@ class Outbox:
         self._blocked = False
         self.written = 0
         self._in_flight = (b"", 0)
-        self._schedule()
+        self.flush_soon()
 
     def detach(self) -> None:
         """Stop writing: the connection is gone. What waits stays until `take` or the next `attach`."""
@@ -98,7 +98,7 @@ class Outbox:
         if not route.listed:
             route.listed = True
             self._ready.append(route)
-            self._schedule()
+            self.flush_soon()
 
     def when_low(self, size: int, call: Callable[[], None]) -> None:
         """Call once when no more than `size` bytes wait here."""
@@ -113,7 +113,13 @@ class Outbox:
         self.calls -= 1
         if self._starved:
             self._feed_starved()
-            self._schedule()
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Hand over what waits, and what is put meanwhile, with the next turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""
@@ -133,8 +139,8 @@ class Outbox:
         if self._blocked:
             return
         if self._packets or self._ready:
-            self._schedule()
-        else:
+            self.flush_soon()
+        elif self._waiters:
             self.wake()
 
     @property
@@ -162,7 +168,9 @@ class Outbox:
             rest, more = b"".join(self._packets), len(self._packets)
             self._packets.clear()
             self.queued = 0
-            self._hand_over(rest, more)
+            self.handed += len(rest)
+            self.written += more
+            self._transport.write(rest)
             self._in_flight = (data + rest, count + more)
 
     def in_flight(self) -> tuple[bytes, int]:
@@ -171,8 +179,7 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """Return the packets that wait here and forget them."""
-        packets = list(self._packets)
-        self._packets.clear()
+        packets, self._packets = self._packets, []
         self.queued = 0
         return packets
 
@@ -202,21 +209,16 @@ class Outbox:
         """Note that the kernel has taken them all."""
         if self._transport is not None:
             self._blocked = False
-            self._schedule()
+            self.flush_soon()
 
     # Private
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
 
     def _refill(self) -> None:
         ready = self._ready
         while self.queued < CHUNK:
             if not ready and not self._feed_starved():
                 break
-            route = ready.popleft()
+            route = ready.pop(0)
             packet = route.next_packet()
             if packet is None:
                 route.listed = False
@@ -240,24 +242,23 @@ class Outbox:
         packets = self._packets
         count = len(packets)
         if count == 1:
-            data = packets.popleft()
+            data = packets.pop()
         elif self.queued <= CHUNK:
             data = b"".join(packets)
             packets.clear()
         else:
-            chunk = [packets.popleft()]
-            size = len(chunk[0])
-            while packets and size + len(packets[0]) <= CHUNK:
-                size += len(packets[0])
-                chunk.append(packets.popleft())
-            count = len(chunk)
-            data = b"".join(chunk)
-        self.queued -= len(data)
+            size = count = 0
+            for packet in packets:
+                size += len(packet)
+                if count and size > CHUNK:
+                    break
+                count += 1
+            data = b"".join(packets[:count])
+            del packets[:count]
         self._in_flight = (data, count)
-        self._hand_over(data, count)
-
-    def _hand_over(self, data: bytes, count: int) -> None:
-        self.handed += len(data)
+        size = len(data)
+        self.queued -= size
+        self.handed += size
         self.written += count
         assert self._transport is not None
         self._transport.write(data)

@@ -131,7 +131,7 @@ class Outgoing:
             body,
             flags=_by(name),
             frame=frame if peer == MAIN and name is None else 0,
-            value=milliseconds(timeout),
+            value=0 if timeout is None else milliseconds(timeout),
             name=_raw(name),
             channel=raw,
         )

@@ -274,9 +274,10 @@ class End:
 
     def schedule(self) -> None:
         """Dispatch what has arrived, in another turn of the loop."""
-        if self._kept is not None and not self._scheduled:
+        handle = self._handle() if self.started and not self._scheduled and self._handle is not None else None
+        if handle is not None:
             self._scheduled = True
-            self.loop.call_soon(self._dispatch, self._kept)
+            self.loop.call_soon(self._dispatch, handle)
 
     def wake(self) -> None:
         """Let all that wait look again."""
@@ -292,14 +293,16 @@ class End:
         self.size = 0
 
     def _dispatch(self, handle: MessagePort) -> bool:
-        if self._kept is not handle:
+        if self._handle is None or self._handle() is not handle:
             # The port was transferred since.
             return True
         self._scheduled = False
         if self.pulled:
             self.wake()
-            if self.finish():
+            if self.is_shut or self.is_over:
+                # The rest waits for an iteration: if nobody has the port any more, it waits for nothing.
                 self._kept = None
+            if self.finish():
                 handle.closed()
             return True
         if self._inbox is None:

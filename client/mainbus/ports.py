@@ -128,6 +128,9 @@ class MessagePort:
             event: "message" or "close".
             fn: The listener; without one this is a decorator, with one it returns a `Registration`.
 
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
         Raises:
             ValueError: No such event.
             TypeError: Not callable, or it cannot take the event.
@@ -140,11 +143,32 @@ class MessagePort:
     @overload
     def once(self, event: str, fn: Callable[..., object]) -> Registration: ...
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function at the next such event only. Else as `on`."""
+        """Call a function at the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+            TypeError: Not callable, or it cannot take the event.
+            LocalProtocolError: The messages are taken by an iteration.
+        """
         return self._add(event, fn, once=True)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a listener."""
+        """Take out the latest registration of a listener.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._loop.owner.check()
         if event != _MESSAGE:
             self._emitter.off(event, fn)
@@ -238,7 +262,7 @@ class MessagePort:
             raise LocalProtocolError("this port's messages are taken by an iteration")
         if self._listeners is None:
             self._listeners = Listeners()
-        listeners, target = self._listeners, Target(fn, once=once)
+        listeners, target = self._listeners, Target(fn, once=once, validate=False)
         listeners.add(_MESSAGE, target)
         discard = lambda: listeners.remove(_MESSAGE, target)  # noqa: E731
         if once:

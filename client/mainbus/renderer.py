@@ -37,7 +37,9 @@ class PeerInfo(NamedTuple):
     """Another renderer, as `peers` lists it."""
 
     id: int
+    """Its id, from 1."""
     name: str | None
+    """The name that it has connected with, or None."""
 
 
 def connect(
@@ -158,7 +160,11 @@ class IpcRenderer(Frames):
         return self._session is not None and self._session.link is not None
 
     def stats(self) -> dict[str, int]:
-        """Return counters, and how much there is of what comes and goes; sizes in bytes."""
+        """Return counters, and how much there is of what comes and goes; sizes in bytes.
+
+        Raises:
+            LocalProtocolError: It was not opened yet.
+        """
         session = self._opened()
         return {
             "pending": len(session.calls) - session.calls.streams,
@@ -172,12 +178,20 @@ class IpcRenderer(Frames):
     # Public: what the broker knows
 
     async def peers(self) -> list[PeerInfo]:
-        """Return the other renderers that are connected. Safe to cancel."""
+        """Return the other renderers that are connected. Safe to cancel.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+        """
         found: Any = await self._invoke(Kind.QUERY, MAIN, "peers", (), None)
         return [PeerInfo(id, name) for id, name in found]
 
     async def status(self) -> dict[str, Any]:
-        """Return what the broker tells of itself: pid, renderers, channels of the main process. Safe to cancel."""
+        """Return what the broker tells of itself: versions, limits, renderers, channels. Safe to cancel.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+        """
         found: dict[str, Any] = await self._invoke(Kind.QUERY, MAIN, "status", (), None)
         return found
 
@@ -202,6 +216,10 @@ class IpcRenderer(Frames):
 
     def send_to_host(self, channel: str, *args: object) -> None:
         """Send a message to the host of this guest, where it is an "ipc-message"; returns at once. As `send`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
 
         Raises:
             LocalProtocolError: This renderer is no guest, or its host is not connected at this moment.

@@ -16,6 +16,10 @@ class Reply(asyncio.Future[Any]):
     and given to `asyncio.create_task`, `TaskGroup.create_task`, `gather`, `wait_for` and anyio's `start_soon`.
     Cancelling it, or a task that awaits it, cancels the handler at the other end. An error that nobody retrieved
     is logged, as asyncio does for futures.
+
+    Attributes:
+        channel: The channel that was invoked.
+        timeout: Seconds, or None.
     """
 
     __slots__ = ("_on_cancel", "channel", "is_answered", "request", "route", "timeout")
@@ -37,13 +41,19 @@ class Reply(asyncio.Future[Any]):
         self.request = request
         self.route = route
         self.timeout = timeout
-        """Seconds, or None."""
         self.is_answered = False
         """Whether the answer is there, and waits for its turn."""
         self._on_cancel = on_cancel
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the invoke; False if it has its outcome already. The handler is cancelled too."""
+        """Cancel the invoke; False if it has its outcome already. The handler is cancelled too.
+
+        Args:
+            msg: What `asyncio.Future.cancel` takes.
+
+        Returns:
+            Whether it was cancelled by this call.
+        """
         if not super().cancel(msg):
             return False
         self._on_cancel(self)

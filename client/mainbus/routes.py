@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
+from mainbus.nothing import NOTHING
 from mainbus.outbox import ROOM, Outbox
 from mainbus.wire.packets import BY_NAME, HEADER
 
@@ -32,7 +33,7 @@ class Route:
         self.listed = False
         """Whether the outbox will ask for packets by itself."""
         self._outbox = outbox
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[Entry] = NOTHING
         self._unsent: dict[int, Entry] | None = None
         self._replies: deque[Entry] | None = None
         """The replies among what waits, in order; None before the first."""
@@ -284,12 +285,16 @@ class Route:
                 self._release(entry)
 
     def _append(self, entry: Entry) -> None:
+        if self._queue is NOTHING:
+            self._queue = deque()
         self._queue.append(entry)
         self.size += entry.size
         self._outbox.held += entry.size
         self._outbox.pull(self)
 
     def _insert(self, index: int, entry: Entry) -> None:
+        if self._queue is NOTHING:
+            self._queue = deque()
         self._queue.insert(index, entry)
         self.size += entry.size
         self._outbox.held += entry.size

@@ -22,11 +22,17 @@ class SenderChannels(Channels):
 
     @overload
     def on(
-        self, channel: str, fn: None = None, *, senders: Senders = "main", thread: bool = False
+        self, channel: str, fn: None = None, *, senders: Senders = "main", thread: bool = False, validate: bool = True
     ) -> Callable[[F], F]: ...
     @overload
     def on(
-        self, channel: str, fn: Callable[..., object], *, senders: Senders = "main", thread: bool = False
+        self,
+        channel: str,
+        fn: Callable[..., object],
+        *,
+        senders: Senders = "main",
+        thread: bool = False,
+        validate: bool = True,
     ) -> Registration: ...
     def on(
         self,
@@ -35,6 +41,7 @@ class SenderChannels(Channels):
         *,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Any:
         """Call a function with every message on a channel that the chosen senders send.
 
@@ -43,23 +50,31 @@ class SenderChannels(Channels):
             fn: the listener.
             senders: ``"main"``, ``"renderers"`` or ``"any"``.
             thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
 
         Returns:
             A `Registration`; without a function a decorator that returns the function.
 
         Raises:
             ValueError: no such senders.
-            TypeError: no channel, not callable, cannot take the event, or a coroutine function in a thread.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
         """
-        return self._add_listener(channel, fn, senders=senders, thread=thread)
+        return self._add_listener(channel, fn, senders=senders, thread=thread, validate=validate)
 
     @overload
     def once(
-        self, channel: str, fn: None = None, *, senders: Senders = "main", thread: bool = False
+        self, channel: str, fn: None = None, *, senders: Senders = "main", thread: bool = False, validate: bool = True
     ) -> Callable[[F], F]: ...
     @overload
     def once(
-        self, channel: str, fn: Callable[..., object], *, senders: Senders = "main", thread: bool = False
+        self,
+        channel: str,
+        fn: Callable[..., object],
+        *,
+        senders: Senders = "main",
+        thread: bool = False,
+        validate: bool = True,
     ) -> Registration: ...
     def once(
         self,
@@ -68,9 +83,26 @@ class SenderChannels(Channels):
         *,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Any:
-        """Call a function with the next message on a channel that the chosen senders send. Else as `on`."""
-        return self._add_listener(channel, fn, once=True, senders=senders, thread=thread)
+        """Call a function with the next message on a channel that the chosen senders send. Else as `on`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the listener.
+            senders: ``"main"``, ``"renderers"`` or ``"any"``.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: no such senders.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
+        return self._add_listener(channel, fn, once=True, senders=senders, thread=thread, validate=validate)
 
     add_listener = on
 
@@ -83,6 +115,7 @@ class SenderChannels(Channels):
         replace: bool = False,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Callable[[F], F]: ...
     @overload
     def handle(
@@ -93,6 +126,7 @@ class SenderChannels(Channels):
         replace: bool = False,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Registration: ...
     def handle(
         self,
@@ -102,6 +136,7 @@ class SenderChannels(Channels):
         replace: bool = False,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Any:
         """Answer invokes of a channel by the chosen senders with what a function returns or raises.
 
@@ -113,15 +148,17 @@ class SenderChannels(Channels):
             replace: take the place of the channel's handler, if there is one.
             senders: ``"main"``, ``"renderers"`` or ``"any"``.
             thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
 
         Returns:
             A `Registration`; without a function a decorator that returns the function.
 
         Raises:
             ValueError: the channel has a handler, and ``replace`` is False; or no such senders.
-            TypeError: no channel, not callable, cannot take the event, or a coroutine function in a thread.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
         """
-        return self._add_handler(channel, fn, replace=replace, senders=senders, thread=thread)
+        return self._add_handler(channel, fn, replace=replace, senders=senders, thread=thread, validate=validate)
 
     @overload
     def handle_once(
@@ -132,6 +169,7 @@ class SenderChannels(Channels):
         replace: bool = False,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Callable[[F], F]: ...
     @overload
     def handle_once(
@@ -142,6 +180,7 @@ class SenderChannels(Channels):
         replace: bool = False,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Registration: ...
     def handle_once(
         self,
@@ -151,6 +190,26 @@ class SenderChannels(Channels):
         replace: bool = False,
         senders: Senders = "main",
         thread: bool = False,
+        validate: bool = True,
     ) -> Any:
-        """Answer the next invoke of a channel by the chosen senders. Else as `handle`."""
-        return self._add_handler(channel, fn, once=True, replace=replace, senders=senders, thread=thread)
+        """Answer the next invoke of a channel by the chosen senders. Else as `handle`.
+
+        Args:
+            channel: any text of 1 to 255 bytes of UTF-8.
+            fn: the handler.
+            replace: take the place of the channel's handler, if there is one.
+            senders: ``"main"``, ``"renderers"`` or ``"any"``.
+            thread: run it in a worker thread, not on the loop; for plain functions.
+            validate: check what is sent against the annotations of its parameters.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: the channel has a handler, and ``replace`` is False; or no such senders.
+            TypeError: no channel, not callable, cannot take the event, a coroutine function in a thread, or annotated
+                with what cannot be checked.
+        """
+        return self._add_handler(
+            channel, fn, once=True, replace=replace, senders=senders, thread=thread, validate=validate
+        )

@@ -29,7 +29,7 @@ from mainbus.released import again, refused, released
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.wire.messages import Hello
-from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind, Message, text_of
+from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind, Message, plain, text_of
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane
@@ -93,30 +93,32 @@ class Session(Outgoing):
         self._goodbye: str | None = None
         self._stopped = False
         """Whether that was the end of the broker: what it has not answered it never will."""
-        self._handlers: dict[int, Callable[[Message], object]] = {
-            Kind.SEND: receiver.message,
-            Kind.POST: self._on_post,
-            Kind.BROADCAST: receiver.message,
-            Kind.INVOKE: receiver.invoke,
-            Kind.STREAM: receiver.invoke,
-            Kind.RESULT: receiver.reply,
-            Kind.ERROR: receiver.reply,
-            Kind.ITEM: receiver.reply,
-            Kind.DEMAND: lambda message: receiver.demand(message[2], message[3], message[5]),
-            Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
-            Kind.PAUSE: self._on_pause,
-            Kind.RESUME: self._on_resume,
-            Kind.CREDIT: self._on_credit,
-            Kind.WHO: self._on_who,
-            Kind.UNDELIVERABLE: self._on_undeliverable,
-            Kind.GAP: lambda message: receiver.notify("gap"),
-            Kind.ABORT: self._on_abort,
-            Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
-            Kind.LEFT: self._on_left,
-            **self.hosting.handlers(receiver),
-            Kind.GOODBYE: self._on_goodbye,
-            **self.ports.handlers(),
-        }
+        self._handlers: dict[int, Callable[[Message], object]] = plain(
+            {
+                Kind.SEND: receiver.message,
+                Kind.POST: self._on_post,
+                Kind.BROADCAST: receiver.message,
+                Kind.INVOKE: receiver.invoke,
+                Kind.STREAM: receiver.invoke,
+                Kind.RESULT: receiver.reply,
+                Kind.ERROR: receiver.reply,
+                Kind.ITEM: receiver.reply,
+                Kind.DEMAND: lambda message: receiver.demand(message[2], message[3], message[5]),
+                Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
+                Kind.PAUSE: self._on_pause,
+                Kind.RESUME: self._on_resume,
+                Kind.CREDIT: self._on_credit,
+                Kind.WHO: self._on_who,
+                Kind.UNDELIVERABLE: self._on_undeliverable,
+                Kind.GAP: lambda message: receiver.notify("gap"),
+                Kind.ABORT: self._on_abort,
+                Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
+                Kind.LEFT: self._on_left,
+                **self.hosting.handlers(receiver),
+                Kind.GOODBYE: self._on_goodbye,
+                **self.ports.handlers(),
+            }
+        )
 
     # Public: life
 

@@ -4,10 +4,11 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, get_args
 
 from mainbus.errors import ValidationError
+from mainbus.validation import Misfit, Parameters, parameters_of
 
 __all__ = ["SENDERS", "Senders", "Target"]
 
@@ -25,21 +26,41 @@ class Target:
         once: it is for one message only.
         thread: it runs in a worker thread.
         senders: whose messages it gets.
+        validate: check what is sent against the annotations.
 
     Attributes:
         least: the fewest arguments it takes, the event not counted.
         most: the most, ``sys.maxsize`` if there is no bound.
+        annotated: what is to be checked of its arguments; None if there is nothing.
         is_coroutine: calling it runs none of its body: a coroutine function or an async generator function.
 
     Raises:
-        TypeError: not callable, cannot take the event, or a coroutine or generator function in a thread.
+        TypeError: not callable, cannot take the event, a coroutine or generator function in a thread, or annotated with
+            what cannot be checked.
         ValueError: not one of `SENDERS`.
     """
 
-    __slots__ = ("_discard", "_spent", "fn", "is_coroutine", "least", "most", "once", "senders", "thread")
+    __slots__ = (
+        "_discard",
+        "_spent",
+        "annotated",
+        "fn",
+        "is_coroutine",
+        "least",
+        "most",
+        "once",
+        "senders",
+        "thread",
+    )
 
     def __init__(
-        self, fn: Callable[..., Any], *, once: bool = False, thread: bool = False, senders: Senders = "any"
+        self,
+        fn: Callable[..., Any],
+        *,
+        once: bool = False,
+        thread: bool = False,
+        senders: Senders = "any",
+        validate: bool = True,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"Expected handler to be a function, but found type {type(fn).__name__!r}")
@@ -47,11 +68,13 @@ class Target:
         self.once = once
         self.thread = thread
         self.senders = check_senders(senders)
-        self.least, self.most = _arity(fn)
+        parameters = _parameters(fn)
+        self.least, self.most = _arity(fn, parameters)
         self.is_coroutine = _runs_as(fn, inspect.iscoroutinefunction) or _runs_as(fn, inspect.isasyncgenfunction)
         if thread and self.is_coroutine:
             kind = "a coroutine" if _runs_as(fn, inspect.iscoroutinefunction) else "an async generator"
             raise TypeError(f"thread=True is for plain functions, but {name_of(fn)}() is {kind} function")
+        self.annotated = _annotated(fn, parameters) if validate else None
         self._spent = False
         # Takes it out of its registry; set for a `once` only.
         self._discard: Callable[[], object] | None = None
@@ -70,23 +93,34 @@ class Target:
             self._discard = None
         return True
 
-    def takes(self, count: int) -> bool:
-        """Tell whether it can be called with the event and this many arguments."""
-        return self.least <= count <= self.most
-
-    def arity_error(self, count: int, invoked: str | None = None) -> ValidationError:
-        """Make the error for a number of arguments that it does not take.
+    def fit(self, args: Sequence[object], invoked: str | None = None) -> Sequence[object]:
+        """Return the arguments as it is to be called with them, behind the event.
 
         Args:
-            count: how many arguments were sent, the event not counted.
+            args: what was sent.
             invoked: the channel, if its caller waits for a result.
+
+        Raises:
+            ValidationError: too few, too many, or one that does not fit its annotation.
         """
-        sent = f"{count} {'was' if count == 1 else 'were'} sent"
-        said = f"{name_of(self.fn)}(){_place(self.fn)} takes {self._takes()} after the event, but {sent}"
-        return ValidationError(said if invoked is None else f"Error invoking remote method '{invoked}': {said}")
+        if not self.least <= len(args) <= self.most:
+            raise self._error(invoked, f" takes {self._takes()} after the event, but {_were_sent(len(args))}")
+        if self.annotated is None:
+            return args
+        try:
+            return self.annotated.fit(args)
+        except Misfit as misfit:
+            said = f": {misfit}"
+            raise self._error(invoked, said, parameter=misfit.parameter, path=misfit.path) from None
+
+    def _error(self, invoked: str | None, said: str, **where: str) -> ValidationError:
+        said = f"{name_of(self.fn)}(){_place(self.fn)}{said}"
+        return ValidationError(
+            said if invoked is None else f"Error invoking remote method '{invoked}': {said}", **where
+        )
 
     def _takes(self) -> str:
-        names = [parameter.name for parameter in _positional(self.fn)[1:]]
+        names = [parameter.name for parameter in _positional(_parameters(self.fn))[1:]]
         if not self.most:
             return "no arguments"
         if self.most == sys.maxsize:
@@ -113,17 +147,35 @@ def name_of(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
+def _were_sent(count: int) -> str:
+    return f"{count} {'was' if count == 1 else 'were'} sent"
+
+
 def _place(fn: Callable[..., Any]) -> str:
     """Say where a callable is defined, if that is known; without the folder, for strangers read it too."""
+    code = getattr(_function(fn), "__code__", None)
+    return "" if code is None else f" ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
+
+
+def _function(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a callable comes down to: where it is written."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = inspect.unwrap(fn)
     if inspect.isclass(fn):
-        fn = fn.__init__
-    elif not inspect.isroutine(fn):
-        fn = type(fn).__call__
-    code = getattr(fn, "__code__", None)
-    return "" if code is None else f" ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
+        return fn.__init__
+    return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def _annotated(fn: Callable[..., Any], parameters: list[inspect.Parameter] | None) -> Parameters | None:
+    """Resolve the annotations of what comes behind the event."""
+    rest = [parameter for parameter in parameters or () if parameter.kind is parameter.VAR_POSITIONAL]
+    try:
+        return parameters_of(_function(fn), _positional(parameters)[1:] + rest)
+    except TypeError as error:
+        raise TypeError(
+            f"{name_of(fn)}(){_place(fn)}: {error}. With validate=False it takes whatever is sent"
+        ) from error
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -139,14 +191,13 @@ def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
         return None
 
 
-def _positional(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+def _positional(parameters: list[inspect.Parameter] | None) -> list[inspect.Parameter]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [parameter for parameter in _parameters(fn) or () if parameter.kind in kinds]
+    return [parameter for parameter in parameters or () if parameter.kind in kinds]
 
 
-def _arity(fn: Callable[..., Any]) -> tuple[int, int]:
+def _arity(fn: Callable[..., Any], parameters: list[inspect.Parameter] | None) -> tuple[int, int]:
     """The fewest and the most arguments after the event."""
-    parameters = _parameters(fn)
     if parameters is None:
         return 0, sys.maxsize
     for parameter in parameters:
@@ -154,7 +205,7 @@ def _arity(fn: Callable[..., Any]) -> tuple[int, int]:
             raise TypeError(
                 f"Expected handler to take (event, *args), but {name_of(fn)}() requires the keyword {parameter.name!r}"
             )
-    positional = _positional(fn)
+    positional = _positional(parameters)
     required = sum(parameter.default is parameter.empty for parameter in positional)
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return max(required - 1, 0), sys.maxsize

@@ -66,7 +66,17 @@ class Bus:
     async def connect(
         self, name: str | None = None, *, token: str | None = None, reconnect: bool = True
     ) -> IpcRenderer:
-        """Return a renderer that is open and is closed with the bus. Arguments as in `mainbus.connect`."""
+        """Return a renderer that is open and is closed with the bus. Arguments as in `mainbus.connect`.
+
+        Args:
+            name: Its name, or None.
+            token: A token that the broker gave out, or None.
+            reconnect: Whether to come back when the connection is lost.
+
+        Raises:
+            NameTaken: Another renderer has the name.
+            ConnectRefused: The broker has been stopped.
+        """
         renderer = await _connect(self.address, name=name, token=token, reconnect=reconnect)
         self._renderers.append(renderer)
         return renderer

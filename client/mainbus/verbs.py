@@ -117,6 +117,9 @@ class Verbs(SenderChannels):
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`.
 
+        Returns:
+            What the listener has set.
+
         Raises:
             ConnectionLost: There is no connection, or it was lost.
             ReplyNeverSent: Nobody listens, or nobody set a value.
@@ -142,7 +145,9 @@ class Verbs(SenderChannels):
             args: Values that structured clone can copy.
 
         Raises:
-            As `send`.
+            CloneError: An argument cannot be cloned; nothing was sent.
+            MessageTooLarge: It is larger than the broker takes; nothing was sent.
+            SendQueueFull: 64 MiB wait here already, since the target does not keep up.
         """
         peer, name = check_target(target)
         session = self._checked()
@@ -156,6 +161,13 @@ class Verbs(SenderChannels):
             channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`, or None.
+
+        Returns:
+            A `Reply`, as of `invoke`.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            NoSuchRenderer: When awaited: there is none of that id or name.
         """
         return self._invoke(INVOKE, target, channel, args, timeout)
 
@@ -167,6 +179,13 @@ class Verbs(SenderChannels):
             channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            A `Stream`, as of `stream`.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            NoSuchRenderer: When iterated: there is none of that id or name.
         """
         return self._stream(target, channel, args, timeout)
 
@@ -174,6 +193,15 @@ class Verbs(SenderChannels):
         """Send a message to every other renderer; returns at once. As `send`.
 
         Broadcasts keep their own order; they do not wait behind what is held for one renderer.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            MessageTooLarge: It is larger than the broker takes; nothing was sent.
+            SendQueueFull: 64 MiB wait here already, since the target does not keep up.
         """
         session = self._checked()
         session.send(BROADCAST, MAIN, None, check_channel(channel), encode(session, args))
@@ -191,6 +219,10 @@ class Verbs(SenderChannels):
             channel: The channel.
             max_queue: Messages that may wait to be taken; then their senders are slowed down, and none is dropped.
             senders: Whose messages: "main", "renderers" or "any".
+
+        Raises:
+            TypeError: No channel.
+            ValueError: No such senders.
         """
         mailbox = Mailbox(max_queue)
         mailbox.registration = self.on(channel, mailbox.put, senders=senders)
@@ -206,6 +238,9 @@ class Verbs(SenderChannels):
             channel: The channel.
             timeout: Seconds until `InvokeTimeout`, or None.
             senders: Whose messages: "main", "renderers" or "any".
+
+        Returns:
+            The event and the arguments.
 
         Raises:
             InvokeTimeout: None came in time.
@@ -233,7 +268,14 @@ class Verbs(SenderChannels):
         return message
 
     async def drain(self, target: int | str | None = None) -> None:
-        """Wait until what was sent has left, and the target (None: every one) keeps up. Safe to cancel."""
+        """Wait until what was sent has left, and the target (None: every one) keeps up. Safe to cancel.
+
+        Args:
+            target: The id or name of a renderer, 0 for the main process, or None.
+
+        Raises:
+            ConnectionLost: The connection was lost for good.
+        """
         await self._checked().drain(target)
 
     # Private: what a subclass provides

@@ -161,12 +161,12 @@ def as_toml(value: object) -> str:
 @pytest.mark.parametrize("cls", [Config, Limits])
 def test_every_key_is_explained_in_the_reference(cls: type) -> None:
     page = (DOCS / "reference/configuration.md").read_text(encoding="utf-8")
-    _, keys, limits = re.split(r"^## .*\n", page, flags=re.MULTILINE)
+    _, keys, limits, _ = re.split(r"^## .*\n", page, flags=re.MULTILINE)
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*) \|$", keys if cls is Config else limits, re.MULTILINE)
     expected = [
         (key, as_toml(default), text)
         for key, (default, text) in explained(cls).items()
-        if not isinstance(default, Limits)
+        if not isinstance(default, Limits | dict)
     ]
     assert [(key, default, text) for key, default, _, text in rows] == expected
 
@@ -176,9 +176,11 @@ def test_the_example_has_every_key_with_its_default_and_explanation() -> None:
     assert Config.from_toml(EXAMPLE) == Config()
     found = tomllib.loads(text)
     assert list(found.pop("limits")) == [field.name for field in dataclasses.fields(Limits)]
-    assert ["limits", *found] == [field.name for field in dataclasses.fields(Config)]
+    assert ["limits", *found, "roles"] == [field.name for field in dataclasses.fields(Config)]
     for key, (default, explanation) in (explained(Config) | explained(Limits)).items():
-        if not isinstance(default, Limits):
+        if isinstance(default, dict):
+            assert f"\n# {explanation}\n" in text
+        elif not isinstance(default, Limits):
             assert f"\n# {explanation}\n{key} = " in text
 
 

@@ -120,7 +120,7 @@ async def test_frames_that_nobody_has_opened(address: str) -> None:
         assert await client.is_served()
 
 
-@pytest.mark.contract("7.8")
+@pytest.mark.contract("8.6", "7.8")
 async def test_guests_are_bounded_and_nothing_is_left_of_them(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(guests=2))) as bus, raw(address) as host:
         await guest_of(host, 1)

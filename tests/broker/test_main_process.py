@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from mainbus import CloneError, NoHandlerError, ValidationError
 from mainbus.wire.packets import MAIN, Kind, build
-from mainbus_broker import Config, Limits
+from mainbus_broker import Config, IpcMainEvent, IpcMainInvokeEvent, Limits
 
 from tests.support.bus import Bus, Calls, until, within
 
@@ -244,6 +245,76 @@ async def test_arguments_that_do_not_fit_a_listener_are_a_listener_error(count: 
         assert isinstance(error, ValidationError)
         assert (channel, contents) == ("x", bus.contents(renderer))
         assert heard == ["after"]
+
+
+# 8.5: annotated parameters.
+
+
+@dataclass
+class Doc:
+    title: str
+    pages: list[int]
+
+
+@pytest.mark.contract("8.5")
+@pytest.mark.parametrize("options", [{}, {"thread": True}], ids=["loop", "thread"])
+async def test_a_wrong_argument_is_a_validation_error_and_the_handler_does_not_run(
+    options: dict[str, bool], address: str
+) -> None:
+    saved: list[Doc] = []
+
+    def save(event: IpcMainInvokeEvent, doc: Doc) -> int:
+        saved.append(doc)
+        return len(doc.pages)
+
+    async with Bus(address) as bus:
+        renderer = await bus.renderer()
+        bus.ipc_main.handle("save", save, **options)
+        assert await renderer.invoke("save", Doc("a", [1, 2])) == 2
+        text = r"remote method 'save': .*save\(\) \(test_main_process.py:\d+\): 'doc' at \$.pages\[1\]: Expected `int`"
+        with pytest.raises(ValidationError, match=text):
+            await renderer.invoke("save", {"title": "a", "pages": [1, "2"]})
+        assert saved == [Doc("a", [1, 2])]
+
+
+@pytest.mark.contract("8.5")
+async def test_a_wrong_argument_for_a_listener_is_a_listener_error(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer, heard = await bus.renderer(), Heard()
+
+        def set_title(event: IpcMainEvent, title: str) -> None:
+            heard.append(title)
+
+        async def later(event: IpcMainEvent, *parts: int) -> None:
+            heard.append(parts)
+
+        bus.ipc_main.on("title", set_title)
+        bus.ipc_main.on("title", later)
+        bus.ipc_main.on("title", note(heard, "after"))
+        renderer.send("title", 1)
+        renderer.send("title", "a")
+        await bus.served(renderer)
+        assert [(type(error), error.parameter, channel) for error, channel, _ in bus.errors] == [  # type: ignore[attr-defined]
+            (ValidationError, "title", "title"),
+            (ValidationError, "parts", "title"),
+        ]
+        assert heard == [(1,), "after", "a", "after"]
+
+
+@pytest.mark.contract("8.5")
+async def test_a_renderer_checks_what_another_one_sends(address: str) -> None:
+    async with Bus(address) as bus:
+        one, other = await bus.renderer("one"), await bus.renderer("other")
+
+        async def double(event: object, number: int) -> int:
+            return 2 * number
+
+        other.handle("double", double, senders="any")
+        other.handle("unchecked", double, senders="any", validate=False)
+        assert await one.invoke_to("other", "double", 2) == 4
+        with pytest.raises(ValidationError, match=r"'number' at \$: Expected `int`, got `str`"):
+            await one.invoke_to("other", "double", "a")
+        assert await one.invoke_to("other", "unchecked", "a") == "aa"
 
 
 # 2.16 to 2.18: who gets what.

@@ -64,7 +64,8 @@ async def test_what_is_forwarded_is_served_in_turns_too(address: str) -> None:
             serve(peer, head, data, at)
 
         order: list[int] = []
-        bus.hub.router.serve = count  # type: ignore[method-assign]
+        for renderer in (flood, quiet):
+            bus.peer(renderer).serve = count
         for _ in range(50 * TURN_PACKETS):
             flood.send_to("target", "x")
         quiet.send_to("target", "x")

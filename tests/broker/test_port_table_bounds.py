@@ -45,6 +45,17 @@ def test_credit_makes_room_for_more() -> None:
     assert len(b.take()) == 5
 
 
+def test_nobody_gets_credit_for_more_than_was_taken() -> None:
+    table, (a, b, _) = boxes()
+    channel(a, b)
+    a.post(3, b"12345")
+    b.take()
+    for _ in range(100):
+        table.credit(b, 2, OVERHEAD)
+        table.credit(b, 2, 0)
+    assert a.take() == [("credit", 3, OVERHEAD), ("credit", 3, 5)]
+
+
 # Who can be blamed.
 
 

@@ -1,10 +1,14 @@
 """What a renderer may ask the broker itself."""
 
 import os
+from dataclasses import asdict
 
 import pytest
 from mainbus import NoHandlerError, PeerInfo
+from mainbus.wire import CODEC
 from mainbus.wire.packets import MAIN, Kind
+from mainbus_broker import Limits
+from mainbus_broker.versions import python_version, version_of
 
 from tests.support.bus import PING, Bus, Calls
 
@@ -27,13 +31,25 @@ async def test_status_tells_what_mainbus_list_shows(address: str) -> None:
         bus.ipc_main.on("heard", print)
         bus.ipc_main.on("heard", print)
         bus.ipc_main.handle("handled", print)
+        contents = bus.broker.web_contents.get_all_web_contents()[0]
+        contents.ipc.handle("heard", print)
+        contents.ipc.on("heard", print)
+        contents.main_frame.ipc.handle("framed", print)
         status = await one.status()
         assert status["pid"] == os.getpid()
-        assert status["channels"] == {
-            "heard": {"listeners": 2, "handler": False},
-            "handled": {"listeners": 0, "handler": True},
-            PING: {"listeners": 0, "handler": True},
-        }
+        assert status["channels"] == [
+            {"channel": "heard", "listeners": 2, "handler": False, "renderer": 0, "frame": None},
+            {"channel": PING, "listeners": 0, "handler": True, "renderer": 0, "frame": None},
+            {"channel": "handled", "listeners": 0, "handler": True, "renderer": 0, "frame": None},
+            {"channel": "heard", "listeners": 1, "handler": True, "renderer": one.id, "frame": None},
+            {"channel": "framed", "listeners": 0, "handler": True, "renderer": one.id, "frame": 0},
+        ]
+        assert status["version"] == version_of("mainbus")
+        assert status["python"] == python_version()
+        assert status["loop"].split()[0] in ("asyncio", "uvloop")
+        assert status["codec"] == CODEC
+        assert status["limits"] == asdict(Limits())
+        assert 0 <= status["uptime"] < 60
         first, second = status["renderers"]
         uptimes = [renderer.pop("uptime") for renderer in (first, second)]
         assert all(0 <= uptime < 60 for uptime in uptimes)

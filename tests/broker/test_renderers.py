@@ -63,9 +63,9 @@ async def test_a_role_waits_for_a_renderer_that_was_lost_but_not_for_one_that_le
             peer.said_goodbye = peer is peers[3]
             renderers.add(peer)
             renderers.remove(peer)
-        assert [renderers.role_of_lost(peer.secret) for peer in peers] == [None, "role 2", "role 3", None]
+        assert [renderers.lost(peer.secret)[0] for peer in peers] == [None, "role 2", "role 3", None]
         # It is good for one reconnect.
-        assert renderers.role_of_lost(peers[1].secret) is None
+        assert renderers.lost(peers[1].secret) == (None, None)
 
 
 @pytest.mark.contract("9.6")

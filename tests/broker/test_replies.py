@@ -64,6 +64,25 @@ async def test_one_that_goes_takes_what_it_asked_and_what_it_owes(address: str) 
         assert not replies._serving
 
 
+async def test_a_request_is_cancelled_once(address: str) -> None:
+    async with Bus(address) as bus:
+        caller, callee, other = await peers(bus, 3)
+        replies = new()
+        assert replies.cancel(caller, 1) is None
+        for request, answerer in ((1, callee), (2, callee), (3, other)):
+            replies.add(caller, request, answerer, 0)
+            assert replies.cancel(caller, request) is answerer
+            assert replies.cancel(caller, request) is None
+        assert replies.claim(caller, 1, callee)
+        assert replies.cancel(caller, 1) is None
+        # The number is another request's now.
+        replies.add(caller, 1, callee, 0)
+        assert replies.cancel(caller, 1) is callee
+        replies.forget(other)
+        replies.forget(caller)
+        assert not replies._cancelled
+
+
 async def test_one_that_asked_itself_leaves_nothing(address: str) -> None:
     async with Bus(address) as bus:
         (peer,) = await peers(bus, 1)

@@ -208,7 +208,7 @@ async def test_a_request_number_that_is_in_use_closes_its_sender_only(address: s
         await bus.served(two)
 
 
-@pytest.mark.contract("9.3")
+@pytest.mark.contract("8.6", "9.3")
 async def test_more_pending_invokes_than_allowed_are_refused_by_name(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(pending=2))) as bus:
         one, two, release = await bus.renderer(), await bus.renderer(), asyncio.Event()
@@ -238,6 +238,20 @@ async def test_a_cancel_of_what_was_never_asked_harms_nobody(address: str) -> No
         renderer = await bus.renderer()
         inject(renderer, build(Kind.CANCEL, MAIN, 999))
         await bus.served(renderer)
+
+
+@pytest.mark.contract("8.6")
+async def test_a_callee_is_told_once_that_a_request_was_cancelled(address: str) -> None:
+    async with Bus(address) as bus, raw(address, "callee") as callee, raw(address, "caller") as caller:
+        cancel = Packet(wire.CANCEL, request=1)
+        caller.write(Packet(wire.INVOKE, peer=callee.id, request=1, channel=b"x", body=args()), *[cancel] * 100)
+        assert await caller.is_served()
+        caller.write(Packet(wire.SEND, peer=callee.id, channel=b"x", body=args()))
+        got = [await callee.read() for _ in range(3)]
+        assert [packet.kind for packet in got if packet is not None] == [wire.INVOKE, wire.CANCEL, wire.SEND]
+        callee.write(Packet(wire.RESULT, peer=caller.id, request=1, body=args()))
+        await caller.next(wire.RESULT)
+        assert not bus.hub.replies._cancelled
 
 
 # Large messages whose ends go.

@@ -142,7 +142,7 @@ async def test_an_answer_in_place_of_a_dead_producer_comes_behind_the_end_of_its
         assert (error.peer, error.request, error.value) == (producer.id, 1, 3)
 
 
-@pytest.mark.contract("6.1")
+@pytest.mark.contract("8.6", "6.1")
 async def test_a_bound_for_each_consumer(address: str) -> None:
     config = Config(limits=Limits(streams=2))
     async with Bus(address, config=config) as bus, raw(address) as consumer, raw(address) as producer:

@@ -179,7 +179,7 @@ async def test_ready_of_one_that_goes_before_is_an_error(address: str) -> None:
         await writer.wait_closed()
 
 
-@pytest.mark.contract("2.12", "9.3")
+@pytest.mark.contract("8.6", "2.12", "9.3")
 async def test_drain_waits_until_all_has_left_and_send_says_when_too_much_waits(address: str) -> None:
     limits = Limits(high=20_000, low=10_000, hard=100_000)
     async with Bus(address, config=Config(limits=limits)) as bus:

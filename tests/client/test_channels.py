@@ -263,9 +263,9 @@ def test_targets_know_what_their_callable_takes(channels: Channels) -> None:
     channels.on("x", lambda event, a: None)
     (target,) = channels.listeners("x")
     assert isinstance(target, Target)
-    assert (target.takes(0), target.takes(1), target.takes(2)) == (False, True, False)
+    assert (target.least, target.most) == (1, 1)
     channels.on("y", one)
-    assert channels.listeners("y")[0].takes(sys.maxsize)
+    assert channels.listeners("y")[0].most == sys.maxsize
 
 
 @pytest.mark.contract("2.10")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from mainbus import LocalProtocolError, MessageChannel
 from mainbus.ports import MessageEvent, MessagePort
 
-from tests.support.bus import Calls, until, within
+from tests.support.bus import Bus, Calls, until, within
 
 
 def heard(port: MessagePort) -> list[Any]:
@@ -319,6 +320,30 @@ async def test_a_started_port_is_kept_alive() -> None:
     await until(lambda: log == ["still here"])
     channel.port1.close()
     await until(lambda: log == ["still here", "closed"])
+
+
+@pytest.mark.contract("7.3")
+async def test_what_an_iteration_has_left_goes_with_its_port(address: str) -> None:
+    async with Bus(address) as bus:
+        events = Calls()
+        renderer = await bus.renderer()
+        bus.ipc_main.on("x", events)
+        channel = MessageChannel()
+        renderer.post_message("x", None, [channel.port2])
+        event, _ = await events.wait()
+        (port,) = event.ports
+        gone = weakref.ref(port)
+        for number in range(20):
+            channel.port1.post_message(number)
+        assert (await anext(aiter(port))).data == 0
+        del port, event
+        events.calls.clear()
+        gc.collect()
+        # More could come, and be iterated over by whoever has it.
+        assert gone() is not None
+        channel.port1.close()
+        await until(lambda: gone() is None)
+        await until(lambda: not bus.hub.main_ports.ports)
 
 
 @pytest.mark.contract("7.4")

@@ -96,13 +96,15 @@ ARITIES: list[tuple[Callable[..., Any], int, int]] = [
 @pytest.mark.contract("2.9")
 @pytest.mark.parametrize(("fn", "least", "most"), ARITIES, ids=lambda value: getattr(value, "__name__", None))
 def test_arity(fn: Callable[..., Any], least: int, most: int) -> None:
-    target = Target(fn)
+    target = Target(fn, validate=False)
     assert (target.least, target.most) == (least, most)
-    assert target.takes(least)
-    assert not target.takes(least - 1)
-    assert target.takes(most)
-    assert not target.takes(most + 1)
     assert target.fn is fn
+    for count in {least, min(most, least + 1), most}:
+        args = range(count)
+        assert target.fit(args) is args
+    for count in ({least - 1} if least else set()) | ({most + 1} if most < ANY else set()):
+        with pytest.raises(ValidationError):
+            target.fit(range(count))
 
 
 @pytest.mark.contract("2.5")
@@ -163,16 +165,18 @@ def test_cannot_take_the_event(fn: Callable[..., Any]) -> None:
 )
 def test_arity_error_names_the_callable_and_what_it_takes(fn: Callable[..., Any], count: int, text: str) -> None:
     target = Target(fn)
-    assert not target.takes(count)
-    error = target.arity_error(count)
-    assert isinstance(error, ValidationError)
-    assert re.sub(r":\d+\)", ":N)", str(error)).startswith(text)
-    assert str(target.arity_error(count, "x")) == f"Error invoking remote method 'x': {error}"
+    with pytest.raises(ValidationError) as error:
+        target.fit(range(count))
+    assert re.sub(r":\d+\)", ":N)", str(error.value)).startswith(text)
+    with pytest.raises(ValidationError) as invoked:
+        target.fit(range(count), "x")
+    assert str(invoked.value) == f"Error invoking remote method 'x': {error.value}"
 
 
 def test_arity_error_names_the_line() -> None:
     line = inspect.getsourcelines(plain)[1]
-    assert f" (test_target.py:{line}) " in str(Target(plain).arity_error(0))
+    with pytest.raises(ValidationError, match=re.escape(f" (test_target.py:{line}) ")):
+        Target(plain).fit(())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Each block of Python in the docs is a program that runs.
 
 A block that begins with ```python runs in a process of its own, in a copy of docs/examples, with an address of its
-own in MAINBUS_ADDRESS; it must end without an error. One that begins with ```python norun does not.
+own in MAINBUS_ADDRESS; it must end without an error. One that begins with ```python norun NAME.py is run by another
+test of this folder, together with its neighbours. One without a name is not run, and counted in NOT_RUN.
 """
 
 import os
@@ -33,6 +34,15 @@ PROGRAMS = [
     for page in sorted(DOCS.glob("**/*.md"))
     for line, program in programs(page.read_text(encoding="utf-8"))
 ]
+
+# Programs with a window, and what only makes sense in a program of the reader's own.
+NOT_RUN = {"how-to/embed.md": 1, "how-to/use-from-threads.md": 2, "how-to/test-your-app.md": 1}
+
+
+def test_what_is_not_run_is_known() -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in DOCS.glob("**/*.md")}
+    found = {page.relative_to(DOCS).as_posix(): text.count("```python norun\n") for page, text in pages.items()}
+    assert {page: count for page, count in found.items() if count} == NOT_RUN
 
 
 def test_blocks_are_found() -> None:

@@ -1,7 +1,7 @@
-"""The examples of the tutorials that are more than one file run as the text says: a daemon, and renderers beside it.
+"""The examples of more than one file, in tutorials and "coming from", run as the text says: a daemon, and renderers.
 
 A block that begins with ```python norun NAME.py is such a file, the blocks of one section are one example, and the
-section's text block holds lines that they print; 4711 stands for any number.
+section's text blocks hold lines that they print; 4711 stands for any number.
 """
 
 import os
@@ -18,8 +18,10 @@ import pytest
 
 from tests.checks.tree import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorial").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("tutorial/*.md")), *sorted(DOCS.glob("coming-from/*.md"))]
 MAIN = ("main.py", "app.py")
+PRELOAD = "preload.py"
 
 
 @dataclass
@@ -55,7 +57,7 @@ def test_it_runs_and_prints_what_the_text_says(example: Example, address: str, t
     for name, text in example.files.items():
         (tmp_path / name).write_text(text)
     (main,) = [name for name in example.files if name in MAIN]
-    *servers, last = [name for name in example.files if name != main]
+    *servers, last = [name for name in example.files if name not in (main, PRELOAD)]
     attribute = "setup" if "def setup(" in example.files[main] else "ipc_main"
     env = {**os.environ, "MAINBUS_ADDRESS": address, "PYTHONUNBUFFERED": "1"}
 

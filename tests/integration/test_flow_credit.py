@@ -134,7 +134,7 @@ async def test_what_was_withdrawn_frees_its_room_at_once(address: str, monkeypat
         await within(first)
 
 
-@pytest.mark.contract("9.3")
+@pytest.mark.contract("8.6", "9.3")
 async def test_pending_invokes_are_bounded_over_all_targets(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(pending=4))) as bus:
         go = asyncio.Event()

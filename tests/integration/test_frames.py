@@ -167,7 +167,7 @@ async def test_frames_come_back_after_a_loss_as_new_objects_of_a_new_contents(ad
         assert (await renderer.create_frame("next")).frame_id == 2
 
 
-@pytest.mark.contract("9.6")
+@pytest.mark.contract("8.6", "9.6")
 async def test_another_broker_may_allow_fewer_frames(address: str) -> None:
     async with Bus(address):
         renderer = await mainbus.connect(address, name="editor")

@@ -17,7 +17,7 @@ from tests.support.raw import Packet, Raw, args, raw
 # Pauses.
 
 
-@pytest.mark.contract("9.2", "8.7")
+@pytest.mark.contract("8.6", "9.2", "8.7")
 @pytest.mark.parametrize("acknowledges", [True, False])
 async def test_who_overruns_a_pause_is_closed_and_not_its_target(
     address: str, caplog: pytest.LogCaptureFixture, acknowledges: bool

@@ -83,7 +83,7 @@ async def test_a_stranger_is_refused_by_name(
         assert bus.broker.stats()["refused"] == 1
 
 
-@pytest.mark.contract("8.7")
+@pytest.mark.contract("8.6", "8.7")
 @pytest.mark.parametrize(
     "said", [b"", packet(wire.HELLO, body=cbor2.dumps(HELLO))[:-1]], ids=["nothing", "half a hello"]
 )

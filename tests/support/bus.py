@@ -125,6 +125,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "tokens' waiters": hub.tokens._waiting,
         "replies asked": hub.replies._asked,
         "replies owed": hub.replies._serving,
+        "replies cancelled": hub.replies._cancelled,
         "streams": hub.replies.streams,
         "flow": flow._main,
         "demands": len(hub.demands),

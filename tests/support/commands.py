@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
@@ -24,6 +30,31 @@ def run(*args: str, stdin: str | bytes = b"", **options: Any) -> subprocess.Comp
     done = subprocess.run([*COMMAND, *args], input=data, capture_output=True, timeout=PATIENCE, check=False, **options)
     out, err = done.stdout.decode(), done.stderr.decode()
     return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def on_terminal(*args: str, columns: int = 80, **env: str) -> tuple[int, list[str]]:
+    """Run a command whose standard output is a terminal; returns its exit code and its lines, with their escapes."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    written = bytearray()
+    try:
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
+        with subprocess.Popen(
+            [*COMMAND, *args], stdin=its, stdout=its, stderr=its, env={**kept, "TERM": "xterm-256color", **env}
+        ) as process:
+            os.close(its)
+            # A terminal that nobody writes to any more is an error on Linux, and empty elsewhere.
+            with contextlib.suppress(OSError):
+                while chunk := os.read(ours, 65536):
+                    written += chunk
+        return process.returncode, written.decode().replace("\r\n", "\n").splitlines()
+    finally:
+        os.close(ours)
+
+
+def plain(line: str) -> str:
+    """Return a line without the escapes that give it its style."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
 class Running:

@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 from mainbus.channels import check_channel
-from typer.core import TyperArgument, TyperCommand
 
+from mainbus_broker.cli import completions
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.output import say
 
 _MOST_SECONDS: Final = 86_400
 _DIGITS: Final = 9
-_NEGATIVE: Final = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-
-
-class Command(TyperCommand):
-    """A command whose help names its arguments by their metavars, and by nothing else."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._arguments = [param for param in self.params if isinstance(param, TyperArgument)]
-        for argument in self._arguments:
-            # Else it adds the type, which is Python's.
-            vars(argument)["display_type"] = lambda ctx: ""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return what follows the command's name in its usage line."""
-        return ["[OPTIONS]", *(str(argument.metavar) for argument in self._arguments)]
-
-
-class MessageCommand(Command):
-    """A command that takes negative numbers as arguments, where others see options."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
-        # A blank in front changes no number, and keeps it from being read as an option.
-        return super().parse_args(ctx, [f" {text}" if _NEGATIVE.fullmatch(text) else text for text in args])
 
 
 def values(texts: list[str]) -> list[object]:
@@ -115,7 +89,10 @@ Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ARGS]...", help="JSON values; what is no JSON is a string; @FILE is a file's JSON."),
 ]
-Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.", callback=channel)]
+Channel = Annotated[
+    str,
+    typer.Argument(metavar="CHANNEL", help="The channel.", callback=channel, autocompletion=completions.channels),
+]
 Address = Annotated[
     str | None,
     typer.Option("--address", "-a", metavar="ADDRESS", help="Where the broker is, such as unix:/run/app.sock."),
@@ -123,7 +100,12 @@ Address = Annotated[
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="The name to connect with.")]
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="ID|NAME", help="Another renderer, not the main process."),
+    typer.Option(
+        "--to",
+        metavar="ID|NAME",
+        help="Another renderer, not the main process.",
+        autocompletion=completions.renderers,
+    ),
 ]
 ConnectTimeout = Annotated[
     float,

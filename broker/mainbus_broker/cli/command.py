@@ -1,4 +1,4 @@
-"""The `mainbus` command itself: gathers its subcommands, and ends with a line and an exit code."""
+"""The `mainbus` command itself: finds its subcommands, and ends with a line and an exit code."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from mainbus_broker.cli.arguments import Command, MessageCommand
 from mainbus_broker.cli.failures import ExitCode, Failure
-from mainbus_broker.cli.invoke import invoke
-from mainbus_broker.cli.list import list_
-from mainbus_broker.cli.listen import listen
 from mainbus_broker.cli.output import say, show
-from mainbus_broker.cli.send import send
-from mainbus_broker.cli.serve import serve
+from mainbus_broker.cli.parsing import MessageCommand
+from mainbus_broker.cli.subcommands import CONTEXT, Subcommands
 from mainbus_broker.versions import python_version, version_of
 
 # typer exports only the subclass.
@@ -25,16 +21,22 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 app: Final = typer.Typer(
     name="mainbus",
+    cls=Subcommands,
     pretty_exceptions_enable=False,
     # Plain text, whatever else is installed.
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
+    epilog="""
+        \b
+        Try it, each in a terminal of its own:
+          mainbus serve
+          mainbus listen news --name ears
+          mainbus send --to ears news "Hello"
+        What is there, and what is wrong:
+          mainbus list
+          mainbus doctor
+    """,
 )
-app.command(cls=Command)(serve)
-app.command(cls=MessageCommand)(invoke)
-app.command(cls=MessageCommand)(send)
-app.command(cls=Command)(listen)
-app.command(name="list", cls=Command)(list_)
 
 
 def _version(wanted: bool) -> None:

@@ -59,6 +59,7 @@ _REMEDIES: dict[type[MainbusError], str] = {
     NoSuchRenderer: "`mainbus list` shows who is there",
     NameTaken: "give another --name",
     InvokeTimeout: "--timeout gives it more time",
+    ConnectRefused: "`mainbus doctor` says more",
 }
 
 

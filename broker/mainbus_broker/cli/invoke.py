@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import typer
-from mainbus import IpcRenderer, NoHandlerError
+from mainbus import IpcRenderer, NoHandlerError, RemoteError
 
 from mainbus_broker.cli import arguments
 from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Json, Name, To, seconds
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.output import as_json, show
+from mainbus_broker.cli.remedies import is_streamed, unhandled
 from mainbus_broker.cli.renderer import run
+
+EXAMPLES: Final = """
+  mainbus invoke dialog:open-file /home --timeout 30
+  mainbus invoke save @document.json
+  mainbus invoke --to editor zoom 1.5
+"""
 
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="How long to wait; no limit by default."),
 ]
-_REMEDY_MAIN: Final = "`mainbus list` shows what the main process handles"
-_REMEDY_LISTENER: Final = "it has a listener: use `mainbus send`"
-_REMEDY_OTHER: Final = "a renderer handles the calls of others where it says senders='renderers' or 'any'"
 
 
 def invoke(
@@ -43,13 +47,12 @@ def invoke(
         try:
             result = await ipc_renderer.invoke_to(target, channel, *values, timeout=timeout)
         except NoHandlerError as error:
-            remedy = _REMEDY_OTHER if target else await _remedy_main(ipc_renderer, channel)
-            raise Failure(f"{error}; {remedy}", ExitCode.FAILED) from None
+            raise await unhandled(error, ipc_renderer, target, channel) from None
+        except RemoteError as error:
+            if is_streamed(error):
+                text = f"the handler of {channel!r} streams its result; `mainbus stream` prints that"
+                raise Failure(text, ExitCode.FAILED) from None
+            raise
         show(as_json(result, compact=as_lines))
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
-
-
-async def _remedy_main(ipc_renderer: IpcRenderer, channel: str) -> str:
-    status = await ipc_renderer.status()
-    return _REMEDY_LISTENER if status["channels"].get(channel, {}).get("listeners") else _REMEDY_MAIN

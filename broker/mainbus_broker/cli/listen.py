@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from mainbus import IpcRenderer, IpcRendererEvent
 from mainbus.errors import ConnectionLost
 
-from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json, Name, channel, whole
+from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json, Name, channel, seconds, whole
+from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.output import as_json, as_line, say, show
 from mainbus_broker.cli.renderer import run
+from mainbus_broker.cli.terminal import styled
 from mainbus_broker.logs import visible
 
 
@@ -28,9 +30,19 @@ def _channels(texts: list[str]) -> list[str]:
     return [channel(text) for text in texts]
 
 
+EXAMPLES: Final = """
+  mainbus listen title-changed
+  mainbus listen news --name ears & mainbus send --to ears news hello
+  mainbus listen news --count 1 --json | jq '.args[0]'
+"""
+
 Channels = Annotated[list[str], typer.Argument(metavar="CHANNEL...", help="The channels.", callback=_channels)]
 Count = Annotated[
     int | None, typer.Option("--count", "-n", metavar="N", parser=whole(1), help="End after so many messages.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", parser=seconds, help="Fail if it has not ended by then."),
 ]
 From = Annotated[
     Senders, typer.Option("--senders", help="Whose messages; code gets those of main alone unless it says so.")
@@ -40,6 +52,7 @@ From = Annotated[
 def listen(
     channels: Channels,
     count: Count = None,
+    timeout: Timeout = None,
     senders: From = Senders.ANY,
     address: Address = None,
     name: Name = None,
@@ -60,7 +73,11 @@ def listen(
         ipc_renderer.events.on("disconnected", printer.disconnected)
         label = f" ({ipc_renderer.name})" if ipc_renderer.name else ""
         say(f"listening as renderer {ipc_renderer.id}{label} to {', '.join(dict.fromkeys(channels))}")
-        await printer.done
+        try:
+            await asyncio.wait_for(printer.done, timeout)
+        except TimeoutError:
+            wanted = f"{count} messages" if count and count > 1 else "message" if count else "end"
+            raise Failure(f"no {wanted} within {timeout:g} s; --timeout gives it more time", ExitCode.TIMEOUT) from None
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
 
@@ -92,7 +109,7 @@ class _Printer:
 
     @staticmethod
     def _text(event: IpcRendererEvent, args: tuple[Any, ...]) -> str:
-        head = visible(f"{event.channel}  {event.sender_label}")
+        head = f"{styled(visible(event.channel), 'bold')}  {visible(event.sender_label)}"
         return "  ".join([head, *map(as_line, args)])
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What the commands print: values as JSON, also those that JSON has no type for, and tables."""
+"""What the commands print: values as JSON, also those that JSON has no type for, and lines for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import base64
 import json
 import math
 import sys
-from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -51,22 +50,6 @@ def as_json(value: object, *, compact: bool) -> str:
 def as_line(value: object) -> str:
     """Return a value as JSON on one line, for people."""
     return visible(json.dumps(_Plain().of(value), ensure_ascii=False))
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return lines with aligned columns, numbers to the right; None is shown as a dash."""
-    cells = [list(heads), *([_cell(item) for item in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    columns = list(zip(*rows, strict=True)) or [()] * len(heads)
-    kinds = [set(map(type, column)) - {type(None)} for column in columns]
-    numeric = [bool(kind) and kind <= {int, float} for kind in kinds]
-    return [
-        "  ".join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in cells
-    ]
 
 
 def say(text: str) -> None:
@@ -127,7 +110,3 @@ class _Plain:
         if isinstance(value, array.array) or hasattr(value, "tolist"):
             return self.of(value.tolist())
         return str(value)
-
-
-def _cell(item: object) -> str:
-    return "-" if item is None else visible(str(item))

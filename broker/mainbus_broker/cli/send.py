@@ -9,9 +9,16 @@ import typer
 from mainbus import InvokeTimeout, IpcRenderer, MainbusError, NoHandlerError, PermissionDenied, ReplyNeverSent
 
 from mainbus_broker.cli import arguments
-from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Name, To, seconds
+from mainbus_broker.cli.arguments import Address, Arguments, Channel, ConnectTimeout, Json, Name, To, seconds
 from mainbus_broker.cli.failures import ExitCode, Failure
+from mainbus_broker.cli.output import as_json, show
 from mainbus_broker.cli.renderer import run
+
+EXAMPLES: Final = """
+  mainbus send set-title "Hello"
+  mainbus send --to editor open '{"path": "a.txt", "line": 7}'
+  date | jq -R . | mainbus send log @-
+"""
 
 Timeout = Annotated[
     float,
@@ -30,10 +37,11 @@ def send(
     address: Address = None,
     name: Name = None,
     connect_timeout: ConnectTimeout = 0.0,
+    as_lines: Json = False,
 ) -> None:
     """Send a message and print nothing.
 
-    It goes to the main process, or with --to to another renderer.
+    It goes to the main process, or with --to to another renderer. With --json a line says that it has arrived.
     """
     values = arguments.values(args or [])
 
@@ -43,6 +51,9 @@ def send(
             await _confirm(ipc_renderer, 0, channel, timeout)
         else:
             await _send_to(ipc_renderer, arguments.target(to), channel, values, timeout)
+        if as_lines:
+            target = 0 if to is None else arguments.target(to)
+            show(as_json({"target": target, "channel": channel}, compact=True))
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
 
@@ -70,7 +81,7 @@ def _undeliverable(target: int | str, channel: str, reason: str) -> str:
 
 
 async def _confirm(ipc_renderer: IpcRenderer, target: int | str, channel: str, timeout: float) -> None:
-    """ConnectTimeout until the target has taken the message.
+    """Wait until the target has taken the message.
 
     Messages of one pair arrive in order: whatever the target answers to an invoke that follows the message, it comes
     after the message has arrived, and after the news that nobody listens.

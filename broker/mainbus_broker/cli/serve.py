@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from mainbus.errors import AddressError, ConfigError
@@ -19,6 +19,12 @@ from mainbus_broker.daemon import Loop, SetupFailed, run
 from mainbus_broker.logs import LogFormat, LogLevel
 
 log = logging.getLogger("mainbus.broker")
+
+EXAMPLES: Final = """
+  mainbus serve
+  mainbus serve app:ipc_main --config mainbus.toml
+  mainbus serve app:setup --address unix:/run/user/1000/app.sock --drain 30
+"""
 
 Target = Annotated[
     str | None,

@@ -16,7 +16,15 @@ from mainbus.blocking.streaming import Producer
 from mainbus.blocking.work import Job, Work
 from mainbus.channels import Channels, Target
 from mainbus.emitter import Emitter
-from mainbus.errors import BadMessage, InvokeTimeout, LimitExceeded, NoHandlerError, ReplyNeverSent, from_wire
+from mainbus.errors import (
+    BadMessage,
+    InvokeTimeout,
+    LimitExceeded,
+    NoHandlerError,
+    ReplyNeverSent,
+    ValidationError,
+    from_wire,
+)
 from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.ports import MessagePort
@@ -241,9 +249,7 @@ class Arrivals:
 
     def _listen(self, target: Target, event: IpcRendererEvent | IpcMessageEvent, args: Sequence[object]) -> None:
         try:
-            if not target.takes(len(args)):
-                raise target.arity_error(len(args))
-            call(target, event, args)
+            call(target, event, target.fit(args))
         except Exception as error:
             log.error(
                 "a listener of channel %r failed on a message from %s",
@@ -283,8 +289,10 @@ class Arrivals:
         args = _decode(invoke.message)
         if target.once and not target.consume():
             return self._answers.refused(NoHandlerError(channel))
-        if not target.takes(len(args)):
-            return self._answers.refused(target.arity_error(len(args), channel))
+        try:
+            args = target.fit(args, channel)
+        except ValidationError as error:
+            return self._answers.refused(error)
         event = invoke.event(sender)
         try:
             value = call(target, event, args)

@@ -32,6 +32,9 @@ class Frames(BlockingVerbs):
         Args:
             name: Its name, which need not be the only one.
 
+        Returns:
+            The frame, open; `with` closes it at its end.
+
         Raises:
             LimitExceeded: The renderer has as many frames as the broker allows.
             ValueError: The name is not of 1 to 255 bytes of UTF-8.

@@ -47,7 +47,11 @@ class BlockingGuest:
         return self._state.id
 
     def is_destroyed(self) -> bool:
-        """Tell whether it has left for good, or was closed."""
+        """Tell whether it has left for good, or was closed.
+
+        Returns:
+            True if it cannot come back.
+        """
         return self._state.is_over
 
     # Public: verbs
@@ -70,6 +74,10 @@ class BlockingGuest:
     def send(self, channel: str, *args: object) -> None:
         """Send a message to it, which it takes as from the main process; returns at once. As `BlockingRenderer.send`.
 
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+
         Raises:
             LocalProtocolError: It is not connected; `ready` waits until it is.
             ObjectDestroyedError: It has left, or was closed.
@@ -89,15 +97,45 @@ class BlockingGuest:
     # Public: events
 
     def on(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with every "ipc-message", "ready" or "destroyed". As `Guest.on`."""
+        """Call a function with every "ipc-message", "ready" or "destroyed". As `Guest.on`.
+
+        Args:
+            event: "ipc-message", "ready" or "destroyed".
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+        """
         return self._state.on(event, fn)
 
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function with the next such event only. Else as `on`."""
+        """Call a function with the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+        """
         return self._state.on(event, fn, once=True)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a function."""
+        """Take out the latest registration of a function.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self._state.off(event, fn)
 
     add_listener = on

@@ -112,10 +112,16 @@ class BlockingEnd(End):
     def schedule(self) -> None:
         """Have the next listeners called where they run, and those who wait look again."""
         self.wake()
+        if self.pulled and (self.is_shut or self.is_over):
+            # The rest waits for an iteration: if nobody has the port any more, it waits for nothing.
+            self._kept = None
         work = self.home.work
-        if work is not None and self._job is None and self.started and not self.moving and self._is_due:
+        if work is None or self._job is not None or not self.started or self.moving or not self._is_due:
+            return
+        handle = self._handle() if self._handle is not None else None
+        if handle is not None:
             self._job = job = object()
-            work.put(Job(partial(self._call, job)))
+            work.put(Job(partial(self._call, job, cast("MessagePort", handle))))
 
     def wake(self) -> None:
         """Let all that wait look again."""
@@ -179,14 +185,13 @@ class BlockingEnd(End):
             return not self.pulled
         return (self.is_shut or self.is_over) and not self.finished
 
-    def _call(self, job: object) -> None:
+    def _call(self, job: object, handle: MessagePort) -> None:
         """Call the listeners of one message, or of the end; where listeners run, without the lock."""
         with LOCK:
             if self._job is not job:
                 return
             self._job = None
-            handle = cast("MessagePort | None", self._kept)
-            if handle is None or self.moving:
+            if self.moving:
                 return
             posted = self.queue.popleft() if self.queue and not self.pulled else None
             if posted is not None:

@@ -135,6 +135,9 @@ class MessagePort:
             event: "message" or "close".
             fn: The listener; without one this is a decorator, with one it returns a `Registration`.
 
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
         Raises:
             ValueError: No such event.
             TypeError: Not callable, or it cannot take the event.
@@ -147,11 +150,32 @@ class MessagePort:
     @overload
     def once(self, event: str, fn: Callable[..., object]) -> Registration: ...
     def once(self, event: str, fn: Callable[..., object] | None = None) -> Any:
-        """Call a function at the next such event only. Else as `on`."""
+        """Call a function at the next such event only. Else as `on`.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; without one this is a decorator.
+
+        Returns:
+            A `Registration`; without a function a decorator that returns the function.
+
+        Raises:
+            ValueError: No such event.
+            TypeError: Not callable, or it cannot take the event.
+            LocalProtocolError: The messages are taken by an iteration.
+        """
         return self._add(event, fn, once=True)
 
     def off(self, event: str, fn: Callable[..., object]) -> None:
-        """Take out the latest registration of a listener."""
+        """Take out the latest registration of a listener.
+
+        Args:
+            event: The event's name, as in `on`.
+            fn: The listener; of one that is not registered nothing happens.
+
+        Raises:
+            ValueError: No such event.
+        """
         self.check()
         if event != _MESSAGE:
             self._emitter.off(event, fn)

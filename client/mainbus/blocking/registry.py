@@ -59,7 +59,11 @@ class LockedChannels(SenderChannels):
         self._lock = listeners.lock
 
     def remove_handler(self, channel: str) -> None:
-        """Take out a channel's handler, if it has one."""
+        """Take out a channel's handler, if it has one.
+
+        Args:
+            channel: The channel.
+        """
         with self._lock:
             super().remove_handler(channel)
 

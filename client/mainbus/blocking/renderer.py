@@ -89,6 +89,9 @@ class BlockingRenderer(Frames):
     def open(self) -> Self:
         """Connect, and begin to run listeners; returns the renderer itself.
 
+        Returns:
+            The renderer, so that it can be opened where it is made.
+
         Raises:
             ConnectRefused: No broker is there, or it refuses this renderer.
             NameTaken: Another renderer has the name.
@@ -138,7 +141,11 @@ class BlockingRenderer(Frames):
         return self._session is not None and self._session.link is not None
 
     def stats(self) -> dict[str, int]:
-        """Return counters, and how much there is of what comes and goes; sizes in bytes."""
+        """Return counters, and how much there is of what comes and goes; sizes in bytes.
+
+        Raises:
+            LocalProtocolError: It was not opened yet.
+        """
         session = self._opened()
         return {
             "pending": len(session.calls) - session.calls.streams,
@@ -153,11 +160,19 @@ class BlockingRenderer(Frames):
     # Public: what the broker knows
 
     def peers(self) -> list[PeerInfo]:
-        """Return the other renderers that are connected."""
+        """Return the other renderers that are connected.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+        """
         return [PeerInfo(id, name) for id, name in self._invoke(Kind.QUERY, MAIN, "peers", (), None)]
 
     def status(self) -> dict[str, Any]:
-        """Return what the broker tells of itself: pid, renderers, channels of the main process."""
+        """Return what the broker tells of itself: versions, limits, renderers, channels.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+        """
         found: dict[str, Any] = self._invoke(Kind.QUERY, MAIN, "status", (), None)
         return found
 
@@ -187,6 +202,10 @@ class BlockingRenderer(Frames):
 
     def send_to_host(self, channel: str, *args: object) -> None:
         """Send a message to the host of this guest, where it is an "ipc-message"; returns at once. As `send`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
 
         Raises:
             LocalProtocolError: This renderer is no guest, or its host is not connected at this moment.

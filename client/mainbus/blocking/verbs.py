@@ -95,6 +95,9 @@ class BlockingVerbs(LockedChannels):
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`, or None.
 
+        Returns:
+            What the handler has returned.
+
         Raises:
             CloneError: An argument cannot be cloned; nothing was sent.
             RemoteError: The handler raised (`NoHandlerError`: there is none, `ReplyNeverSent`: it went away).
@@ -116,6 +119,10 @@ class BlockingVerbs(LockedChannels):
 
         Returns:
             A plain iterator and context manager; iterating raises what `invoke` would.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            LocalProtocolError: The renderer is not open.
         """
         return self._stream(MAIN, channel, args, timeout)
 
@@ -126,6 +133,9 @@ class BlockingVerbs(LockedChannels):
             channel: The channel.
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`.
+
+        Returns:
+            What the listener has set.
 
         Raises:
             ConnectionLost: There is no connection, or it was lost.
@@ -161,6 +171,13 @@ class BlockingVerbs(LockedChannels):
             channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`, or None.
+
+        Returns:
+            What the handler has returned.
+
+        Raises:
+            NoSuchRenderer: There is none of that id or name.
+            RemoteError: The handler raised; and whatever else `invoke` raises.
         """
         return self._invoke(Kind.INVOKE, target, channel, args, timeout)
 
@@ -172,15 +189,39 @@ class BlockingVerbs(LockedChannels):
             channel: The channel; the other one must handle it with `senders="renderers"` or `"any"`.
             args: Values that structured clone can copy.
             timeout: Seconds until `InvokeTimeout`, for the whole stream, or None.
+
+        Returns:
+            An iterator of the items, and a context manager.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            NoSuchRenderer: When iterated: there is none of that id or name.
         """
         return self._stream(target, channel, args, timeout)
 
     def broadcast(self, channel: str, *args: object) -> None:
-        """Send a message to every other renderer; returns at once. As `send`."""
+        """Send a message to every other renderer; returns at once. As `send`.
+
+        Args:
+            channel: The channel.
+            args: Values that structured clone can copy.
+
+        Raises:
+            CloneError: An argument cannot be cloned; nothing was sent.
+            MessageTooLarge: It is larger than the broker takes; nothing was sent.
+            SendQueueFull: 64 MiB wait here already, since the target does not keep up.
+        """
         self._send(Kind.BROADCAST, MAIN, channel, args)
 
     def drain(self, target: int | str | None = None) -> None:
-        """Wait until what was sent has left, and the target (None: every one) keeps up."""
+        """Wait until what was sent has left, and the target (None: every one) keeps up.
+
+        Args:
+            target: The id or name of a renderer, 0 for the main process, or None.
+
+        Raises:
+            ConnectionLost: The connection was lost for good.
+        """
         session = self._waiting()
         self._loop.wait(lambda waiter: waiter.follow(session.loop.create_task(session.drain(target))))
 
@@ -193,6 +234,10 @@ class BlockingVerbs(LockedChannels):
             channel: The channel.
             max_queue: Messages that may wait to be taken; then no listener is run until one was, and none is dropped.
             senders: Whose messages: "main", "renderers" or "any".
+
+        Raises:
+            TypeError: No channel.
+            ValueError: No such senders.
         """
         mailbox = Mailbox(self._work, max_queue)
         mailbox.registration = self.on(channel, mailbox.put, senders=senders)
@@ -205,6 +250,13 @@ class BlockingVerbs(LockedChannels):
             channel: The channel.
             timeout: Seconds until `InvokeTimeout`, or None.
             senders: Whose messages: "main", "renderers" or "any".
+
+        Returns:
+            The event and the arguments.
+
+        Raises:
+            InvokeTimeout: None came in time.
+            ObjectDestroyedError: The renderer was closed meanwhile; `ConnectionLost` if it was lost for good.
         """
         self._waiting()
         check_timeout(timeout)

@@ -117,6 +117,13 @@ def whole(head: Head, data: bytes, at: int) -> Message:
     return (kind, flags, peer, request, frame, value, name, channel, data[body : at + length])
 
 
+def readdress(data: bytes, at: int, peer: int, name: bytes) -> bytes:
+    """Return a whole packet with another peer and name, and all the rest as it is."""
+    length, kind, flags, name_length, channel_length, _, request, frame, value = _unpack(data, at)
+    head = _pack(length - name_length + len(name), kind, flags, len(name), channel_length, peer, request, frame, value)
+    return b"".join((head, name, data[at + HEADER_SIZE + name_length : at + length]))
+
+
 def text_of(raw: bytes) -> str:
     """Return the text of a channel or name; the last few thousand are remembered.
 

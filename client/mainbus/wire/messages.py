@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import msgspec
@@ -103,7 +103,7 @@ _KINDS: Final = {Hello: Kind.HELLO, Welcome: Kind.WELCOME, LaneHello: Kind.LANE,
 
 def pack(message: Hello | Welcome | LaneHello | LaneWelcome) -> bytes:
     """Return the packet that carries `message`."""
-    return build(_KINDS[type(message)], body=clone.encode(asdict(message)))
+    return build(_KINDS[type(message)], body=clone.encode(msgspec.to_builtins(message, builtin_types=(bytes,))))
 
 
 def unpack(kind: type[Body], body: bytes) -> Body:

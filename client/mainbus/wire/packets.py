@@ -10,9 +10,9 @@ from mainbus.wire import CODEC
 from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, text_of
 
 if CODEC == "compiled":
-    from mainbus.wire.packets_fast import build, scan, whole
+    from mainbus.wire.packets_fast import build, readdress, scan, whole
 else:
-    from mainbus.wire.header import build, scan, whole
+    from mainbus.wire.header import build, readdress, scan, whole
 
 __all__ = [
     "BROADCAST",
@@ -44,6 +44,7 @@ __all__ = [
     "fragments",
     "message",
     "plain",
+    "readdress",
     "scan",
     "text_of",
     "whole",

@@ -145,14 +145,9 @@ cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
 
 def whole(tuple head, bytes data, Py_ssize_t at):
     """Take a packet apart that is a message of its own."""
-    cdef Py_ssize_t there = PyBytes_GET_SIZE(data) - at
-    if at < 0 or there < HEADER_SIZE:
-        raise ValueError("there is no whole packet at this place")
-    cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data) + at
-    cdef Py_ssize_t names = start[6], channels = start[7], length = get(start)
-    cdef Py_ssize_t body = HEADER_SIZE + names + channels, size = length - body
-    if size < 0 or length > there:
-        raise ValueError("there is no whole packet at this place")
+    cdef const uint8_t* start = packet_at(data, at)
+    cdef Py_ssize_t names = start[6], channels = start[7]
+    cdef Py_ssize_t body = HEADER_SIZE + names + channels
     return (
         head[1],
         head[2],
@@ -162,5 +157,34 @@ def whole(tuple head, bytes data, Py_ssize_t at):
         head[8],
         PyBytes_FromStringAndSize(<const char*>start + HEADER_SIZE, names),
         PyUnicode_DecodeUTF8(<const char*>start + HEADER_SIZE + names, channels, NULL),
-        PyBytes_FromStringAndSize(<const char*>start + body, size),
+        PyBytes_FromStringAndSize(<const char*>start + body, <Py_ssize_t>get(start) - body),
     )
+
+
+def readdress(bytes data, Py_ssize_t at, uint32_t peer, bytes name):
+    """Return a whole packet with another peer and name, and all the rest as it is."""
+    cdef const uint8_t* start = packet_at(data, at)
+    cdef Py_ssize_t names = PyBytes_GET_SIZE(name), rest = <Py_ssize_t>get(start) - HEADER_SIZE - start[6]
+    if names > 255:
+        raise ValueError(f"a name of {names} bytes does not fit")
+    packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + names + rest)
+    cdef uint8_t* head = <uint8_t*>PyBytes_AS_STRING(packet)
+    memcpy(head, start, HEADER_SIZE)
+    put(head, <uint32_t>(HEADER_SIZE + names + rest))
+    head[6] = <uint8_t>names
+    put(head + 8, peer)
+    memcpy(head + HEADER_SIZE, PyBytes_AS_STRING(name), names)
+    memcpy(head + HEADER_SIZE + names, start + HEADER_SIZE + start[6], rest)
+    return packet
+
+
+cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
+    """Return where a packet begins that is all there, its name and channel included."""
+    cdef Py_ssize_t there = PyBytes_GET_SIZE(data) - at
+    if at < 0 or there < HEADER_SIZE:
+        raise ValueError("there is no whole packet at this place")
+    cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data) + at
+    cdef Py_ssize_t length = get(start)
+    if length > there or length < HEADER_SIZE + start[6] + start[7]:
+        raise ValueError("there is no whole packet at this place")
+    return start

@@ -2,14 +2,11 @@
 
 import io
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import typer
 from mainbus_broker.cli import arguments
-from mainbus_broker.cli.arguments import Arguments, To
 from mainbus_broker.cli.failures import ExitCode, Failure
 
 
@@ -96,33 +93,6 @@ def test_what_cannot_be_an_argument_is_refused(texts: list[str], reason: str) ->
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 300
     assert caught.value.code == ExitCode.USAGE
-
-
-def command() -> tuple[Callable[[list[str]], object], list[str]]:
-    """Return a command that takes arguments as ours do, and what it has got."""
-    app, got = typer.Typer(), []
-
-    @app.command(cls=arguments.MessageCommand)
-    def take(args: Arguments = None, to: To = None) -> None:
-        got.extend(args or [])
-
-    return partial(typer.main.get_command(app).main, standalone_mode=False), got
-
-
-@pytest.mark.parametrize("text", ["-1", "-0", "-1.5", "-12e3", "-1.5E-7", "1", "-"])
-def test_a_negative_number_is_an_argument(text: str) -> None:
-    run, got = command()
-    run([text, "--to", "x"])
-    assert list(map(arguments.value, got)) == [arguments.value(text)]
-
-
-@pytest.mark.parametrize("text", ["-x", "-01", "-1.", "--too", "-1x"])
-def test_anything_else_with_a_dash_is_an_option_unless_it_stands_behind_two(text: str) -> None:
-    run, got = command()
-    with pytest.raises(typer.BadParameter.__bases__[0], match="No such option"):
-        run([text])
-    run(["--", text])
-    assert got == [text]
 
 
 @pytest.mark.parametrize(("text", "target"), [("7", 7), ("0", 0), ("editor", "editor"), ("-7", "-7"), ("²", "²")])

@@ -11,9 +11,11 @@ from tempfile import TemporaryDirectory
 
 import mainbus
 import pytest
+from mainbus_broker import Config, Match, Role
 from mainbus_broker.cli import main
 
 from tests.support.commands import Running, Serving, run
+from tests.support.threads import BrokerThread
 
 APP = """
 import datetime, decimal
@@ -189,3 +191,17 @@ def test_a_reader_that_goes_away_is_no_error(address: str) -> None:
 def test_the_module_is_the_command_too() -> None:
     assert "Usage: mainbus" in run("--help").stdout
     assert run("--version").stdout.endswith(f"Python {sys.version.split()[0]}\n")
+
+
+@pytest.mark.contract("8.4")
+def test_a_role_that_may_not_look_gets_the_remedy_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roles = {"command": Role(match=Match(), invoke=["nobody"])}
+    with BrokerThread(f"unix:{tmp_path}/s", config=Config(roles=roles)) as broker:
+        assert main(["invoke", "nobody", "-a", broker.address]) == 1
+        assert "No handler registered for 'nobody'; `mainbus list`" in capsys.readouterr().err
+        assert main(["invoke", "echo", "-a", broker.address]) == 1
+        assert capsys.readouterr().err.startswith("mainbus: Permission denied: invoke on 'echo'")
+        assert main(["list", "-a", broker.address]) == 1
+        assert "Permission denied: monitor on 'status'" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import mainbus
 import pytest
 from mainbus_broker.cli import main
 
-from tests.support.commands import Running, Serving
+from tests.support.commands import Running, Serving, on_terminal, plain
 
 APP = """
 @ipc_main.handle("tell")
@@ -78,6 +78,29 @@ async def test_a_reader_that_goes_away_ends_it(address: str, tmp_path: Path) -> 
             await editor.invoke("tell", "a")
         assert await asyncio.to_thread(listener.end) == 141
         assert len(listener.said) == 1
+
+
+async def test_a_terminal_gets_the_channel_in_bold(address: str, tmp_path: Path) -> None:
+    with Serving(address, app=APP, folder=tmp_path):
+        async with mainbus.connect(address, name="editor") as editor:
+            joined = asyncio.Event()
+            editor.events.on("peer-joined", lambda id, name: joined.set())
+            # Answered when the broker knows who wants to hear of the others.
+            await editor.peers()
+            shown = asyncio.create_task(asyncio.to_thread(on_terminal, "listen", "a", "-n", "1", "-a", address))
+            await joined.wait()
+            editor.broadcast("a", "x" * 100)
+            code, lines = await shown
+    assert code == 0
+    # The terminal breaks a long line where it likes; nobody else does.
+    assert plain(lines[1]) == f'a  renderer {editor.id} (editor)  "{"x" * 100}"'
+    assert lines[1].startswith("\x1b[1ma\x1b[0m  renderer ")
+
+
+def test_time_is_up(address: str) -> None:
+    with Serving(address), Running("listen", "a", "-n", "2", "--timeout", "0.1", "-a", address) as listener:
+        assert listener.end() == 124
+        assert listener.said[-1] == "mainbus: no 2 messages within 0.1 s; --timeout gives it more time\n"
 
 
 @pytest.mark.parametrize(

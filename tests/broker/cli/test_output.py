@@ -16,7 +16,7 @@ from mainbus import RegExp
 from mainbus.wire import clone
 from mainbus_broker.cli import output
 from mainbus_broker.cli.failures import ExitCode, Failure
-from mainbus_broker.cli.output import as_json, as_line, table
+from mainbus_broker.cli.output import as_json, as_line
 
 CYCLE: list[Any] = [1]
 CYCLE.append({"self": CYCLE})
@@ -98,13 +98,3 @@ def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         deep = [deep]
     with pytest.raises(Failure, match="too deeply"):
         as_json(deep, compact=True)
-
-
-def test_columns_are_aligned() -> None:
-    rows = [[1, "a", None], [22, "bbbb\n", 3.5]]
-    assert table(["N", "NAME", "X"], rows) == [
-        " N  NAME      X",
-        " 1  a         -",
-        "22  bbbb\\n  3.5",
-    ]
-    assert table(["A", "B"], []) == ["A  B"]

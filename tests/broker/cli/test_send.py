@@ -42,6 +42,14 @@ def test_the_main_process_gets_it(daemon: Serving, address: str) -> None:
     assert json.loads(daemon.line()) == [1, "two", {"three": 3}, -4.5]
 
 
+def test_json_says_that_it_has_arrived(daemon: Serving, address: str) -> None:
+    done = run("send", "note", "1", "--json", "-a", address)
+    assert (done.returncode, done.stdout) == (0, '{"target":0,"channel":"note"}\n')
+    assert daemon.line() == "[1]"
+    done = run("send", "note", "--to", "nobody", "--json", "-a", address)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_large_messages_have_left_when_it_ends(daemon: Serving, address: str) -> None:
     assert run("send", "note", "@-", "-a", address, stdin=json.dumps("x" * 3_000_000)).returncode == 0
     assert daemon.line().startswith('["xxx')

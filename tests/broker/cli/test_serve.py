@@ -227,7 +227,7 @@ def test_without_an_address_it_is_the_default_one(address: str) -> None:
     with Serving(None, env=env) as daemon:
         assert daemon.start["addresses"] == [f"unix:{folder}/mainbus/editor.sock"]
         found = run("list", "--json", env={**os.environ, **env})
-        assert json.loads(found.stdout) == {"pid": daemon.process.pid, "renderers": [], "channels": {}}
+        assert json.loads(found.stdout)["pid"] == daemon.process.pid
 
 
 def test_a_socket_is_inherited_by_number(address: str) -> None:

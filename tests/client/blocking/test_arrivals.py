@@ -353,3 +353,26 @@ def test_events_that_nobody_takes_are_bounded(
     renderer.invoke("echo")
     assert renderer.stats()["waiting"] == EVENTS_KEPT
     go_on.set()
+
+
+@pytest.mark.contract("8.5", "3.14")
+def test_annotated_parameters_are_checked(
+    broker: BrokerThread, renderer: BlockingRenderer, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[object] = []
+
+    def double(event: Any, number: int) -> int:
+        ran.append(number)
+        return 2 * number
+
+    renderer.handle("double", double)
+    renderer.handle("anything", lambda event, number: number)
+    renderer.on("number", double)
+    renderer.handle("unchecked", double, validate=False)
+    assert start(broker, "double", 1)() == 2
+    with pytest.raises(mainbus.ValidationError, match=r"remote method 'double': .*'number' at \$: Expected `int`"):
+        start(broker, "double", "a")()
+    broker.call(broker.contents("a").send, "number", "a")
+    assert start(broker, "unchecked", "a")() == "aa"
+    assert ran == [1, "a"]
+    assert "a listener of channel 'number' failed" in caplog.text

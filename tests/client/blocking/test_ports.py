@@ -102,6 +102,22 @@ def test_a_listener_that_raises_harms_no_other(renderer: BlockingRenderer, caplo
     assert "mainbus.blocking calls plain functions" in caplog.text
 
 
+@pytest.mark.contract("7.3")
+def test_what_an_iteration_has_left_goes_with_its_port(renderer: BlockingRenderer, other: BlockingRenderer) -> None:
+    here, there = passed(renderer, other)
+    freed = Box()
+    for number in range(20):
+        here.post_message(number)
+    assert next(iter(there)).data == 0
+    gone = weakref.ref(there, freed)
+    del there
+    gc.collect()
+    # More could come, and be iterated over by whoever has it.
+    assert gone() is not None
+    here.close()
+    freed.get()
+
+
 @pytest.mark.contract("7.1")
 def test_a_channel_without_a_renderer_joins_two_threads() -> None:
     channel = MessageChannel()

@@ -149,6 +149,21 @@ def test_a_message_is_what_the_packet_says(way: Any) -> None:
     assert way.whole(HEADER.unpack_from(data), data, 0) == (Kind.RESULT, 0, 0, 9, 0, 0, b"", "über", b"")
 
 
+@EVERYWHERE
+def test_a_packet_is_readdressed(way: Any) -> None:
+    data = b"before" + packet(flags=BY_NAME, name=b"editor", frame=3, value=4) + b"behind"
+    assert way.readdress(data, 6, 5, b"") == header.build(
+        Kind.SEND, 5, 9, b"body", flags=BY_NAME, frame=3, value=4, channel=b"chat"
+    )
+
+
+@given(st.binary(max_size=300), FIELDS, U32, SHORT)
+def test_readdressing_changes_peer_and_name_only(body: bytes, fields: dict[str, Any], peer: int, name: bytes) -> None:
+    data = header.build(Kind.SEND, 7, 9, body, **fields)
+    for way in WAYS.values():
+        assert way.readdress(data, 0, peer, name) == header.build(Kind.SEND, peer, 9, body, **{**fields, "name": name})
+
+
 def test_texts_are_remembered() -> None:
     assert text_of(b"a channel") is text_of(b"a channel")
     assert text_of("käfer".encode()) == "käfer"

@@ -17,6 +17,10 @@ def test_compiled_code_reads_nothing_outside_its_data() -> None:
     for data, at in ((whole[:-1], 0), (whole[:10], 0), (b"", 0), (whole, 1), (whole, -1), (whole, 1 << 40)):
         with pytest.raises(ValueError, match=r"no whole packet"):
             packets_fast.whole(head, data, at)
+        with pytest.raises(ValueError, match=r"no whole packet"):
+            packets_fast.readdress(data, at, 5, b"")
+    with pytest.raises(ValueError, match=r"does not fit"):
+        packets_fast.readdress(whole, 0, 5, bytes(256))
     with pytest.raises(ValueError, match=r"place in the data"):
         packets_fast.scan(whole, -1, len(whole), 1, bytes(256), 100)
     with pytest.raises(ValueError, match=r"byte for each kind"):
