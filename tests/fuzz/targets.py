@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from mainbus_broker import Config
 from mainbus_broker.peer_ports import PeerPorts
 from mainbus_broker.port_table import PortTable
 
+from tests.fuzz.bench import Bench
 from tests.support.clones import same
 from tests.support.port_owner import Box
 
@@ -192,6 +194,23 @@ def config(data: bytes) -> None:
     assert file.name in fault
 
 
+_bench: list[Bench] = []
+
+
+def broker(data: bytes) -> None:
+    """A broker serves an honest renderer as ever, whatever well-formed packets a stranger sends in whatever order."""
+    if not _bench:
+        _bench.append(Bench().__enter__())
+        atexit.register(close)
+    _bench[0].say(data)
+
+
+def close() -> None:
+    """End what the targets have started."""
+    while _bench:
+        _bench.pop().__exit__()
+
+
 def _packets() -> Iterator[bytes]:
     yield messages.pack(messages.Hello(name="editor"))
     for kind in Kind:
@@ -206,6 +225,7 @@ TARGETS: Final[dict[str, Target]] = {
     "handshake": handshake,
     "ports": ports,
     "config": config,
+    "broker": broker,
 }
 
 SEEDS: Final[dict[str, Callable[[], list[bytes]]]] = {
@@ -227,6 +247,10 @@ SEEDS: Final[dict[str, Callable[[], list[bytes]]]] = {
         b"cancel_grace = 1e309\n[limits]\nmessage = 1024\nstall_timeout = 2.5\nmesage = [1, {a = 'x'}]\n",
         b"[limits]\nhigh = 10\nlow = 10\n",
         b"\xff = 1",
+    ],
+    "broker": lambda: [
+        *(bytes((kind, flags, 1, 1, 0, 1, 1, 1, 1)) for kind in Kind for flags in (0, 1, 4)),
+        *(bytes((kind, 0, 0, 1, 0, 1, 0, channel, 5)) for kind in Kind for channel in (1, 2, 3)),
     ],
 }
 
