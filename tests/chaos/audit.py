@@ -23,6 +23,10 @@ MAIN = "main"
 ASKS = frozenset({"ask", "sync"})
 
 
+EXPECTED = ("the broker is gone", "[Errno ")
+"""Why a connection may be lost: somebody was killed or cut off, or frozen for too long; never for what a peer has said."""
+
+
 class Violation(NamedTuple):
     """Something that was promised and did not happen."""
 
@@ -155,8 +159,11 @@ def _holes(flow: Flow, latest: dict[str, Book]) -> Iterator[Violation]:
 
 
 def _has_failed(flow: Flow, sent: Sent, number: int) -> bool:
+    """Tell whether a request has come to nothing: its end was told, or nobody is left who could be told."""
+    if sent.kind not in ASKS:
+        return False
     ends = flow.ends.get(number)
-    return sent.kind in ASKS and bool(ends) and ends != ["ok"]
+    return ends != ["ok"] if ends else not flow.sender.left
 
 
 def _must_arrive(flow: Flow, latest: dict[str, Book]) -> bool:
@@ -221,6 +228,10 @@ def _wrong(books: Iterable[Book]) -> Iterator[Violation]:
     for book in books:
         for entry in book.all("wrong"):
             yield Violation(entry.at, f"{book.who}: {' '.join(entry.words)}")
+        for entry in _told(book, "disconnected"):
+            reason = " ".join(entry.words[1:])
+            if reason and not reason.startswith(EXPECTED):
+                yield Violation(entry.at, f"{book.who}: was disconnected: {reason}")
         for entry in book.all("stream"):
             to, asked, got, outcome = entry.words
             if outcome == "ok" and asked != got:

@@ -8,7 +8,7 @@ A line is the time (nanoseconds of the clock that all processes share), what hap
     end <to> <number> <outcome>     the one outcome of an ask or sync: "ok" or the name of an error
     got <from> <number> <place>     place: the sender's id, which is another one after a reconnect
     reply <from> <number>           the callee's count of its replies to this process
-    told <event>                    gap, reconnected, disconnected
+    told <event> <reason>           gap, reconnected, disconnected; a reason for the last
     undeliverable <to>
     stream <to> <asked> <got> <outcome>
     posted <port> <number>          on a port of its own

@@ -67,7 +67,7 @@ class Worker:
         renderer.handle("flow", ask, senders="any")
         renderer.handle("slow", slow, senders="any")
         for event in ("gap", "reconnected", "disconnected"):
-            renderer.events.on(event, lambda *_, event=event: note("told", event))
+            renderer.events.on(event, lambda *reason, event=event: note("told", event, *reason))
         renderer.events.on("undeliverable", lambda target, *_: note("undeliverable", target))
 
     async def _take_port(self, name: str, port: mainbus.MessagePort) -> None:

@@ -152,6 +152,19 @@ def test_in_the_main_process_only_another_connection_excuses_a_loss() -> None:
     assert found(sender + "5 told disconnected\n", main.replace("3 5", "3 6")) == []
 
 
+def test_a_request_of_a_process_that_is_gone_may_have_been_cancelled_before_it_began() -> None:
+    sender = GOOD.replace("20 end r1 1 ok\n21 reply r1.1 1\n", "")
+    receiver = RECEIVED.replace("12 got r0.1 1 5\n", "")
+    assert found(sender.replace("90 bye\n", ""), receiver) == []
+    assert len(found(sender, receiver)) == 2
+
+
+def test_a_connection_that_was_lost_for_no_fault_of_ours_is_found() -> None:
+    assert found(GOOD + "5 told disconnected the broker is gone\n") == []
+    (text,) = found(GOOD + "5 told disconnected packet of kind ABORT inside another message\n")
+    assert text == "r0.1: was disconnected: packet of kind ABORT inside another message"
+
+
 # Ports
 
 POSTER = "0 start r0.1\n1 posted p 0\n2 posted p 1\n3 posted p 2\n4 ended p 3\n90 bye"
