@@ -23,7 +23,7 @@ MAIN = "main"
 ASKS = frozenset({"ask", "sync"})
 
 
-EXPECTED = ("the broker is gone", "[Errno ")
+EXPECTED = ("the broker is gone", "slow consumer", "[Errno ")
 """Why a connection may be lost: somebody was killed or cut off, or frozen for too long; never for what a peer has said."""
 
 

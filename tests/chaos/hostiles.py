@@ -83,6 +83,8 @@ async def unfinished_messages(client: Raw, dice: random.Random) -> None:
     part = Packet(wire.SEND, wire.MORE | wire.BY_NAME, channel=b"flow", body=bytes(dice.randrange(100_000)))
     for number in range(8):
         client.write(part._replace(name=f"r{number}".encode()))
+    for number in range(1, client.id):
+        client.write(part._replace(flags=wire.MORE, peer=number, body=b""))
     await asyncio.sleep(dice.random() / 10)
 
 

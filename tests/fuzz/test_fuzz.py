@@ -1,6 +1,7 @@
 """What has once been found by fuzzing stays found; a short run finds nothing new, and would find what is planted."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from tests.fuzz import corpus
 from tests.fuzz.coverage import Coverage
 from tests.fuzz.mutation import MOST, mutate
 from tests.fuzz.run import ENOUGH, Fuzzer, fuzz
-from tests.fuzz.targets import SEEDS, TARGETS
+from tests.fuzz.targets import SEEDS, TARGETS, close
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    close()
 
 
 @pytest.mark.parametrize("name", TARGETS)
