@@ -24,7 +24,7 @@ ASKS = frozenset({"ask", "sync"})
 
 
 EXPECTED = ("the broker is gone", "slow consumer", "[Errno ")
-"""Why a connection may be lost: somebody was killed or cut off, or frozen for too long; never for what a peer has said."""
+"""Why a connection may be lost: one was killed, cut off or frozen for too long; never for what a peer has said."""
 
 
 class Violation(NamedTuple):

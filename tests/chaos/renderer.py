@@ -176,10 +176,14 @@ class Worker:
             await asyncio.sleep(self.dice.expovariate(1 / 0.02))
 
     def cut(self) -> None:
-        """Lose the connection."""
+        """Lose the connection, with messages that are about to leave."""
         session = self.renderer._session
         if session is not None and session.link is not None:
-            session.link.abort()
+            to = self.dice.choice(self.others)
+            for _ in range(self.dice.randrange(200)):
+                self.send(to)
+            # Behind the write of this turn.
+            asyncio.get_running_loop().call_soon(session.link.abort)
 
     async def idle(self) -> None:
         """Wait until all that was begun has ended."""

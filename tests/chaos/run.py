@@ -134,6 +134,10 @@ class Chaos:
                 process.send(signal.SIGCONT)
                 process.is_down = False
             case _:
+                # With messages on their way to it that it will never read.
+                process.is_down = True
+                process.send(signal.SIGSTOP)
+                await asyncio.sleep(fault.lasts / 2)
                 await process.kill()
                 await asyncio.sleep(fault.lasts)
                 await self._start(process)
