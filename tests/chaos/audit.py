@@ -196,7 +196,8 @@ def _is_excused(flow: Flow, before: Got | None, behind: Got | None, first: int, 
     if flow.to == MAIN:
         return lost and (behind is None or behind.place != before.place)
     # A gap is told at once, so it may come before messages that have arrived and still wait in the receiver.
-    told = {entry.words[0] for entry in receiver.all("told") if since <= entry.at <= until}
+    # Or before those were sent that are lost, with the connection of which the receiver knows.
+    told = {entry.words[0] for entry in receiver.all("told") if min(since, before.at) <= entry.at <= until}
     # One who is cut off may know it before others have sent to it what is lost with that connection.
     return "gap" in told and (lost or bool(told & {"disconnected", "reconnected"}))
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import cbor2
 
-from tests.chaos.flow import ledger_of, run, say
+from tests.chaos.flow import commands, ledger_of, run, say
 from tests.chaos.ledger import Ledger
 from tests.support import raw as wire
 from tests.support.raw import Packet, Raw, args
@@ -186,7 +186,7 @@ async def attack(address: str, dice: random.Random, ledger: Ledger) -> None:
 
 
 async def main() -> None:
-    """Attack until killed."""
+    """Attack until killed, or standard input ends."""
     address, folder, incarnation, seed = sys.argv[1:5]
     ledger = ledger_of(folder, f"hostile.{incarnation}")
     say("ready")
@@ -197,7 +197,12 @@ async def main() -> None:
             await attack(address.removeprefix("unix:"), dice, ledger)
             await asyncio.sleep(dice.expovariate(1 / 0.1))
 
-    await asyncio.gather(*map(attacks, range(TOGETHER)))
+    running = [asyncio.create_task(attacks(number)) for number in range(TOGETHER)]
+    async for _ in commands():
+        pass
+    # The runner is gone.
+    for task in running:
+        task.cancel()
 
 
 if __name__ == "__main__":

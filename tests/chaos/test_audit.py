@@ -114,6 +114,10 @@ LOST_2 = RECEIVED.replace("13 got r0.1 2 5\n", "")
         (GOOD + "5 undeliverable r1\n", LOST_2),
         (GOOD + "5 told disconnected\n", LOST_2 + "13 told gap\n"),
         (GOOD, LOST_2 + "12 told disconnected\n13 told gap\n"),
+        (
+            GOOD.replace("3 sent", "13 sent").replace("4 sent", "13 sent"),
+            LOST_2 + "12 told disconnected\n12 told gap\n",
+        ),
         (GOOD.replace("3 sent r1 2 send", "3 sent r1 2 ask") + "9 end r1 2 InvokeTimeout\n", LOST_2),
         (GOOD + "4 unsent r1 2\n", LOST_2),
     ],
