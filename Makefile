@@ -5,11 +5,10 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints.txt
-
 EXAMPLES := reply_stream worker_behind_a_port guest_and_host worker_pool log_follower plugin_host repl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check docs smoke lock venv clean
+.PHONY: help demo test bench check chaos fuzz docs smoke lock venv clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
@@ -23,6 +22,11 @@ test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes t
 
 bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+chaos: ## processes are killed, frozen and lied to while others talk, then all is audited; DURATION=120 SEED=
+fuzz: ## try to break wire, clone, handshake, ports and configuration; DURATION=60 SEED=
+chaos fuzz: $(READY)
+	@$(PY) -m tests.$@.run $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## lint, format, types, layout, contract rules, docs
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
@@ -39,12 +43,10 @@ smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13
 
 lock: ## resolve all packages anew and write their versions to tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
-	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
 	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
 
 venv: $(READY) ## only make the environment
-
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
@@ -52,8 +54,6 @@ $(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once; it takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) hatchling editables cython setuptools
-	@$(PIP) --no-build-isolation -e '.[test]' && touch $@
-
+	@$(PIP) hatchling editables cython setuptools && $(PIP) --no-build-isolation -e '.[test]' && touch $@
 $(VENV)/.docs: $(READY)
 	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])') && touch $@

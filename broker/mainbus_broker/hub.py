@@ -108,7 +108,8 @@ class Hub:
             self._watchdog.cancel()
         self.main_ports.close_all()
         assert not self.renderers, "renderers are left at the end"
-        assert not self.replies, "replies are owed at the end"
+        self.replies.close()
+        self.main.close()
         assert not self.hosting, "guests are left at the end"
 
     def welcome(

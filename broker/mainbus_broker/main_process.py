@@ -155,6 +155,10 @@ class MainProcess:
         elif not peer.closing:
             log.warning("%s %s%s", peer.label, _UNDECODABLE.format(channel), fault and f": {fault}")
 
+    def close(self) -> None:
+        """Forget the deadlines of what has ended: the broker has stopped."""
+        self._deadlines.clear()
+
     # Private
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:

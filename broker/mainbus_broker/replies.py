@@ -90,6 +90,11 @@ class Replies:
         self.streams.forget(peer)
         return [(request, callee) for request, callee in asked if callee is not peer], serving
 
+    def close(self) -> None:
+        """Forget the deadlines of what has been answered."""
+        assert not self, "replies are owed at the end"
+        self._deadlines.clear()
+
     def _waits(self, key: tuple[Peer, int]) -> bool:
         return self.callee(*key) is not None
 

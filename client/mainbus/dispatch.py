@@ -159,7 +159,9 @@ class Dispatch:
             running.late = late
             running.cancel()
             if running.task is not None and not running.task.done():
-                self._loop.call_later(self._cancel_grace, self._overdue, running.task)
+                timer = self._loop.call_later(self._cancel_grace, self._overdue, running.task)
+                # Or whoever asks and cancels in turn has us remember all of it for so long.
+                running.task.add_done_callback(lambda _: timer.cancel())
 
     def cancel_all(self, inbox: Inbox) -> None:
         """Cancel all handlers of a sender: it is gone, and what has not started never will."""

@@ -58,6 +58,10 @@ class PortRegistry:
         remote, back = self._number(end), self._number(other)
         back.opened = False
         end.other = other.other = None
+        if not other.moving:
+            # Not to come back after the end when that has left: if this connection is lost before, what is posted
+            # later would arrive, and these would not.
+            self._post_again(end, back)
         if other.is_shut:
             back.close()
         return (remote.number, back.number), back
@@ -105,9 +109,8 @@ class PortRegistry:
 
     def send_after(self, remote: Remote) -> None:
         """Send after an end that has left the messages that had come for it."""
-        for body, ports in remote.end.queue:
+        for body, ports in remote.end.take_all():
             self.put_message(remote, body, [port.release() for port in ports if port.end is not None])
-        remote.end.queue.clear()
 
     def check_size(self, size: int) -> None:
         """Raise if no message may have `size` bytes.
@@ -134,6 +137,11 @@ class PortRegistry:
         raise NotImplementedError
 
     # Private
+
+    def _post_again(self, end: End, back: Remote) -> None:
+        """Let what has come to an end that leaves be posted by the other one, which stays."""
+        for body, ports in end.take_all():
+            back.post(body, [port.release() for port in ports if port.end is not None])
 
     def _number(self, end: End) -> Remote:
         # Odd: the even ones are the broker's. None is ever used again.

@@ -1,12 +1,14 @@
 """How a broker ends: what runs may finish until the drain is over, and whoever waits is told."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 
 import mainbus
 import pytest
 from mainbus import ConnectRefused, IpcRenderer, ReplyNeverSent
-from mainbus_broker import Broker, Config, IpcMain, Limits
+from mainbus_broker import Broker, Config, IpcMain, Limits, WebContents
 
 from tests.support.bus import PATIENCE, Bus, Calls, until, within
 
@@ -302,3 +304,24 @@ async def test_an_exception_in_its_context_stops_it_and_goes_on(address: str) ->
     assert await told.wait() == ("the broker stops",)
     async with Broker(address, ipc_main=IpcMain()):
         pass
+
+
+@pytest.mark.contract("9.5")
+async def test_a_stopped_broker_keeps_no_renderer_for_the_sake_of_a_deadline(address: str) -> None:
+    ipc_main = IpcMain()
+    ipc_main.handle("x", lambda event: None)
+    kept: weakref.WeakSet[Work] = weakref.WeakSet()
+    broker = Broker(address, ipc_main=ipc_main)
+
+    def keep(contents: WebContents) -> None:
+        contents.data["work"] = work = Work()
+        kept.add(work)
+
+    broker.on("web-contents-created", keep)
+    async with broker, mainbus.connect(address, name="one") as one, mainbus.connect(address, name="two") as two:
+        two.handle("x", lambda event: None, senders="renderers")
+        await within(one.invoke("x", timeout=3600))
+        await within(one.invoke_to("two", "x", timeout=3600))
+        assert len(kept) == 2
+    gc.collect()
+    assert not kept

@@ -1,8 +1,10 @@
 """Running listeners and handlers: one answer each, in order, whatever kind of callable, and harm to nobody else."""
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -240,6 +242,29 @@ async def test_cancelling_cancels_the_task_once_and_waits_for_it() -> None:
     release.set()
     assert await desk.until() == [("answer", "done at last")]
     assert not desk.inbox.handlers
+
+
+@pytest.mark.contract("5.7", "8.6")
+async def test_a_cancelled_handler_that_has_ended_is_not_kept_for_the_rest_of_its_grace() -> None:
+    desk = Desk(grace=3600)
+    running: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+    async def handler(event: Event) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        del task
+        await asyncio.Event().wait()
+
+    for request in range(10):
+        desk.handle(handler, request=request)
+    await asyncio.sleep(0)
+    assert len(running) == 10
+    for request in range(10):
+        desk.dispatch.cancel(desk.inbox, request)
+    await desk.until(10)
+    gc.collect()
+    assert not running
 
 
 @pytest.mark.contract("5.7")

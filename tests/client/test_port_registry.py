@@ -49,13 +49,21 @@ async def test_the_end_of_a_closed_channel_leaves_with_what_it_has() -> None:
     assert back is not None
     assert records.take() == []
     back.open()
-    # Nobody is at the other end, which the broker learns with the first word.
-    assert records.take() == [("close", 3, 0)]
-    remote = back.registry._remotes[1]
-    records.send_after(remote)
-    assert records.take() == [("message", 1, "still to be taken")]
-    records.send_after(remote)
+    # Nobody is at the other end, which the broker learns behind what was posted there.
+    assert records.take() == [("message", 3, "still to be taken"), ("close", 3, 0)]
+    records.send_after(back.registry._remotes[1])
     assert records.take() == []
+
+
+async def test_two_ends_that_leave_together_keep_what_they_have() -> None:
+    records, channel = Records(), MessageChannel()
+    channel.port1.post_message("for two")
+    channel.port2.post_message("for one")
+    ends = [channel.port1.release(), channel.port2.release()]
+    assert [records.depart(end)[0] for end in ends] == [(1, 3), (3, 0)]
+    for number, text in ((1, "for one"), (3, "for two")):
+        records.send_after(records._remotes[number])
+        assert records.take() == [("message", number, text)]
 
 
 async def test_one_of_another_connection_is_closed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +172,7 @@ async def test_a_port_of_a_connection_that_is_gone_leaves_by_the_next_with_what_
     assert entry == (1, 3)
     assert back is not None
     back.open()
-    assert records.take() == [("close", 3, 0)]
+    assert records.take() == [("message", 3, "last"), ("close", 3, 0)]
 
 
 async def test_in_a_hurry_all_that_is_held_leaves() -> None:

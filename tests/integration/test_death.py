@@ -9,7 +9,9 @@ import mainbus
 import pytest
 from mainbus import ConnectionLost, NoSuchRenderer, ReplyNeverSent
 
-from tests.support.bus import Bus, Calls, Program, until, within
+from tests.support import raw as wire
+from tests.support.bus import PING, Bus, Calls, Program, until, within
+from tests.support.raw import Packet, args, raw
 
 NEVER = "Error invoking remote method 'x': reply was never sent"
 
@@ -276,3 +278,41 @@ async def test_many_that_die_at_once_leave_nothing(kill: Callable[[Program], Non
         for reply in replies:
             await never_sent(reply)
         await until(lambda: not bus.hub.renderers)
+
+
+@pytest.mark.contract("9.5")
+async def test_a_sender_that_dies_in_the_middle_of_a_message_does_not_take_its_receiver_along(address: str) -> None:
+    async with Bus(address) as bus:
+        receiver, gap = await bus.renderer(), Calls()
+        receiver.events.on("gap", gap)
+        async with raw(address) as sender:
+            sender.write(Packet(wire.SEND, peer=receiver.id, flags=wire.MORE, channel=b"x", body=b"x"))
+            assert await sender.is_served()
+        await gap.wait()
+        await receiver.invoke(PING)
+        assert receiver.stats()["reconnects"] == 0
+
+
+@pytest.mark.contract("9.5", "5.7")
+async def test_a_cancel_may_come_in_the_middle_of_a_message(address: str) -> None:
+    async with Bus(address) as bus, raw(address) as sender:
+        receiver, got = await bus.renderer(), Calls()
+        receiver.on("x", got, senders="any")
+        begun, cancelled = Calls(), Calls()
+
+        async def wait(event: object) -> None:
+            begun()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled()
+
+        receiver.handle("wait", wait, senders="any")
+        sender.write(Packet(wire.INVOKE, peer=receiver.id, request=1, channel=b"wait", body=args()))
+        await begun.wait()
+        first, rest = wire.fragments(Packet(wire.SEND, peer=receiver.id, channel=b"x", body=args(bytes(100))), 80)
+        sender.write(first, Packet(wire.CANCEL, request=1))
+        await cancelled.wait()
+        sender.write(rest)
+        assert (await got.wait())[1:] == (bytes(100),)
+        assert receiver.stats()["reconnects"] == 0

@@ -11,7 +11,8 @@ from mainbus.ports import MessagePort
 from mainbus.testing import Bus, broker
 from mainbus_broker import Config, Limits
 
-from tests.support.bus import until, within
+from tests.support import bus as unix
+from tests.support.bus import stop_reading, until, within
 
 WINDOW = 256 * 1024
 LARGE = 3 * 1024 * 1024
@@ -254,3 +255,28 @@ async def test_a_message_that_was_posted_before_its_limit_was_known_ends_its_cha
 
 def _ended(log: list[Any]) -> bool:
     return "closed" in log
+
+
+@pytest.mark.contract("7.2", "9.1")
+async def test_what_was_posted_before_the_other_port_left_is_not_lost_while_what_came_behind_it_arrives(
+    address: str,
+) -> None:
+    async with unix.Bus(address) as bus:
+        renderer, receiver = await bus.renderer(reconnect=False), await bus.renderer()
+        # It takes no part in anything that comes later than its own messages.
+        transport = stop_reading(renderer)
+        arrived, read = asyncio.get_running_loop().create_future(), unix.Calls()
+        bus.ipc_main.on("read", read)
+        receiver.on("port", lambda event, _: arrived.set_result(event.ports[0]))
+        bus.ipc_main.on("port", lambda event, _: bus.contents(receiver).post_message("port", None, event.ports))
+        channel = MessageChannel()
+        channel.port1.post_message([0])
+        renderer.post_message("port", None, [channel.port2])
+        channel.port1.post_message([1])
+        log = heard(await within(arrived))
+        channel.port1.post_message([2])
+        renderer.send("read")
+        await read.wait()
+        transport.abort()
+        await until(lambda: "closed" in log)
+        assert log == [0, 1, 2, "closed"]

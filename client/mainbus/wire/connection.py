@@ -194,7 +194,8 @@ class Connection:
         flags = head[2]
         if not flags & CONTINUES:
             message = whole(head, data, at)
-            if not flags & MORE and not self._partials:
+            # What never comes in fragments may stand between those of anybody: a cancel, a pause, the sender's end.
+            if not flags & MORE and (not self._partials or head[1] not in _FRAGMENTED):
                 return message
             return self._begin(message)
         length, kind, flags, name_length, channel_length, peer, request, _, _ = head

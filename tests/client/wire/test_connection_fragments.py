@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mainbus.wire import packets
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MORE, Kind, build
-from mainbus.wire.states import Role
+from mainbus.wire.states import CHANNELED, FRAGMENTED, READABLE, Role, State
 
 from tests.support.cores import opened, take
 
@@ -131,3 +131,18 @@ def test_a_large_message_arrives_as_one() -> None:
     assert not isinstance(parts, bytes)
     *_, message = take(wire, [*parts])
     assert message == (Kind.INVOKE, 0, 4, 9, 0, 7, b"n", "c", body)
+
+
+@pytest.mark.contract("2.19", "9.5")
+@pytest.mark.parametrize("role", Role)
+def test_whatever_has_no_fragments_may_stand_between_two_of_its_pair(role: Role) -> None:
+    for kind in READABLE[role][State.OPEN] - FRAGMENTED - {Kind.ONCE}:
+        connection = opened(role)
+        first = build(Kind.SEND, 1, 0, b"a", flags=MORE, channel=b"c")
+        between = build(kind, 1, 7, channel=b"c" if kind in CHANNELED else b"")
+        found = take(connection, [first, between])
+        assert connection.failure is None, kind
+        assert found[1] == between
+        if kind != Kind.GOODBYE:
+            _, message = take(connection, [build(Kind.SEND, 1, 0, b"b", flags=CONTINUES)])
+            assert message[8] == b"ab"
