@@ -5,19 +5,19 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints.txt
-
+EXAMPLES := reply_stream worker_behind_a_port guest_and_host worker_pool log_follower plugin_host repl
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench check chaos fuzz docs smoke lock venv clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
-demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then three examples
+demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then the examples
 	@$(PY) docs/examples/demo.py
-	@for example in reply_stream worker_behind_a_port guest_and_host; do echo && $(PY) docs/examples/$$example/run.py || exit; done
+	@for name in $(EXAMPLES); do echo && $(PY) docs/examples/$$name/run.py || exit; done
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))

@@ -58,6 +58,17 @@ def test_an_unknown_question_is_refused() -> None:
     assert "there is no benchmark 'speed'" in done.stderr
 
 
+def test_the_hostile_neighbours_are_measured_beside_a_pair_of_their_own(tmp_path: Path) -> None:
+    done = run("hostile.py", "--json", str(tmp_path / "out.json"))
+    assert "An invoke from renderer to renderer" in done.stdout, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (done.returncode, "within the bounds" in done.stdout) in ((0, True), (1, False))
+    assert done.returncode == bool(found["wrong"])
+    for figures in found["results"].values():
+        assert all(figure > 0 for repetition in figures for figure in repetition.values())
+    assert found["counters"]["renderers"] > 0
+
+
 def test_the_memory_of_a_stream_is_told_for_each_direction() -> None:
     script = str(BENCHMARKS / "stream_memory.py")
     command = [sys.executable, script, "--items", "2000", "--slower", "2"]

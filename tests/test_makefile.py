@@ -30,7 +30,8 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 
 def test_nothing_is_installed_twice() -> None:
     assert "-m venv" in make("-n", "test", "VENV=no-such-venv")
-    assert re.search(r"^\$\(READY\): pyproject.toml tests/constraints.txt$", MAKEFILE, re.MULTILINE)
+    needed = r"^\$\(READY\): pyproject.toml tests/constraints.txt \$\(wildcard .*\.pyx\)$"
+    assert re.search(needed, MAKEFILE, re.MULTILINE)
 
 
 def test_without_python_it_says_what_is_needed() -> None:

@@ -11,6 +11,9 @@ import pytest
 
 from tests.checks.tree import ROOT
 
+# Built once, by one worker; a compiler takes its time.
+pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.timeout(300)]
+
 PACKAGES = {"mainbus": ROOT / "client", "mainbus_broker": ROOT / "broker"}
 
 

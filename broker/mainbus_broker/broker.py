@@ -175,6 +175,7 @@ class Broker:
             "slow_consumers": hub.counters["slow_consumers"],
             "overruns": hub.counters["overruns"],
             "dropped_notices": hub.counters["dropped_notices"],
+            "out_of_memory": hub.counters["out_of_memory"],
             "queued": sum(peer.contents.queued for peer in hub.renderers),
         }
 

@@ -14,6 +14,7 @@ from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, pack, unpack
 from mainbus.wire.packets import Kind
 from mainbus.wire.states import Role
 
+from mainbus_broker.debts import FAULT
 from mainbus_broker.lane_end import LaneEnd
 from mainbus_broker.listeners import Process, identify, same_user
 
@@ -26,7 +27,7 @@ log = logging.getLogger("mainbus.broker")
 class Entrance(asyncio.Protocol):
     """The protocol of a connection until its first packet is whole; then a `Peer` or `LaneEnd` takes over."""
 
-    __slots__ = ("_address", "_hub", "_process", "_timer", "_transport", "_wire")
+    __slots__ = ("_address", "_hub", "_process", "_timer", "_transport", "_waits", "_wire")
 
     def __init__(self, hub: Hub, address: str) -> None:
         self._hub = hub
@@ -35,19 +36,22 @@ class Entrance(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._process: Process
         self._timer: asyncio.TimerHandle | None = None
+        self._waits = False
+        """Whether its process owes too much for it to be read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the kernel who it is; only the same user, and those that a role is meant for, may speak at all."""
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._process = identify(transport)
-        crowd = self._hub.quota.no_entrance(self._process)
+        sock = transport.get_extra_info("socket")
+        crowd = self._hub.quota.no_entrance(self._process, sock.fileno() if sock is not None else -1)
         self._hub.entering.add(self)
         if not same_user(self._process) and not self._hub.policies.admits(self._process):
             self._refuse(self._hub.other_user(self._process))
             return
         if crowd is not None:
-            self._refuse(crowd)
+            self._turn_away(crowd)
             return
         timeout = self._hub.config.limits.handshake_timeout
         self._timer = self._hub.loop.call_later(timeout, self._too_late)
@@ -57,19 +61,13 @@ class Entrance(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._wire.feed(data)
-        for head, buffer, at in self._wire.packets(1):
-            message = self._wire.message(head, buffer, at)
-            assert message is not None
-            try:
-                if message[0] == Kind.HELLO:
-                    self._admit(unpack(Hello, message[8]))
-                else:
-                    self._admit_lane(unpack(LaneHello, message[8]))
-            except MainbusError as error:
-                self._refuse(error)
-            return
-        if self._wire.failure is not None:
-            self._refuse(self._wire.failure)
+        owed = self._hub.debts.wait(self._process)
+        if owed and not self._waits:
+            self._waits = True
+            self._transport.pause_reading()
+            self._hub.loop.call_later(owed, self._go_on)
+        elif not self._waits:
+            self._read()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -86,6 +84,28 @@ class Entrance(asyncio.Protocol):
         self._transport.abort()
 
     # Private
+
+    def _go_on(self) -> None:
+        """Read what has waited for its process' debts."""
+        if not self._transport.is_closing():
+            self._waits = False
+            self._transport.resume_reading()
+            self._read()
+
+    def _read(self) -> None:
+        for head, buffer, at in self._wire.packets(1):
+            message = self._wire.message(head, buffer, at)
+            assert message is not None
+            try:
+                if message[0] == Kind.HELLO:
+                    self._admit(unpack(Hello, message[8]))
+                else:
+                    self._admit_lane(unpack(LaneHello, message[8]))
+            except MainbusError as error:
+                self._refuse(error)
+            return
+        if self._wire.failure is not None:
+            self._refuse(self._wire.failure)
 
     def _leave(self) -> None:
         self._hub.entering.discard(self)
@@ -119,7 +139,11 @@ class Entrance(asyncio.Protocol):
     def _refuse(self, error: MainbusError) -> None:
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         log.log(level, "refused a connection of pid %d: %s", self._process.pid, error)
+        self._turn_away(error)
+
+    def _turn_away(self, error: MainbusError) -> None:
         self._hub.counters["refused"] += 1
+        self._hub.debts.charge(self._process, FAULT)
         self._transport.write(self._hub.refusal(error))
         self._transport.close()
 

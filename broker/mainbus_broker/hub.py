@@ -20,6 +20,7 @@ from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
+from mainbus_broker.debts import Debts
 from mainbus_broker.demands import Demands
 from mainbus_broker.flow import Flow
 from mainbus_broker.gate import Gate
@@ -64,6 +65,8 @@ class Hub:
         self.instance = secrets.token_bytes(_SECRET)
         """Tells this broker from another one at the same address."""
         self.renderers = Renderers()
+        self.hungry = 0
+        """Renderers that have sent more than one turn of theirs can take."""
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
         self.leaving: dict[Farewell, asyncio.Future[None]] = {}
@@ -72,6 +75,7 @@ class Hub:
         self.tokens = Tokens()
         self.policies = Policies(config.roles)
         self.quota = Quota(self)
+        self.debts = Debts(self.loop)
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
         self.flow = Flow(self)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd, NoLane
 
 _OVERHEAD: Final = 64
+_UNDECODABLE: Final = "sent a body on channel {!r} that does not decode"
 _REPLIES: Final = frozenset({RESULT, ERROR, ITEM})
 _CALLS: Final = frozenset({INVOKE, STREAM})
 
@@ -126,6 +127,7 @@ class MainProcess:
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
         self.dispatch.cancel_all(peer.inbox)
+        peer.inbox.forget_replies()
 
     def abandon(self, peer: Peer) -> None:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""
@@ -136,13 +138,21 @@ class MainProcess:
             for request, channel in peer.lane.unanswered():
                 peer.lane.answer(request, self._answers.refused(ReplyNeverSent(channel)))
 
-    def bad_message(self, peer: Peer, channel: str) -> None:
-        """Count a body that did not decode against its sender, and close it at the limit."""
+    def bad_message(self, peer: Peer, channel: str, fault: str = "") -> None:
+        """Count a body that did not decode against its sender, and close it at the limit.
+
+        Args:
+            peer: The sender.
+            channel: What it was sent on.
+            fault: What is wrong with it, where that is known.
+        """
         peer.bad_messages += 1
         self._hub.counters["bad_messages"] += 1
         self._hub.emit("message-error", peer.contents, channel)
         if peer.bad_messages >= self._hub.config.limits.max_bad_messages and not peer.closing:
-            peer.close(f"sent a body on channel {channel!r} that does not decode", blame=True)
+            peer.close(f"{_UNDECODABLE.format(channel)}{fault and f': {fault}'}", blame=True)
+        elif not peer.closing:
+            log.warning("%s %s%s", peer.label, _UNDECODABLE.format(channel), fault and f": {fault}")
 
     def close(self) -> None:
         """Forget the deadlines of what has ended: the broker has stopped."""
@@ -152,7 +162,7 @@ class MainProcess:
 
     def _wait(self, peer: Peer, start: Callable[[], bool], message: Message) -> None:
         request = message[3] if message[0] in _CALLS else 0
-        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request)
+        peer.inbox.add(start, len(message[8]) + _OVERHEAD, request, is_reply=message[0] in _REPLIES)
         if not peer.by_lane and message[0] not in _REPLIES and message[0] != Kind.SYNC:
             self._hub.flow.added_to_main(peer, len(message[8]) + _OVERHEAD)
         elif peer.inbox.size > peer.limits.backlog and not peer.closing:
@@ -296,11 +306,13 @@ class MainProcess:
         except (BadMessage, LimitExceeded) as fault:
             self._blame(peer, message[7], fault)
             return None
+        except MemoryError:
+            peer.no_memory()
+            return None
 
     def _blame(self, peer: Peer, channel: str, fault: Exception) -> None:
-        log.warning("a body from %s on channel %r does not decode: %s", peer.label, channel, fault)
         # After the answer to it has been queued: closing lets what is queued leave.
-        self._hub.loop.call_soon(self.bad_message, peer, channel)
+        self._hub.loop.call_soon(self.bad_message, peer, channel, str(fault))
 
     def _runs(self, key: tuple[Peer, int]) -> bool:
         peer, request = key

@@ -15,6 +15,7 @@ from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
+from mainbus_broker.debts import FAULT, UNREAD
 from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 from mainbus_broker.peer_ports import PeerPorts
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 TURN_PACKETS: Final = 128
 TURN_BYTES: Final = 64 * 1024
 """What one peer may have served in one turn of the loop, so that none starves another."""
+
+MOST_SHARES: Final = 4
+"""Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""
 
 log = logging.getLogger("mainbus.broker")
 
@@ -68,6 +72,7 @@ class Peer(asyncio.Protocol):
         "once",
         "oneway",
         "outbox",
+        "owes",
         "partners",
         "pausing",
         "policy",
@@ -147,6 +152,8 @@ class Peer(asyncio.Protocol):
         self.progress = (0, 0.0)
         """Bytes that it had read when it was last seen to read, and when that was."""
         self.closing = False
+        self.owes = False
+        """Whether its process has to wait before more of it is served."""
         self.unread = 0
         """Bytes of answers to it since they were last compared with what waits."""
         self._hub = hub
@@ -207,17 +214,26 @@ class Peer(asyncio.Protocol):
     def charge(self, size: int) -> None:
         """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
         self.unread += size
-        if self.unread > self.limits.backlog:
+        if self.unread > self.limits.hard:
             # Most of it has long been read, as a rule.
             self.unread = self.contents.queued
             if self.unread > self.limits.backlog:
                 # Not amid what is being served.
                 self._hub.loop.call_soon(self.close_slow)
+            elif self.unread > self.limits.hard and self._hub.debts.charge(self.process, size * UNREAD):
+                self.owes = True
 
     def close_slow(self) -> None:
         """Close it, since it does not read what it gets."""
         if not self.closing:
             self._hub.close_slow(self.contents)
+
+    def no_memory(self) -> None:
+        """Close it, since there is no memory for what it sends: that was within its limits, and nobody's fault."""
+        self._hub.counters["out_of_memory"] += 1
+        # First: what has come of large messages is what there is to be freed.
+        self.wire.fail("there is no memory for what it has sent")
+        self.close(str(self.wire.failure))
 
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
@@ -247,6 +263,7 @@ class Peer(asyncio.Protocol):
         self.outbox.flush()
         self._hub.gone(self, clean=False)
         if blame:
+            self._hub.debts.charge(self.process, FAULT)
             # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()
         else:
@@ -267,7 +284,11 @@ class Peer(asyncio.Protocol):
         """Serve what has arrived, as much as one turn allows."""
         if self.closing:
             return
-        self.wire.feed(data)
+        try:
+            self.wire.feed(data)
+        except MemoryError:
+            self.no_memory()
+            return
         if not self._scheduled:
             self._turn()
 
@@ -303,7 +324,12 @@ class Peer(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._hub.loop.call_soon(self._next_turn)
+            self._hub.hungry += 1
+            self._hub.loop.call_soon(self._hungry_turn)
+
+    def _hungry_turn(self) -> None:
+        self._hub.hungry -= 1
+        self._next_turn()
 
     def _next_turn(self) -> None:
         self._scheduled = False
@@ -313,23 +339,38 @@ class Peer(asyncio.Protocol):
     def _turn(self) -> None:
         wire = self.wire
         serve = self.serve
-        for head, data, at in wire.packets(TURN_PACKETS, TURN_BYTES):
-            serve(self, head, data, at)
-            if self.closing:
-                return
+        shares = min(self._hub.hungry + 1, MOST_SHARES)
+        try:
+            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
+                serve(self, head, data, at)
+                if self.closing:
+                    return
+                if self.owes:
+                    break
+        except MemoryError:
+            self.no_memory()
+            return
         if wire.failure is not None:
             self.close(str(wire.failure), blame=True)
             return
         if self.lane is not None:
             self.lane.look_again()
-        if wire.backlog:
-            if self._reading:
-                self._reading = False
-                self.transport.pause_reading()
+        if self.owes:
+            self.owes = False
+            self._stop_reading()
+            self._scheduled = True
+            self._hub.loop.call_later(self._hub.debts.wait(self.process), self._next_turn)
+        elif wire.backlog:
+            self._stop_reading()
             self._schedule()
         elif not self._reading:
             self._reading = True
             self.transport.resume_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self.transport.pause_reading()
 
     def _on_low(self) -> None:
         if self.inbox.size < self._hub.config.limits.low:

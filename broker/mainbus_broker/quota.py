@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import TooManyRequests
 
 from mainbus_broker.listeners import Process, same_user
 
+try:
+    import resource
+except ImportError:
+    # A system without them does not say how many files may be open.
+    resource = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
+
+SPARE_FILES: Final = 64
+"""Descriptors that are left for others than renderers, the application's files above all."""
+
+log = logging.getLogger("mainbus.broker")
 
 
 class Quota:
@@ -19,20 +31,30 @@ class Quota:
         hub: The broker.
     """
 
-    __slots__ = ("_hub",)
+    __slots__ = ("_hub", "_refused")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._refused = 0
+        """Connections refused since the last one that was let in."""
 
-    def no_entrance(self, process: Process) -> TooManyRequests | None:
-        """Return why a connection that has just been made is one too many; None: it is not."""
-        limit = self._hub.config.limits.entering
-        entering = self._hub.entering
-        if len(entering) >= limit:
-            return TooManyRequests(limit, "The number of connections without a hello")
-        if not same_user(process) and sum(other.uid == process.uid for other in entering) >= limit // 2:
-            return TooManyRequests(limit // 2, f"The number of connections of uid {process.uid} without a hello")
-        return None
+    def no_entrance(self, process: Process, fd: int = -1) -> TooManyRequests | None:
+        """Return why a connection that has just been made is one too many; None: it is not.
+
+        Args:
+            process: The other end.
+            fd: Its descriptor: the lowest that was free, so it tells how many there are.
+        """
+        crowd = self._crowd(process, fd)
+        if crowd is not None:
+            # One line for them all: they come as long as there are too many, again and again.
+            if not self._refused:
+                log.warning("refusing connections, now of pid %d: %s", process.pid, crowd)
+            self._refused += 1
+        elif self._refused:
+            log.info("letting connections in again, after %d refusals", self._refused)
+            self._refused = 0
+        return crowd
 
     def no_room(self, process: Process, *, again: bool) -> TooManyRequests | None:
         """Return why a renderer is one too many; None: it is not. `again`: its former connection is being closed."""
@@ -45,3 +67,25 @@ class Quota:
             if sum(peer.process.uid == process.uid for peer in self._hub.renderers) >= limit:
                 return TooManyRequests(limit, f"The number of renderers of uid {process.uid}")
         return None
+
+    # Private
+
+    def _crowd(self, process: Process, fd: int) -> TooManyRequests | None:
+        files = _most_files()
+        if fd >= files - min(SPARE_FILES, files // 4):
+            return TooManyRequests(files, "The number of open files")
+        limit = self._hub.config.limits.entering
+        entering = self._hub.entering
+        if len(entering) >= limit:
+            return TooManyRequests(limit, "The number of connections without a hello")
+        if not same_user(process) and sum(other.uid == process.uid for other in entering) >= limit // 2:
+            return TooManyRequests(limit // 2, f"The number of connections of uid {process.uid} without a hello")
+        return None
+
+
+def _most_files() -> int:
+    """Return how many descriptors this process may have: asked each time, since it may be changed while it runs."""
+    if resource is None:
+        return 1 << 30
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30

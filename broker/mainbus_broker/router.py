@@ -25,7 +25,7 @@ from mainbus.wire.packets import (
     text_of,
 )
 
-from mainbus_broker import forwards
+from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
 
@@ -287,6 +287,8 @@ class Router:
         _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
         name_end = at + HEADER_SIZE + name_length
         name = data[at + HEADER_SIZE : name_end]
+        if self._hub.debts.charge(peer.process, debts.NOBODY):
+            peer.owes = True
         if kind in _CALLS:
             self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
             return
@@ -316,6 +318,8 @@ class Router:
         if found is None:
             peer.wire.fail(f"a message that is too short for its {count} ports")
             return None
+        if count and self._hub.debts.charge(peer.process, debts.for_ports(count)):
+            peer.owes = True
         if count and len(peer.port_owner.ports) + 2 * count > self._hub.config.limits.ports + port_table.MAX_PORTS:
             peer.close(f"has more than {self._hub.config.limits.ports} ports", blame=True)
             return None

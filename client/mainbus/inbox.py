@@ -58,6 +58,7 @@ class Inbox:
         "_invokes",
         "_loop",
         "_on_low",
+        "_replies",
         "_resolved",
         "_scheduled",
         "_waiting",
@@ -85,6 +86,8 @@ class Inbox:
         self._loop = loop
         self._on_low = on_low
         self._waiting: deque[tuple[Start, int, int, bool]] = NOTHING
+        self._replies = 0
+        """How many of those that wait are replies."""
         self._waits = 0
         self._resolved = False
         self._begins = 0
@@ -146,6 +149,7 @@ class Inbox:
         if self._resolved:
             self._wait_for_awaiter()
         self._own_queue().append((start, size, request, is_reply))
+        self._replies += is_reply
         self.size += size
         if request:
             self._invokes[request] = None
@@ -205,6 +209,11 @@ class Inbox:
         self._invokes.clear()
         self.size = sum(entry[1] for entry in self._waiting)
 
+    def forget_replies(self) -> None:
+        """Drop the replies that `forget` has left: who waited for them is told otherwise."""
+        self._waiting = NOTHING
+        self._replies = self.size = 0
+
     # Private
 
     def _own_queue(self) -> deque[tuple[Start, int, int, bool]]:
@@ -229,18 +238,23 @@ class Inbox:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._waiting and not self._scheduled and not self._waits and self.running < self.limit:
+        if self._scheduled or self._waits:
+            return
+        if self._replies if self.full else self._waiting:
             self._scheduled = True
             self._loop.call_soon(self._start_waiting)
 
     def _start_waiting(self) -> None:
         self._scheduled = False
+        if self.full and not self._waits:
+            self._start_replies()
         for _ in range(_TURN):
             if self._resolved:
                 self._wait_for_awaiter()
             if not self._waiting or self._waits or self.running >= self.limit:
                 break
-            start, self.starting, request, _ = self._waiting.popleft()
+            start, self.starting, request, is_reply = self._waiting.popleft()
+            self._replies -= is_reply
             self.size -= self.starting
             if not start():
                 break
@@ -249,3 +263,12 @@ class Inbox:
         self._schedule()
         if self._on_low is not None:
             self._on_low()
+
+    def _start_replies(self) -> None:
+        """Let replies pass what waits for too many tasks to end: those tasks may wait for the code that awaits one."""
+        replies = [entry for entry in self._waiting if entry[3]]
+        self._waiting = deque(entry for entry in self._waiting if not entry[3])
+        self._replies = 0
+        for start, self.starting, _, _ in replies:
+            self.size -= self.starting
+            start()

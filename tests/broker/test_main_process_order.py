@@ -307,3 +307,26 @@ async def test_a_large_message_keeps_its_place(address: str) -> None:
             replies.append(renderer.invoke("x", "x" * (size + 10)))
         await asyncio.gather(*replies)
         assert seen == [1, 11, 1_000_000, 1_000_010, 2, 12, 300_000, 300_010, 3, 13]
+
+
+@pytest.mark.contract("2.19")
+async def test_an_answer_behind_what_waits_passes_it_once_as_many_listeners_run_as_may(address: str) -> None:
+    async with Bus(address, config=Config(limits=Limits(running=2))) as bus:
+        renderer, answered = await bus.renderer(), asyncio.Event()
+
+        @bus.ipc_main.on("job")
+        async def job(event: Any) -> None:
+            await answered.wait()
+
+        # What comes behind it waits until its thread has begun, the answer too; and then it is the jobs that run.
+        bus.ipc_main.on("thread", lambda event: None, thread=True)
+
+        @renderer.handle("ask")
+        def ask(event: Any) -> str:
+            renderer.send("thread")
+            for _ in range(3):
+                renderer.send("job")
+            return "answer"
+
+        assert await within(bus.contents(renderer).invoke("ask")) == "answer"
+        answered.set()

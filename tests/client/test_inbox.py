@@ -135,6 +135,47 @@ async def test_too_many_tasks_make_arrivals_wait_and_let_replies_pass() -> None:
     assert arrivals.started == ["waits"]
 
 
+async def test_a_reply_that_waits_passes_once_too_many_tasks_run() -> None:
+    arrivals = Arrivals(limit=1)
+    inbox = arrivals.inbox
+
+    def start_task() -> bool:
+        inbox.task_started()
+        return True
+
+    inbox.hold()
+    inbox.add(start_task, 1)
+    arrivals.add("waits")
+    assert inbox.waiting
+    for name in ("reply", "another"):
+        inbox.add(partial(arrivals._start, name), 1, is_reply=True)
+    inbox.release()
+    await _turns(3)
+    # The task that was started in front of them may wait for the code that awaits one of them.
+    assert inbox.full
+    assert arrivals.started == ["reply", "another"]
+    assert inbox.size == 1
+    inbox.task_ended()
+    await _turns(2)
+    assert arrivals.started == ["reply", "another", "waits"]
+    assert inbox.size == 0
+
+
+async def test_replies_outlive_their_sender_unless_they_are_dropped_too() -> None:
+    arrivals = Arrivals()
+    inbox = arrivals.inbox
+    inbox.hold()
+    arrivals.add("a message")
+    inbox.add(partial(arrivals._start, "reply"), 5, is_reply=True)
+    inbox.forget()
+    assert (inbox.count, inbox.size) == (1, 5)
+    inbox.forget_replies()
+    assert (inbox.count, inbox.size) == (0, 0)
+    inbox.release()
+    await _turns(3)
+    assert not arrivals.started
+
+
 async def test_size_counts_what_waits_and_the_owner_is_told_when_it_shrinks() -> None:
     told: list[int] = []
     arrivals = Arrivals(on_low=lambda: told.append(arrivals.inbox.size))

@@ -167,7 +167,8 @@ async def test_notices_to_a_renderer_that_does_not_read(address: str, caplog: py
         hog.write(Packet(wire.INVOKE, request=1, body=args(), name=b"deaf", channel=b"c", flags=wire.BY_NAME))
         await deaf.next(wire.INVOKE)
         stop_reading(deaf)
-        await goes(bus, hog, lambda: hog.write(*[Packet(wire.CANCEL, request=1)] * 100))
+        notices = [Packet(kind, peer=deaf.id) for kind in (wire.PAUSE, wire.RESUME)]
+        await goes(bus, hog, lambda: hog.write(*notices * 50))
         assert warnings(caplog)[-1].endswith(f"{bus.hub.renderers.names['deaf'].label}, which does not read")
         assert deaf.id in bus.hub.renderers.ids
 

@@ -27,6 +27,8 @@ Timeout = Annotated[
 _DEFAULT: Final = 10.0
 _UNHEARD: Final = "nobody listens there"
 """What a renderer says that has no listener for a message."""
+_DENIED: Final = "Permission denied: "
+"""How the broker begins to say that a role does not grant it."""
 
 
 def send(
@@ -46,13 +48,9 @@ def send(
     values = arguments.values(args or [])
 
     async def work(ipc_renderer: IpcRenderer) -> None:
-        if to is None:
-            ipc_renderer.send(channel, *values)
-            await _confirm(ipc_renderer, 0, channel, timeout)
-        else:
-            await _send_to(ipc_renderer, arguments.target(to), channel, values, timeout)
+        target = 0 if to is None else arguments.target(to)
+        await _send_to(ipc_renderer, target, channel, values, timeout)
         if as_lines:
-            target = 0 if to is None else arguments.target(to)
             show(as_json({"target": target, "channel": channel}, compact=True))
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
@@ -77,6 +75,8 @@ def _undeliverable(target: int | str, channel: str, reason: str) -> str:
     if reason == _UNHEARD:
         who = "takes messages of renderers (senders='renderers' or 'any')"
         return f"renderer {target!r} has no listener for {channel!r} that {who}"
+    if reason.startswith(_DENIED):
+        return reason
     return f"{channel!r} could not be delivered to {target!r}: {reason}; `mainbus list` shows who is there"
 
 

@@ -22,6 +22,9 @@ _logger = logging.getLogger(__name__)
 
 # Connections that may wait to be accepted; the system caps it at its own limit.
 _BACKLOG = 4096
+# Connections accepted in one turn of the loop: asyncio would take as many as may wait, and where descriptors run out
+# try in vain as often, with a line in the log for each.
+_ACCEPTED = 8
 
 _KINDS = {
     stat.S_IFREG: "a regular file",
@@ -215,12 +218,14 @@ async def _serve(protocol_factory: Callable[[], asyncio.Protocol], sock: socket.
     # otherwise, what is there when it closes.
     if sys.version_info >= (3, 13):
         server = await loop.create_unix_server(
-            protocol_factory, sock=sock, backlog=_BACKLOG, start_serving=False, cleanup_socket=False
+            protocol_factory, sock=sock, backlog=_ACCEPTED, start_serving=False, cleanup_socket=False
         )
     else:
-        server = await loop.create_unix_server(protocol_factory, sock=sock, backlog=_BACKLOG, start_serving=False)
+        server = await loop.create_unix_server(protocol_factory, sock=sock, backlog=_ACCEPTED, start_serving=False)
     try:
         await server.start_serving()
+        # To asyncio both numbers are the same one.
+        sock.listen(_BACKLOG)
     except BaseException:
         server.close()
         raise

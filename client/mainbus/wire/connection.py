@@ -42,6 +42,7 @@ _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
 _FRAGMENT: Final = MORE | CONTINUES
 _NO_PACKETS: Final = 1 << 60
+_TINY: Final = 4096
 
 _NEEDS: Final = {
     (role, state): bytes(
@@ -316,7 +317,7 @@ class Connection:
         if fault is not None:
             self.fail(fault)
             return None
-        partial.bodies.append(body)
+        partial.add(body)
         if flags & MORE:
             return None
         assert self._partials is not None
@@ -333,3 +334,10 @@ class _Partial(Progress):
         super().__init__(first[0], first[3], len(body))
         self.first = first
         self.bodies = [body]
+
+    def add(self, body: bytes) -> None:
+        """Take in a fragment; tiny ones are joined, since each object costs more than the bytes in it."""
+        if len(self.bodies[-1]) + len(body) <= _TINY:
+            self.bodies[-1] += body
+        else:
+            self.bodies.append(body)

@@ -62,7 +62,8 @@ class Progress:
         """
         if (kind, request) != (self._kind, self._request):
             return without_first(kind)
-        self._size += size
+        # An empty one counts too: else a message could go on for ever, and whoever gets it remember every piece.
+        self._size += size or 1
         return str(MessageTooLarge(self._size, limit)) if self._size > limit else None
 
 

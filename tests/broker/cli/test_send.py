@@ -7,9 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from mainbus_broker import Config, Match, Role
 from mainbus_broker.cli import main
 
 from tests.support.commands import Running, Serving, run
+from tests.support.threads import BrokerThread
 
 APP = """
 import json
@@ -79,6 +81,15 @@ def test_what_cannot_be_delivered_is_said(address: str, capsys: pytest.CaptureFi
             assert line.startswith(f"mainbus: {text}")
             assert line.endswith("`mainbus list` shows who is there" if target == "nobody" else text)
         assert listener.end(signal.SIGINT) == 130
+
+
+@pytest.mark.contract("8.4")
+def test_what_a_role_does_not_grant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roles = {"command": Role(match=Match(), invoke=["*"])}
+    with BrokerThread(f"unix:{tmp_path}/s", config=Config(roles=roles)) as broker:
+        for target, verb in (([], "send"), (["--to", "editor"], "send_to")):
+            assert main(["send", "note", *target, "-a", broker.address]) == 1
+            assert capsys.readouterr().err == f"mainbus: Permission denied: {verb} on 'note'\n"
 
 
 def test_a_renderer_that_does_not_take_it_is_not_waited_for(address: str, capsys: pytest.CaptureFixture[str]) -> None:

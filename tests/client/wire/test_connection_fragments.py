@@ -91,6 +91,29 @@ def test_a_fragment_of_another_request_is_a_fault() -> None:
     assert str(wire.failure) == "fragment of kind RESULT without its first"
 
 
+def test_a_message_of_empty_fragments_ends_at_the_limit() -> None:
+    wire = opened(Role.RENDERER, limit=100)
+    take(wire, fragments((16, MORE, b"")) + fragments((16, MORE | CONTINUES, b"")) * 100)
+    assert wire.failure is None
+    take(wire, fragments((16, MORE | CONTINUES, b"")))
+    assert "101" in str(wire.failure)
+
+
+def test_tiny_fragments_cost_no_object_each() -> None:
+    wire = opened(Role.RENDERER, limit=1_000_000)
+    parts = [b"%06d" % number for number in range(10_000)]
+    take(
+        wire,
+        fragments((16, MORE, parts[0]), *[(16, MORE | CONTINUES, part) for part in parts[1:]], (16, 2, b"x" * 9000)),
+    )
+    (first, *rest) = fragments((17, MORE, b""), *[(17, MORE | CONTINUES, part) for part in parts], peer=4)
+    take(wire, [first, *rest])
+    assert wire._partials is not None
+    ((_, partial),) = wire._partials.items()
+    assert len(partial.bodies) < 20
+    assert b"".join(partial.bodies) == b"".join(parts)
+
+
 def test_an_aborted_message_leaves_nothing() -> None:
     wire = opened(Role.RENDERER)
     parts = fragments((16, MORE, b"a"), (16, MORE | BY_NAME, b"b"), (20, MORE, b"c"), (24, MORE, b"d"))

@@ -26,8 +26,12 @@ def test_the_flags_of_fragments_change_no_stream() -> None:
 def test_fragments_add_up_to_the_limit() -> None:
     progress = Progress(Kind.SEND, 0, 5)
     assert progress.fault(Kind.SEND, 0, 5, limit=10) is None
-    assert progress.fault(Kind.SEND, 0, 0, limit=10) is None
     assert progress.fault(Kind.SEND, 0, 1, limit=10) == "A message of 11 bytes exceeds the limit of 10"
+
+
+def test_an_empty_fragment_counts_as_a_byte() -> None:
+    progress = Progress(Kind.SEND, 0, 5)
+    assert [progress.fault(Kind.SEND, 0, 0, limit=10) is None for _ in range(6)] == [True] * 5 + [False]
 
 
 @pytest.mark.parametrize(("kind", "request_id"), [(Kind.POST, 7), (Kind.SEND, 8), (99, 7)])
