@@ -23,7 +23,7 @@ bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 chaos: ## processes are killed, frozen and lied to while others talk, then all is audited; DURATION=120 SEED=
-fuzz: ## try to break wire, clone, handshake, ports and configuration; DURATION=60 SEED=
+fuzz: ## try to break wire, clone, handshake, ports, configuration and broker with inputs that reach new code; DURATION=60 SEED=
 chaos fuzz: $(READY)
 	@$(PY) -m tests.$@.run $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
