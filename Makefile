@@ -6,7 +6,6 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints.txt
 EXAMPLES := reply_stream worker_behind_a_port guest_and_host worker_pool log_follower plugin_host repl
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench check chaos fuzz docs smoke lock venv clean
 
@@ -24,7 +23,7 @@ bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 chaos: ## processes are killed, frozen and lied to while others talk, then all is audited; DURATION=120 SEED=
-fuzz: ## try to break wire, clone, handshake, ports and configuration; DURATION=60 SEED=
+fuzz: ## try to break wire, clone, handshake, ports, configuration and broker with inputs that reach new code; DURATION=60 SEED=
 chaos fuzz: $(READY)
 	@$(PY) -m tests.$@.run $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
