@@ -1,6 +1,7 @@
 """What every test has: the loops it runs on, an address of its own, and the watchers of tests/support."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -41,6 +42,16 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("MAINBUS_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a test's daemon in this process does to logging."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(("asyncio", options), id=name) for name, options in LOOPS])

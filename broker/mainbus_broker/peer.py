@@ -54,6 +54,7 @@ class Peer(asyncio.Protocol):
         "_hub",
         "_reading",
         "_scheduled",
+        "_waits",
         "bad_messages",
         "by_lane",
         "closing",
@@ -159,6 +160,7 @@ class Peer(asyncio.Protocol):
         self._hub = hub
         self._calls: Calls | None = None
         self._reading = True
+        self._waits: asyncio.TimerHandle | None = None
         self._scheduled = False
 
     # Public
@@ -303,6 +305,9 @@ class Peer(asyncio.Protocol):
             log.info("%s is gone%s", self.label, f": {exc}" if exc else "")
             self._hub.gone(self, clean=False)
         self.outbox.detach()
+        if self._waits is not None:
+            # Until then it would live on.
+            self._waits.cancel()
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -359,7 +364,7 @@ class Peer(asyncio.Protocol):
             self.owes = False
             self._stop_reading()
             self._scheduled = True
-            self._hub.loop.call_later(self._hub.debts.wait(self.process), self._next_turn)
+            self._waits = self._hub.loop.call_later(self._hub.debts.wait(self.process), self._next_turn)
         elif wire.backlog:
             self._stop_reading()
             self._schedule()

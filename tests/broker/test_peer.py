@@ -1,15 +1,18 @@
 """One renderer's connection at the broker: its share of a turn, its end, and what dies with it."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 
 import pytest
 from mainbus import IpcRenderer, ReplyNeverSent
 from mainbus.wire.packets import MAIN, Kind, Message, build
-from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS
+from mainbus_broker.debts import MOST
+from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS, Peer
 
 from tests.support.bus import Bus, Calls, until, within
+from tests.support.raw import SEND, UNDELIVERABLE, Packet, raw
 
 
 def abort(renderer: IpcRenderer) -> None:
@@ -246,3 +249,20 @@ async def test_a_cancel_stands_behind_the_large_invoke_that_it_cancels(address: 
         reply.cancel()
         await until(lambda: seen == [Kind.INVOKE, Kind.CANCEL])
         await bus.reached(renderer)
+
+
+# Debts: who keeps others waiting waits the longer.
+
+
+async def test_who_has_to_wait_for_its_debts_is_forgotten_when_it_goes(address: str) -> None:
+    async with Bus(address) as bus, raw(address, "debtor") as debtor:
+        process = bus.hub.renderers.ids[debtor.id].process
+        assert bus.hub.debts.charge(process, MOST)
+        to_nobody = Packet(SEND, peer=99, channel=b"x")
+        debtor.write(to_nobody, to_nobody)
+        await debtor.next(UNDELIVERABLE)
+        debtor.writer.transport.abort()
+        await until(lambda: "debtor" not in bus.hub.renderers.names)
+        bus._peers.clear()
+        gc.collect()
+        assert [each.name for each in gc.get_objects() if isinstance(each, Peer)] == []
