@@ -256,7 +256,7 @@ class Peer(asyncio.Protocol):
         """
         if self.closing:
             return
-        self.closing = True
+        self._serve_no_more()
         log.log(logging.WARNING if blame else logging.INFO, "closing %s: %s", self.label, reason)
         value = ReplyNeverSent.wire_code if stops else 0
         # What waits in the route first: nothing is read behind a goodbye.
@@ -301,13 +301,10 @@ class Peer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody concerned."""
         if not self.closing:
-            self.closing = True
+            self._serve_no_more()
             log.info("%s is gone%s", self.label, f": {exc}" if exc else "")
             self._hub.gone(self, clean=False)
         self.outbox.detach()
-        if self._waits is not None:
-            # Until then it would live on.
-            self._waits.cancel()
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -318,6 +315,12 @@ class Peer(asyncio.Protocol):
         self.outbox.resume_writing()
 
     # Private
+
+    def _serve_no_more(self) -> None:
+        self.closing = True
+        if self._waits is not None:
+            # It would keep this alive until it is due.
+            self._waits.cancel()
 
     def _part(self) -> None:
         self.outbox.hand_over()

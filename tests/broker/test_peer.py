@@ -254,15 +254,16 @@ async def test_a_cancel_stands_behind_the_large_invoke_that_it_cancels(address: 
 # Debts: who keeps others waiting waits the longer.
 
 
-async def test_who_has_to_wait_for_its_debts_is_forgotten_when_it_goes(address: str) -> None:
+async def test_who_has_to_wait_for_its_debts_is_forgotten_when_it_is_closed(address: str) -> None:
     async with Bus(address) as bus, raw(address, "debtor") as debtor:
         process = bus.hub.renderers.ids[debtor.id].process
         assert bus.hub.debts.charge(process, MOST)
         to_nobody = Packet(SEND, peer=99, channel=b"x")
         debtor.write(to_nobody, to_nobody)
         await debtor.next(UNDELIVERABLE)
+        bus.hub.renderers.ids[debtor.id].contents.close("tested")
         debtor.writer.transport.abort()
-        await until(lambda: "debtor" not in bus.hub.renderers.names)
+        await until(lambda: not bus.hub.leaving)
         bus._peers.clear()
         gc.collect()
         assert [each.name for each in gc.get_objects() if isinstance(each, Peer)] == []
