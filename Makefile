@@ -17,7 +17,7 @@ demo: $(READY) ## a daemon and renderers in processes of their own show the four
 	@for name in $(EXAMPLES); do echo && $(PY) docs/examples/$$name/run.py || exit; done
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n 2 $(ARGS)
 
 bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))

@@ -1,5 +1,6 @@
 """What is built and installed: exactly the two packages, typed, from the sources as from an archive of them."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import pytest
 
 from tests.checks.tree import ROOT
 
-# Built once, by one worker; a compiler takes its time.
-pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.timeout(300)]
+# A compiler takes its time.
+pytestmark = pytest.mark.timeout(300)
 
 PACKAGES = {"mainbus": ROOT / "client", "mainbus_broker": ROOT / "broker"}
 
@@ -20,10 +21,17 @@ PACKAGES = {"mainbus": ROOT / "client", "mainbus_broker": ROOT / "broker"}
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A source archive of the project and the wheel that is built from that archive."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
+    # One folder for all workers of a run: who comes second waits for what the first one builds.
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "dist"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+            built = subprocess.run(command, capture_output=True, text=True)
+            assert built.returncode == 0, built.stdout + built.stderr
+            (folder / "done").touch()
     return {path.suffix: path for path in folder.iterdir()}
 
 

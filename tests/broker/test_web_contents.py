@@ -238,7 +238,7 @@ async def test_drain_of_one_that_goes_meanwhile_is_an_error(address: str) -> Non
     async with Bus(address) as bus:
         renderer = await bus.renderer(reconnect=False)
         contents = bus.contents(renderer)
-        stop_reading(renderer)
+        transport = stop_reading(renderer)
         while not contents.queued:
             contents.send("x", "x" * 100_000)
             await asyncio.sleep(0)
@@ -248,6 +248,8 @@ async def test_drain_of_one_that_goes_meanwhile_is_an_error(address: str) -> Non
         contents.close()
         with pytest.raises(ObjectDestroyedError, match=GONE):
             await within(draining)
+        # It would wait for an answer to its goodbye.
+        transport.abort()
 
 
 # 2.12: events.

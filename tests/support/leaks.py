@@ -35,6 +35,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _set_aside() -> Iterator[None]:
+    """Set aside what a module's tests have left for good (what it imported, reports), for the same reason."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 # The loop's side: only for tests that run on one.
 
 
