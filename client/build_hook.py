@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from sysconfig import get_config_var
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -22,11 +23,13 @@ class CompiledWire(BuildHookInterface[Any]):
         root = Path(self.root)
         wire = root / WIRE
         sources = sorted(wire.glob("*_fast.pyx"))
-        for old in wire.glob("*_fast.*.so"):
+        # Only what this Python loads: an editable install of another one may stand beside it.
+        libraries = f"*_fast{get_config_var('EXT_SUFFIX')}"
+        for old in wire.glob(libraries):
             old.unlink()
         command = [sys.executable, "-m", "Cython.Build.Cythonize", "--inplace", "--quiet", *map(str, sources)]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-        built = [str(path.relative_to(root)) for path in wire.glob("*_fast.*.so")]
+        built = [str(path.relative_to(root)) for path in wire.glob(libraries)]
         for source in sources:
             source.with_suffix(".c").unlink(missing_ok=True)
         if done.returncode or len(built) != len(sources):
