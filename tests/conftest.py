@@ -19,8 +19,8 @@ Backend = tuple[str, dict[str, object]]
 
 LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False}), ("uvloop", {"use_uvloop": True})]
 
-# How long the drawing of an example takes is the machine's business.
-settings.register_profile("mainbus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long the drawing of an example takes is the machine's business. `make fuzz` draws more of them.
+settings.register_profile("mainbus", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mainbus")
 
 if sys.version_info >= (3, 12):

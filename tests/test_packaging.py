@@ -1,6 +1,5 @@
 """What is built and installed: exactly the two packages, typed, from the sources as from an archive of them."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -19,20 +18,11 @@ pytestmark = pytest.mark.timeout(300)
 PACKAGES = {"mainbus": ROOT / "client", "mainbus_broker": ROOT / "broker"}
 
 
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A source archive of the project and the wheel that is built from that archive."""
-    # One folder for all workers of a run: who comes second waits for what the first one builds.
-    shared = tmp_path_factory.getbasetemp()
-    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "dist"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-            built = subprocess.run(command, capture_output=True, text=True)
-            assert built.returncode == 0, built.stdout + built.stderr
-            (folder / "done").touch()
+def build(folder: Path) -> dict[str, Path]:
+    """Build a source archive of the project, and the wheel from that archive."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
     return {path.suffix: path for path in folder.iterdir()}
 
 
@@ -51,7 +41,7 @@ def is_for_this_python(path: Path) -> bool:
     return path.suffix != ".so" or path.name.endswith(get_config_var("EXT_SUFFIX"))
 
 
-def test_wheel_holds_exactly_the_two_packages(archives: dict[str, Path]) -> None:
+def wheel_holds_exactly_the_two_packages(archives: dict[str, Path]) -> None:
     with zipfile.ZipFile(archives[".whl"]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == set(PACKAGES)
@@ -59,25 +49,34 @@ def test_wheel_holds_exactly_the_two_packages(archives: dict[str, Path]) -> None
     assert names == sources()
 
 
-def test_wheel_carries_licence_and_command(archives: dict[str, Path]) -> None:
+def wheel_carries_licence_and_command(archives: dict[str, Path]) -> None:
     with zipfile.ZipFile(archives[".whl"]) as wheel:
         told = {name.partition(".dist-info/")[2]: name for name in wheel.namelist() if ".dist-info/" in name}
         assert b"MIT License" in wheel.read(told["licenses/LICENSE"])
         assert b"mainbus = mainbus_broker.cli:main" in wheel.read(told["entry_points.txt"])
 
 
-def test_source_archive_holds_what_the_tests_need(archives: dict[str, Path]) -> None:
+def source_archive_holds_what_the_tests_need(archives: dict[str, Path]) -> None:
     with tarfile.open(archives[".gz"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"Makefile", "pyproject.toml", "tests/constraints.txt", "tests/conftest.py", "LICENSE"} <= names
     assert not [name for name in names if name.startswith((".venv", ".git/")) or "__pycache__" in name]
 
 
-def test_wheel_imports_without_the_sources(archives: dict[str, Path], tmp_path: Path) -> None:
+def wheel_imports_without_the_sources(archives: dict[str, Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(archives[".whl"]) as wheel:
         wheel.extractall(tmp_path)
     for name, place in imported_from(tmp_path, path=tmp_path).items():
         assert place == tmp_path / name / "__init__.py"
+
+
+def test_what_is_built_is_complete(tmp_path: Path) -> None:
+    # In one test: to build takes longer than all else.
+    archives = build(tmp_path / "dist")
+    wheel_holds_exactly_the_two_packages(archives)
+    wheel_carries_licence_and_command(archives)
+    source_archive_holds_what_the_tests_need(archives)
+    wheel_imports_without_the_sources(archives, tmp_path)
 
 
 @pytest.mark.smoke
