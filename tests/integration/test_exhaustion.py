@@ -126,7 +126,9 @@ def test_without_memory_for_a_message_its_sender_is_told_and_the_others_go_on(ap
             reasons: list[str] = []
             with mainbus.blocking.connect(address, reconnect=False) as large:
                 large.events.on("disconnected", reasons.append)
-                with pytest.raises(mainbus.ConnectionLost, match="there is no memory for what it has sent"):
+                # asyncio may find no memory to read the rest either, and then the system cuts the goodbye off.
+                told = "there is no memory for what it has sent" + ("|reset by peer" if loop == "asyncio" else "")
+                with pytest.raises(mainbus.ConnectionLost, match=told):
                     large.invoke("size", bytes(ROOM))
             assert other.invoke("echo", "still there") == "still there"
             assert other.invoke("stats")["out_of_memory"] == 1
