@@ -123,9 +123,7 @@ def test_without_memory_for_a_message_its_sender_is_told_and_the_others_go_on(ap
             pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[0])
             most = pages * os.sysconf("SC_PAGE_SIZE") + ROOM // 2
             resource.prlimit(daemon.process.pid, resource.RLIMIT_AS, (most, most))
-            reasons: list[str] = []
             with mainbus.blocking.connect(address, reconnect=False) as large:
-                large.events.on("disconnected", reasons.append)
                 # asyncio may find no memory to read the rest either, and then the system cuts the goodbye off.
                 told = "there is no memory for what it has sent" + ("|reset by peer" if loop == "asyncio" else "")
                 with pytest.raises(mainbus.ConnectionLost, match=told):
