@@ -21,6 +21,9 @@ SIZES = (0, 10, 100, 1_000, 20_000)
 LARGE = 300_000
 """More than one packet."""
 
+CROWDED = 4 * 1024 * 1024
+"""Bytes that wait to leave, above which a process adds none."""
+
 PATIENCE = 60.0
 """Seconds in which everything has an end, once nothing goes wrong any more; frozen processes need some."""
 

@@ -12,34 +12,53 @@ from collections.abc import Coroutine
 from typing import Any
 
 import mainbus
-from mainbus import IpcRenderer
+from mainbus import IpcFrame, IpcRenderer
 from mainbus.errors import MainbusError, NameTaken
 
+from tests.chaos import companions
 from tests.chaos.audit import MAIN
-from tests.chaos.flow import PATIENCE, Numbers, commands, count, ledger_of, open_files, other_tasks, run, say, settled
+from tests.chaos.flow import (
+    CROWDED,
+    PATIENCE,
+    Numbers,
+    commands,
+    count,
+    ledger_of,
+    open_files,
+    other_tasks,
+    run,
+    say,
+    settled,
+)
 from tests.chaos.ledger import Ledger
 
-CROWDED = 4 * 1024 * 1024
-"""Bytes that wait to leave, above which it adds none."""
+KINDS = ("send", "ask", "burst", "stream", "port", "frame", "guest", "sync")
+WEIGHTS = (50, 25, 6, 4, 4, 2, 1, 1)
 
 
 class Worker:
     """One renderer with its traffic.
 
     Args:
+        address: Where the broker is.
         renderer: Not yet open.
         ledger: Where everything is noted.
         others: The names of the other renderers.
         dice: What decides.
     """
 
-    def __init__(self, renderer: IpcRenderer, ledger: Ledger, others: list[str], dice: random.Random) -> None:
+    def __init__(
+        self, address: str, renderer: IpcRenderer, ledger: Ledger, others: list[str], dice: random.Random
+    ) -> None:
+        self.address = address
         self.renderer = renderer
         self.others = others
         self.dice = dice
         self.ledger = ledger
         self.numbers = Numbers(ledger, dice)
         self.stopping = False
+        self.losses = 0
+        """How often the connection was lost."""
         self.tasks: set[asyncio.Task[None]] = set()
         self._ports = 0
         self._listen()
@@ -68,7 +87,11 @@ class Worker:
         renderer.handle("slow", slow, senders="any")
         for event in ("gap", "reconnected", "disconnected"):
             renderer.events.on(event, lambda *reason, event=event: note("told", event, *reason))
+        renderer.events.on("disconnected", self._lose)
         renderer.events.on("undeliverable", lambda target, *_: note("undeliverable", target))
+
+    def _lose(self, *_: object) -> None:
+        self.losses += 1
 
     async def _take_port(self, name: str, port: mainbus.MessagePort) -> None:
         async for event in port:
@@ -79,7 +102,7 @@ class Worker:
     def act(self) -> None:
         """Do one thing."""
         to = MAIN if self.dice.random() < 0.25 else self.dice.choice(self.others)
-        kind = self.dice.choices(("send", "ask", "burst", "stream", "port", "sync"), (50, 25, 6, 4, 4, 1))[0]
+        kind = self.dice.choices(KINDS, WEIGHTS)[0]
         match kind:
             case "send":
                 self.send(to)
@@ -92,17 +115,22 @@ class Worker:
                 self.start(self._stream(to))
             case "port":
                 self.start(self._give_port())
+            case "frame":
+                self.start(companions.frame(self, to))
+            case "guest":
+                self.start(companions.guest(self))
             case "sync" if self.renderer.is_connected:
                 self.numbers.send(MAIN, "sync", lambda *args: self.renderer.send_sync("sync", *args, timeout=3))
 
-    def send(self, to: str) -> None:
-        """Send one message."""
+    def send(self, to: str, frame: IpcFrame | None = None) -> None:
+        """Send one message, as the renderer or as a frame of it: it is the same flow."""
+        end = frame or self.renderer
         if to != MAIN:
-            self.numbers.send(to, "send", lambda *args: self.renderer.send_to(to, "flow", *args))
+            self.numbers.send(to, "send", lambda *args: end.send_to(to, "flow", *args))
         elif self.dice.random() < 0.3:
-            self.numbers.send(to, "post", lambda *args: self.renderer.post_message("post", list(args)))
+            self.numbers.send(to, "post", lambda *args: end.post_message("post", list(args)))
         else:
-            self.numbers.send(to, "send", lambda *args: self.renderer.send("flow", *args))
+            self.numbers.send(to, "send", lambda *args: end.send("flow", *args))
 
     def ask(self, to: str) -> Any:
         """Ask for something; now and then it is given up."""
@@ -253,7 +281,7 @@ async def opened(
     while True:
         files = open_files()
         renderer = mainbus.connect(address, name=name, connect_timeout=PATIENCE)
-        worker = Worker(renderer, ledger, others, dice)
+        worker = Worker(address, renderer, ledger, others, dice)
         try:
             _ = await renderer
         except (NameTaken, MainbusError) as error:
