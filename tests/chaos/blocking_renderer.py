@@ -21,7 +21,7 @@ from mainbus.blocking import BlockingRenderer
 from mainbus.errors import MainbusError, NameTaken
 
 from tests.chaos.audit import MAIN
-from tests.chaos.flow import CROWDED, PATIENCE, Numbers, ledger_of, open_files, say
+from tests.chaos.flow import CROWDED, PATIENCE, Numbers, ledger_of, note_events, open_files, say
 from tests.chaos.ledger import Ledger
 
 KINDS = ("send", "ask", "burst", "stream", "port", "sync")
@@ -43,7 +43,7 @@ class Worker:
     # What comes in
 
     def _listen(self) -> None:
-        renderer, numbers, note = self.renderer, self.numbers, self.ledger.note
+        renderer, numbers = self.renderer, self.numbers
 
         def take(event: Any, who: str, number: int, payload: bytes) -> None:
             numbers.got(who, number, payload, event.sender_id)
@@ -57,9 +57,7 @@ class Worker:
         renderer.handle("count", count, senders="any")
         renderer.handle("flow", ask, senders="any")
         renderer.handle("slow", take, senders="any")
-        for event in ("gap", "reconnected", "disconnected"):
-            renderer.events.on(event, lambda *reason, event=event: note("told", event, *reason))
-        renderer.events.on("undeliverable", lambda target, *_: note("undeliverable", target))
+        note_events(renderer.events, self.ledger)
 
     def _take_port(self, name: str, port: blocking.MessagePort) -> None:
         port.on("message", lambda event: self.ledger.note("port", name, event.data))
@@ -72,27 +70,18 @@ class Worker:
         to = MAIN if self.dice.random() < 0.25 else self.dice.choice(self.others)
         match self.dice.choices(KINDS, WEIGHTS)[0]:
             case "send":
-                self.send(to)
+                self.numbers.send_one(self.renderer, to)
             case "ask":
                 self.ask(to, self.dice.choice(("flow", "slow")), self.dice.choice((0.05, 5.0)))
             case "burst":
                 for _ in range(self.dice.randrange(100)):
-                    self.send(to)
+                    self.numbers.send_one(self.renderer, to)
             case "stream":
                 self._stream(to)
             case "port":
                 self._give_port()
             case "sync" if self.renderer.is_connected:
                 self.numbers.send(MAIN, "sync", lambda *args: self.renderer.send_sync("sync", *args, timeout=3))
-
-    def send(self, to: str) -> None:
-        """Send one message."""
-        if to != MAIN:
-            self.numbers.send(to, "send", lambda *args: self.renderer.send_to(to, "flow", *args))
-        elif self.dice.random() < 0.3:
-            self.numbers.send(to, "post", lambda *args: self.renderer.post_message("post", list(args)))
-        else:
-            self.numbers.send(to, "send", lambda *args: self.renderer.send("flow", *args))
 
     def ask(self, to: str, channel: str, timeout: float) -> None:
         """Ask for something and wait for the answer."""
@@ -159,7 +148,7 @@ class Worker:
         """Lose the connection, with messages that are about to leave."""
         to = self.dice.choice(self.others)
         for _ in range(self.dice.randrange(200)):
-            self.send(to)
+            self.numbers.send_one(self.renderer, to)
         session = self.renderer._session
         if session is not None and (link := session.link) is not None:
             self.renderer._loop.post(link.abort)
@@ -178,7 +167,7 @@ class Worker:
 
     def _last(self) -> None:
         for to in (MAIN, *self.others):
-            self.send(to)
+            self.numbers.send_one(self.renderer, to)
             self.ask(to, "flow", PATIENCE)
         self.renderer.invoke("last")
 

@@ -24,7 +24,7 @@ async def frame(worker: Worker, to: str) -> None:
         async with await worker.renderer.create_frame("chaos") as own:
             own.on("framed", lambda event, number: got.append(number))
             for number in range(total):
-                worker.send(to, own)
+                worker.numbers.send_one(own, to)
                 own.send("frame", number)
                 if worker.dice.random() < 0.1:
                     await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import mainbus
-from mainbus import IpcFrame, IpcRenderer
+from mainbus import IpcRenderer
 from mainbus.errors import MainbusError, NameTaken
 
 from tests.chaos import companions
@@ -24,6 +24,7 @@ from tests.chaos.flow import (
     commands,
     count,
     ledger_of,
+    note_events,
     open_files,
     other_tasks,
     run,
@@ -66,7 +67,7 @@ class Worker:
     # What comes in
 
     def _listen(self) -> None:
-        renderer, numbers, note = self.renderer, self.numbers, self.ledger.note
+        renderer, numbers = self.renderer, self.numbers
 
         def send(event: Any, who: str, number: int, payload: bytes) -> None:
             numbers.got(who, number, payload, event.sender_id)
@@ -85,10 +86,8 @@ class Worker:
 
         renderer.handle("flow", ask, senders="any")
         renderer.handle("slow", slow, senders="any")
-        for event in ("gap", "reconnected", "disconnected"):
-            renderer.events.on(event, lambda *reason, event=event: note("told", event, *reason))
+        note_events(renderer.events, self.ledger)
         renderer.events.on("disconnected", self._lose)
-        renderer.events.on("undeliverable", lambda target, *_: note("undeliverable", target))
 
     def _lose(self, *_: object) -> None:
         self.losses += 1
@@ -105,12 +104,12 @@ class Worker:
         kind = self.dice.choices(KINDS, WEIGHTS)[0]
         match kind:
             case "send":
-                self.send(to)
+                self.numbers.send_one(self.renderer, to)
             case "ask":
                 self.ask(to)
             case "burst":
                 for _ in range(self.dice.randrange(100)):
-                    (self.ask if self.dice.random() < 0.2 else self.send)(to)
+                    self.ask(to) if self.dice.random() < 0.2 else self.numbers.send_one(self.renderer, to)
             case "stream":
                 self.start(self._stream(to))
             case "port":
@@ -121,16 +120,6 @@ class Worker:
                 self.start(companions.guest(self))
             case "sync" if self.renderer.is_connected:
                 self.numbers.send(MAIN, "sync", lambda *args: self.renderer.send_sync("sync", *args, timeout=3))
-
-    def send(self, to: str, frame: IpcFrame | None = None) -> None:
-        """Send one message, as the renderer or as a frame of it: it is the same flow."""
-        end = frame or self.renderer
-        if to != MAIN:
-            self.numbers.send(to, "send", lambda *args: end.send_to(to, "flow", *args))
-        elif self.dice.random() < 0.3:
-            self.numbers.send(to, "post", lambda *args: end.post_message("post", list(args)))
-        else:
-            self.numbers.send(to, "send", lambda *args: end.send("flow", *args))
 
     def ask(self, to: str) -> Any:
         """Ask for something; now and then it is given up."""
@@ -209,7 +198,7 @@ class Worker:
         if session is not None and session.link is not None:
             to = self.dice.choice(self.others)
             for _ in range(self.dice.randrange(200)):
-                self.send(to)
+                self.numbers.send_one(self.renderer, to)
             # Behind the write of this turn.
             asyncio.get_running_loop().call_soon(session.link.abort)
 
@@ -231,7 +220,7 @@ class Worker:
     async def last(self) -> None:
         """Send the last messages: now everybody is there, and behind them nothing can be missing."""
         for to in (MAIN, *self.others):
-            self.send(to)
+            self.numbers.send_one(self.renderer, to)
             reply = self.numbers.send(to, "ask", lambda *args, to=to: self.invoke(to, "flow", *args, timeout=PATIENCE))
             try:
                 await reply
