@@ -46,5 +46,5 @@ def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
     app.add_directive("contract-rules", ContractRules)
     app.connect("autodoc-process-signature", signature)
-    for language in ("mermaid", "cddl"):
+    for language in ("cddl",):
         app.add_lexer(language, TextLexer)
