@@ -52,6 +52,15 @@ def test_there_are_examples_for_each_pattern() -> None:
     assert all(example.printed for example in EXAMPLES)
 
 
+def test_each_javascript_has_its_python_beside_it() -> None:
+    """They follow each other, a line of text before each: what docs/side_by_side.py looks for."""
+    text = (DOCS / "tutorial" / "electron-tutorial.md").read_text(encoding="utf-8")
+    pairs = re.findall(
+        r"\n\nElectron, .*:\n\n```javascript\n(?:(?!```).*\n)+```\n\nmainbus, .*\n\n```python norun \w+\.py\n", text
+    )
+    assert len(pairs) == text.count("```javascript") > 0
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
 def test_it_runs_and_prints_what_the_text_says(example: Example, address: str, tmp_path: Path) -> None:
     for name, text in example.files.items():
