@@ -170,7 +170,8 @@ class _Parameter:
                 found: object = made.value  # type: ignore[attr-defined]
                 return found if shape.builds or type(found) is not type(value) else value
         path, reason = faults[0][0], "; or ".join(dict.fromkeys(reason for _, reason in faults))
-        raise Misfit(self.name, f"{self.name}{at}{path}", reason if len(reason) <= MAX_SAID else reason[:MAX_SAID] + "...")
+        said = reason if len(reason) <= MAX_SAID else reason[:MAX_SAID] + "..."
+        raise Misfit(self.name, f"{self.name}{at}{path}", said)
 
 
 def _shapes_of(annotation: Any) -> list[_Shape]:
