@@ -16,10 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checks.tree import ROOT
+from tests.support.snippets import DOCS, STORIES
 
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("tutorial/*.md")), *sorted(DOCS.glob("coming-from/*.md"))]
 MAIN = ("main.py", "app.py")
 PRELOAD = "preload.py"
 
@@ -43,7 +41,7 @@ def examples(page: Path) -> Iterator[Example]:
             yield example
 
 
-EXAMPLES = [example for page in PAGES for example in examples(page)]
+EXAMPLES = [example for page in STORIES for example in examples(page)]
 
 
 def test_there_are_examples_for_each_pattern() -> None:
