@@ -115,7 +115,7 @@ def size(number: float) -> str:
 
 def _widest(column: Column, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> int:
     at = columns.index(column)
-    return max([len(column.head), *(len(str(row[at])) for row in rows)])
+    return max([len(column.head), *(len(_text(row[at])) for row in rows)])
 
 
 def _text(cell: Cell) -> Text:

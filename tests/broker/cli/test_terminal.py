@@ -12,6 +12,7 @@ def test_columns_are_aligned() -> None:
         " 1  a       -",
         "22  bbbb\\n  3.5",
     ]
+    assert table(COLUMNS[1:], [[Styled("ok", "green"), 1]]).splitlines()[1] == "ok    1"
     assert table(COLUMNS[1:], []) == "NAME  X"
     assert table([Column("", words=True)], [["a"]], heads=False) == "a"
 
