@@ -83,7 +83,8 @@ def serve(
     except ConfigError as error:
         raise Failure(str(error), ExitCode.USAGE, lines=str(error).splitlines()) from error
     except AddressError as error:
-        raise Failure(str(error), ExitCode.UNREACHABLE) from error
+        remedy = "" if error.pid is None else "; end that process, or give another --address"
+        raise Failure(f"{error}{remedy}", ExitCode.UNREACHABLE) from error
     except SetupFailed as error:
         cause = error.__cause__
         assert cause is not None

@@ -88,16 +88,16 @@ def _checked(text: str, found: Any) -> IpcMain | Setup:
 
 
 def _check_parameters(text: str, found: Any, signature: inspect.Signature) -> None:
+    first = next(iter(signature.parameters), None)
+    if first is None:
+        raise _failure(text, f"{_what(found)} takes no argument, expected setup(broker)")
+    if first.lstrip("_") == "event" or not _takes_a_broker(found, first):
+        said = f"{_what(found)} takes {signature.parameters[first]}, as a listener or handler does, not the broker"
+        raise _failure(text, f"{said}; {_EXPECTED}")
     try:
-        bound = signature.bind(None)
+        signature.bind(None)
     except TypeError as error:
-        if not signature.parameters:
-            raise _failure(text, f"{_what(found)} takes no argument, expected setup(broker)") from None
         raise _failure(text, f"{_what(found)} cannot be called with the broker: {error}; {_EXPECTED}") from None
-    for name in bound.arguments:
-        if name.lstrip("_") == "event" or not _takes_a_broker(found, name):
-            said = f"{_what(found)} takes {signature.parameters[name]}, as a listener or handler does, not the broker"
-            raise _failure(text, f"{said}; {_EXPECTED}")
 
 
 def _takes_a_broker(found: Any, name: str) -> bool:

@@ -209,7 +209,7 @@ def test_a_second_daemon_is_refused_and_told_by_whom(address: str, tmp_path: Pat
         assert second.returncode == 3
         assert second.stderr.count("\n") == 1
         assert address in second.stderr
-        assert f"pid {daemon.process.pid}" in second.stderr
+        assert second.stderr.endswith(f"(pid {daemon.process.pid}); end that process, or give another --address\n")
         # The first one has noticed nothing.
         assert ask(address, "pid") == daemon.process.pid
 

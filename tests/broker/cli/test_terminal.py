@@ -43,7 +43,15 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (64 << 20, "64 MiB"), (3 << 30, "3 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        ((64 << 20) + (1 << 16), "64 MiB"),
+        (10_200, "10 KiB"),
+        (3 << 30, "3 GiB"),
+    ],
 )
 def test_sizes_are_for_people(number: int, text: str) -> None:
     assert size(number) == text
