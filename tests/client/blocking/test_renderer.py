@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[[BlockingRenderer], object]] = {
     "broadcast": lambda renderer: renderer.broadcast("x"),
     "peers": lambda renderer: renderer.peers(),
     "status": lambda renderer: renderer.status(),
+    "granted": lambda renderer: renderer.granted("listen", "x"),
     "drain": lambda renderer: renderer.drain(),
     "wait_for": lambda renderer: renderer.wait_for("x"),
     "poll": lambda renderer: renderer.poll(),
@@ -239,6 +240,7 @@ def test_messages_to_other_renderers(broker: BrokerThread) -> None:
             a.invoke_to("b", "none")
         assert [tuple(peer) for peer in a.peers()] == [(b.id, "b")]
         assert a.status()["pid"] == os.getpid()
+        assert a.granted("listen", "x")
         a.send_to("b", "item", 1)
         a.send_to("b", "main only", 2)
         a.broadcast("item", 3)
