@@ -83,9 +83,14 @@ class _Fate(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._told += data
-        for future, line in zip((self.pid, self.code), self._told.split(b"\n")[:-1], strict=False):
-            if not future.done():
-                future.set_result(int(line))
+        pid, told, _ = self._told.partition(b"\n")
+        if told and not self.pid.done():
+            self.pid.set_result(int(pid))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        # Not before: whoever knows the end may close the loop. Without a number the loop is what ends.
+        for code in self._told.splitlines()[1:]:
+            self.code.set_result(int(code))
 
 
 class _Output(asyncio.StreamReaderProtocol):
