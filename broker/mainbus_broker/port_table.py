@@ -51,15 +51,17 @@ class PortTable:
         with self.work:
             self._message(owner, number, flags, self.depart(owner, entries), body)
 
-    def credit(self, owner: Owner, number: int, credit: int) -> None:
-        """Tell whoever posts to an end that what it has posted was taken."""
+    def credit(self, owner: Owner, number: int, credit: int) -> Owner | None:
+        """Tell whoever posts to an end that what it has posted was taken; returns who that is."""
         found = owner.ports.get(number)
-        if isinstance(found, PortEnd) and found.other is not None:
-            # No more than it has had: else every packet with credit would be one for whoever posts.
-            credit = min(credit, found.untaken)
-            if credit:
-                found.untaken -= credit
-                found.other.credited(credit)
+        if not isinstance(found, PortEnd) or found.other is None:
+            return None
+        # No more than it has had: else every packet with credit would be one for whoever posts.
+        credit = min(credit, found.untaken)
+        if credit:
+            found.untaken -= credit
+            found.other.credited(credit)
+        return found.other.owner
 
     def close(self, owner: Owner, number: int) -> None:
         """Close an end, or note that nothing more comes back after one that has left."""
