@@ -56,12 +56,13 @@ class PortTable:
         found = owner.ports.get(number)
         if not isinstance(found, PortEnd) or found.other is None:
             return None
+        other = found.other
         # No more than it has had: else every packet with credit would be one for whoever posts.
         credit = min(credit, found.untaken)
         if credit:
             found.untaken -= credit
-            found.other.credited(credit)
-        return found.other.owner
+            other.credited(credit)
+        return other.owner
 
     def close(self, owner: Owner, number: int) -> None:
         """Close an end, or note that nothing more comes back after one that has left."""
@@ -140,7 +141,7 @@ class PortTable:
         elif found is not None and found.other is not None and found.other not in travelling:
             found.used += cost_of(posted)
             found.posts(owner)
-            found.other.posted.append(posted)
+            found.other.post(posted)
             self._deliver(found.other)
             if found.used > self._most:
                 self._overrun(found)

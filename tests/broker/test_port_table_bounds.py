@@ -5,7 +5,7 @@ import logging
 import pytest
 from mainbus.port_end import MAX_UNTAKEN
 from mainbus.wire.credit import OVERHEAD
-from mainbus.wire.packets import MORE
+from mainbus.wire.packets import CONTINUES, MORE
 
 from tests.support.port_owner import boxes, channel
 
@@ -33,6 +33,43 @@ def test_far_more_than_can_wait_closes_the_channel(way: str, caplog: pytest.LogC
             f"a port was closed: more than {most} bytes were posted on it and not taken",
         )
     ]
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("way", ["passed on", "waiting", "returned"])
+def test_fragments_of_a_byte_are_kept_in_few_pieces(way: str) -> None:
+    table, (a, b, c) = boxes(limit=1_000_000)
+    channel(a, b)
+    if way != "passed on":
+        b.give(c, 2)
+        b.take()
+    poster, number, taker = (b, 2, c) if way == "returned" else (a, 3, b if way == "passed on" else c)
+    count = 10_000
+    for index in range(count):
+        poster.post(
+            number, b"%d" % (index % 10), flags=(CONTINUES if index else 0) | (MORE if index < count - 1 else 0)
+        )
+    if way == "waiting":
+        assert taker.bodies() == []
+        b.close(2)
+    pieces = taker.bodies()
+    assert b"".join(map(bytes, pieces)) == b"0123456789" * (count // 10)  # type: ignore[arg-type]
+    assert len(pieces) <= 4
+    # What they cost is what it was before.
+    if way != "returned":
+        table.credit(taker, 2, count + OVERHEAD + 1)
+        assert a.take() == [("credit", 3, count + OVERHEAD)]
+
+
+@pytest.mark.contract("7.3", "8.6")
+def test_the_beginning_of_a_message_whose_rest_never_comes_is_passed_on_before_the_end() -> None:
+    _, (a, b, _) = boxes()
+    channel(a, b)
+    a.post(3, b"one", flags=MORE)
+    a.post(3, b"two", flags=CONTINUES | MORE)
+    assert b.bodies() == [b"one"]
+    a.close(3)
+    assert b.take() == [("message", 2, b"two"), ("close", 2)]
 
 
 def test_credit_makes_room_for_more() -> None:
