@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final, Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
@@ -29,6 +30,10 @@ class Owner(Protocol):
     @property
     def max_ports(self) -> int:
         """How many of them it may have."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether what goes to it stays in this process."""
 
     def next_port(self) -> int:
         """Return a number that it never had."""
@@ -94,6 +99,10 @@ class Return:
         self.posted.clear()
         return found
 
+    def waiting(self) -> Iterator[Posted]:
+        """Return what has come back and waits."""
+        return chain(self.posted, self._part)
+
     def _accept(self) -> None:
         self.posted.extend(self._part)
         self._part.clear()
@@ -109,6 +118,10 @@ def cost_of(posted: Posted) -> int:
     """Return what a message or a fragment costs of the credit."""
     flags, _, body = posted
     return len(body) + (0 if flags & CONTINUES else OVERHEAD)
+
+
+_PIECE: Final = 256
+"""Bytes that each takes besides its body."""
 
 
 def _append(queue: deque[Posted], posted: Posted) -> None:
@@ -281,6 +294,23 @@ class PortEnd:
         for back in self._returns or ():
             found += back.forget()
         return found
+
+    @property
+    def is_here(self) -> bool:
+        """Whether what goes to its owner stays in this process."""
+        return self.owner is not None and self.owner.is_here
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of what was posted for it and has not gone to its owner, about."""
+        return sum(_PIECE + len(body) for _, _, body in self._waiting())
+
+    def travelling(self) -> list[PortEnd]:
+        """Return the ends that wait with it."""
+        return _ends_in(self._waiting())
+
+    def _waiting(self) -> Iterator[Posted]:
+        return chain(self.posted, *(back.waiting() for back in self._returns or ()))
 
     # What comes from it
 

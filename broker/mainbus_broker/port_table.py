@@ -126,6 +126,21 @@ class PortTable:
             return None
         return found.other.poster if found.other is not None else found.last_poster
 
+    def held(self, owner: Owner) -> int:
+        """Return the bytes that wait here, or in the main process, because of an owner."""
+        ends = [found for found in owner.ports.values() if isinstance(found, PortEnd)]
+        size = sum(end.used for end in ends if end.other is not None and end.other.is_here)
+        doubtful, seen = [end.other for end in ends], set[PortEnd]()
+        while doubtful:
+            end = doubtful.pop()
+            if end is not None and end not in seen:
+                seen.add(end)
+                size += end.waiting
+                # Of those on their way nobody else has the other end, or none of them has an owner.
+                for one in end.travelling():
+                    doubtful += [each for each in (one, one.other) if each is not None and each.owner is None]
+        return size
+
     # Private
 
     def _message(self, owner: Owner, number: int, flags: int, travelling: list[PortEnd], body: bytes) -> None:

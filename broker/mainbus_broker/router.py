@@ -189,6 +189,7 @@ class Router:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
             target.outbox.put(packet)
+            target.shared += length
             if target.outbox.queued > high or target.pausing:
                 self._hub.flow.added(peer, target, length, broadcast=True)
 

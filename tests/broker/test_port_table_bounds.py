@@ -72,6 +72,28 @@ def test_the_beginning_of_a_message_whose_rest_never_comes_is_passed_on_before_t
     assert b.take() == [("message", 2, b"two"), ("close", 2)]
 
 
+@pytest.mark.contract("8.6")
+def test_what_waits_for_an_end_on_its_way_is_held_because_of_who_posted_it() -> None:
+    table, (a, b, _) = boxes(limit=1_000_000)
+    channel(a, b)
+    table.depart(b, [(2, 0)])
+    assert table.held(a) == 0
+    a.post(3, bytes(1000), (5, 7))
+    a.close(5)
+    # To the end that goes along there is posted, too.
+    a.post(7, bytes(2000))
+    assert 3000 <= table.held(a) <= 4000
+    # What comes back waits as well, with what is posted on the ends that go along.
+    b.post(2, bytes(4000), (1, 3))
+    b.post(3, bytes(8000), (5, 7))
+    b.close(1)
+    b.close(5)
+    table.forget(b)
+    assert 15_000 <= table.held(a) <= 17_000
+    table.forget(a)
+    assert table.held(a) == table.held(b) == 0
+
+
 def test_credit_makes_room_for_more() -> None:
     table, (a, b, _) = boxes(limit=MAX_UNTAKEN)
     channel(a, b)
