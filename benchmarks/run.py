@@ -7,30 +7,41 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
+import broadcast
 import latency
+import one_way
+import payload
+import peers
+import pipelined
 import report
-import throughput
 from processes import Options
+from rounds import Question, run
 
-QUESTIONS: Final[dict[str, ModuleType]] = {latency.NAME: latency, throughput.NAME: throughput}
+QUESTIONS: Final[dict[str, Question]] = {
+    file.QUESTION.name: file.QUESTION for file in (latency, pipelined, one_way, broadcast, payload)
+}
+
+RESULTS: Final = Path(__file__).parent / "results" / "bench.json"
+"""Where the figures of the last run are, unless the command line says so."""
 
 
 def main(only: Sequence[str] = ()) -> None:
     """Measure what the command line asks for, print tables, write JSON."""
     arguments = _parser(only).parse_args()
     options = Options(arguments.seconds, arguments.repetitions, arguments.loop)
-    where = report.surroundings(options)
+    questions = [QUESTIONS[name] for name in arguments.only.split(",")]
+    names = list(dict.fromkeys(cell.peer for question in questions for cell in question.cells))
+    where = report.surroundings(options, [name for name in names if name in arguments.peers or not arguments.peers])
     print(report.headline(where), flush=True)
-    results: list[dict[str, Any]] = []
-    for name in arguments.only.split(","):
-        text, figures = QUESTIONS[name].run(options)
-        print(text, flush=True)
-        results += figures
-        if arguments.json:
-            arguments.json.write_text(json.dumps({**where, "results": results}, indent=2) + "\n")
+    results = run(questions, options, arguments.peers)
+    for question in questions:
+        print(question.text(results))
+    print(report.absent(results))
+    found = {**where, "missing": results.missing, "failed": results.failed, "results": report.figures(results)}
+    arguments.json.parent.mkdir(exist_ok=True)
+    arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _parser(only: Sequence[str]) -> argparse.ArgumentParser:
@@ -38,12 +49,13 @@ def _parser(only: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", type=_questions, default=",".join(only or QUESTIONS), help=f"some of {','.join(QUESTIONS)}"
     )
+    parser.add_argument("--peers", type=_peers, default=[], help=f"some of {','.join(peers.FILES)}")
     parser.add_argument("--seconds", type=float, default=Options.seconds, help="time of one measurement")
     parser.add_argument("--repetitions", type=int, default=Options.repetitions, help="how often each is repeated")
     parser.add_argument(
         "--loop", choices=["uvloop", "asyncio"], default="asyncio" if sys.platform == "win32" else "uvloop"
     )
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="write all figures to this file")
     return parser
 
 
@@ -52,6 +64,14 @@ def _questions(text: str) -> str:
         if name not in QUESTIONS:
             raise argparse.ArgumentTypeError(f"there is no benchmark {name!r}")
     return text
+
+
+def _peers(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in peers.FILES:
+            raise argparse.ArgumentTypeError(f"there is no peer {name!r}")
+    return names
 
 
 if __name__ == "__main__":

@@ -18,30 +18,39 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
 
 
+def figures(path: Path) -> dict[tuple[str, str, str], list[dict[str, float]]]:
+    found = json.loads(path.read_text())
+    assert found["failed"] == {}
+    return {(one["peer"], one["workload"], one["placement"]): one["rounds"] for one in found["results"]}
+
+
 @pytest.mark.parametrize(
-    ("question", "loop", "expected"),
+    ("questions", "loop", "peers", "expected"),
     [
-        ("latency", "uvloop", {("W1", "@1cpu"): 5, ("W1", "unpinned"): 5}),
-        ("throughput", "asyncio", {("W2", "unpinned"): 5, ("W3", "unpinned"): 4}),
+        ("latency", "uvloop", "L2,mainbus", {("latency", "@1cpu"): 2, ("latency", "unpinned"): 2}),
+        (
+            "pipelined,one-way,payload",
+            "asyncio",
+            "mainbus-main",
+            {("in-flight", "unpinned"): 1, ("one-way", "unpinned"): 1, ("payload", "unpinned"): 3},
+        ),
+        ("broadcast", "uvloop", "mainbus", {("broadcast", "unpinned"): 1}),
     ],
 )
-def test_each_question_is_answered_for_every_subject(
-    tmp_path: Path, question: str, loop: str, expected: dict[tuple[str, str], int]
+def test_each_question_is_answered_for_every_peer(
+    tmp_path: Path, questions: str, loop: str, peers: str, expected: dict[tuple[str, str], int]
 ) -> None:
-    done = run("run.py", "--only", question, "--loop", loop, "--json", str(tmp_path / "out.json"))
+    out = tmp_path / "out.json"
+    done = run("run.py", "--only", questions, "--loop", loop, "--peers", peers, "--json", str(out))
     assert done.returncode == 0, done.stderr
     assert not done.stderr
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["loop"] == loop
-    assert found["versions"]["uvloop"] in done.stdout
-    assert found["machine"] in done.stdout
-    assert Counter((one["workload"], one["placement"]) for one in found["results"]) == expected
-    for one in found["results"]:
-        assert one["question"] == question
-        assert one["subject"] in done.stdout
-        (repetition,) = one["repetitions"]
-        assert repetition == one["median"]
-        assert all(figure > 0 for figure in repetition.values())
+    assert f"loop {loop}" in done.stdout
+    found = figures(out)
+    kinds = Counter((workload.partition(":")[0], placement) for _, workload, placement in found)
+    assert kinds == expected
+    assert {peer for peer, _, _ in found} == set(peers.split(","))
+    for (one,) in found.values():
+        assert all(figure > 0 for figure in one.values())
 
 
 def test_an_unknown_question_is_refused() -> None:
