@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import peers
 import report
 from rounds import Cell, Question, Results
 
@@ -18,7 +19,7 @@ POINTS: Final = (64 * KIB, MIB, 16 * MIB)
 SWEEP: Final = (64, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB)
 
 SWEPT: Final = ("L0", "L1", "mainbus")
-BESIDE: Final = ("L3", "mainbus-main")
+BESIDE: Final = tuple(name for name in peers.that_can("payload") if name not in SWEPT)
 
 
 def cell(peer: str, size: int) -> Cell:

@@ -16,6 +16,14 @@ FILES: Final = {
     "multiprocessing": "pipes",
     "mainbus-main": "mainbus_bus",
     "mainbus": "mainbus_bus",
+    "nats": "nats_server",
+    "zmq": "zeromq",
+    "zmq-blocking": "zeromq",
+    "dbus": "dbus_daemon",
+    "redis": "redis_server",
+    "rpyc": "rpyc_server",
+    "node-main": "node",
+    "node": "node",
 }
 """The file that has each peer; of them all only one is imported in a measured process."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -115,8 +116,8 @@ class Peer(ABC):
         return packages + [name for name in self.programs if shutil.which(name) is None]
 
     def program_versions(self) -> dict[str, str]:
-        """Return the first line that each program says of its version."""
-        return {name: _first_line(name) for name in self.programs}
+        """Return what each program says of its version."""
+        return {name: _version(name) for name in self.programs}
 
     def can(self, workload: str) -> bool:
         return workload.partition(":")[0] in self.workloads
@@ -204,9 +205,10 @@ class BlockingPeer(Peer):
         threading.Event().wait()
 
 
-def _first_line(program: str) -> str:
+def _version(program: str) -> str:
     said = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", check=False)
-    return (said.stdout or said.stderr).partition("\n")[0]
+    found = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+    return found[0] if found else "of an unknown version"
 
 
 def _payload(size: int) -> bytes:
