@@ -48,6 +48,7 @@ class Order:
 
 Role = Callable[[Order], Coroutine[Any, Any, None] | None]
 
+_may_go: Final = threading.Semaphore(0)
 _at_end: Final[list[Callable[[], object]]] = []
 
 
@@ -56,7 +57,7 @@ def main(roles: dict[str, Role]) -> None:
     order = Order.from_json(sys.argv[-1])
     if order.cpu is not None:
         os.sched_setaffinity(0, {order.cpu})
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=_follow_stdin, daemon=True).start()
     work = roles[order.role](order)
     if work is not None:
         with asyncio.Runner(loop_factory=loop_factory(order.loop)) as runner:
@@ -74,6 +75,16 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 def at_end(call: Callable[[], object]) -> None:
     """Have something called when this process ends as it should."""
     _at_end.append(call)
+
+
+async def told_to_go() -> None:
+    """Wait for the parent's next line."""
+    await asyncio.to_thread(_may_go.acquire)
+
+
+def wait_to_be_told() -> None:
+    """Wait for the parent's next line, without an event loop."""
+    _may_go.acquire()
 
 
 def tell(**result: object) -> None:
@@ -123,8 +134,9 @@ class Sink:
             tell(messages=count, end=perf_counter_ns())
 
 
-def _end_with_stdin() -> None:
-    sys.stdin.read()
+def _follow_stdin() -> None:
+    for _ in sys.stdin:
+        _may_go.release()
     for call in _at_end:
         call()
     os._exit(0)

@@ -81,8 +81,9 @@ class Neighbours:
         """Let one of the pairs measure."""
         driver = self._stage.start(self._pair, self._stage.order("drive", WORKLOADS, socket=place))
         found: Figures = {}
+        driver.wait_until_ready()
         for _ in WORKLOADS:
-            driver.told()
+            driver.go()
             found |= driver.told()
         driver.end()
         return found

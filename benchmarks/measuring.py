@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Any, Final
 
-from common import END, PAYLOAD, Order, tell
+from common import END, PAYLOAD, Order, tell, told_to_go, wait_to_be_told
 from peers.base import BlockingClient, Client
 
 WINDOW: Final = 64
@@ -15,6 +16,9 @@ WINDOW: Final = 64
 
 BURST: Final = 256
 """One-way messages between two looks at whether the way is free."""
+
+DOORS: Final = 32
+"""Connections that are being made at a time."""
 
 LEAST: Final = 5
 """Calls that are measured however long they take."""
@@ -24,10 +28,10 @@ _WARM_UP: Final = 0.2
 
 
 async def drive(client: Client, order: Order) -> None:
-    """Measure what is ordered, one after the other."""
+    """Measure what is ordered, one after the other, each when the parent says so."""
     for workload in order.workloads:
         kind, _, size = workload.partition(":")
-        tell(begun=workload)
+        await told_to_go()
         if kind == "latency":
             tell(**await latency(lambda: client.call(PAYLOAD), order.seconds))
         elif kind == "in-flight":
@@ -94,14 +98,29 @@ async def _one_way(send: Callable[[Any, int], Awaitable[None]], client: Client, 
     tell(start=start)
 
 
+async def connect(connect: Callable[[], Awaitable[Client]], count: int) -> list[Client]:
+    """Make so many connections, `DOORS` at a time; tell how long that took."""
+    clients: list[Client] = []
+
+    async def one_after_the_other(share: int) -> None:
+        for _ in range(share):
+            clients.append(await connect())
+
+    start, used = perf_counter_ns(), process_time_ns()
+    await asyncio.gather(*(one_after_the_other(len(range(door, count, DOORS))) for door in range(DOORS)))
+    now = perf_counter_ns()
+    tell(pid=os.getpid(), start=start, end=now, cpu=(process_time_ns() - used) / 1e3)
+    return clients
+
+
 # The same for blocking clients.
 
 
 def drive_blocking(client: BlockingClient, order: Order) -> None:
-    """Measure what is ordered, one after the other."""
+    """Measure what is ordered, one after the other, each when the parent says so."""
     for workload in order.workloads:
         kind, _, size = workload.partition(":")
-        tell(begun=workload)
+        wait_to_be_told()
         if kind == "latency":
             tell(**_latency_blocking(client, PAYLOAD, order.seconds))
         elif kind == "in-flight":

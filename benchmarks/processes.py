@@ -28,7 +28,7 @@ Figures = dict[str, float]
 class Options:
     """How everything is measured."""
 
-    seconds: float = 0.4
+    seconds: float = 0.3
     repetitions: int = 5
     loop: str = "uvloop"
 
@@ -71,6 +71,12 @@ class Process:
         line, self._rest = self._rest.split(b"\n", 1)
         result: dict[str, Any] = json.loads(line)
         return result
+
+    def go(self) -> None:
+        """Let it do the next of its workloads."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
 
     def end(self) -> None:
         """Close its standard input, which ends it, and wait."""
@@ -138,15 +144,15 @@ def measure(peer: Peer, workloads: Sequence[str], options: Options, *, pinned: b
         for process in takers:
             process.wait_until_ready()
         driver = stage.start(peer.command, stage.order("drive", workloads))
+        driver.wait_until_ready()
         processes += [*takers, driver]
         return {one: _measure(one, processes, takers or processes[:1]) for one in workloads}
 
 
 def _measure(workload: str, processes: list[Process], takers: list[Process]) -> Figures:
     driver = processes[-1]
-    begun = driver.told()
-    assert begun == {"begun": workload}, begun
     before = [cpu_time(process.pid) for process in processes]
+    driver.go()
     figures = driver.told()
     if workload in ("one-way", "broadcast"):
         ends = [process.told() for process in takers]

@@ -133,6 +133,14 @@ def figures(results: Results) -> list[dict[str, Any]]:
     ]
 
 
+def results(found: dict[str, Any]) -> Results:
+    """Return the figures that were written for programs."""
+    read = Results(missing=found["missing"], failed=found["failed"])
+    for one in found["results"]:
+        read.figures[Cell(one["peer"], one["workload"], one["placement"] == "@1cpu")] = one["rounds"]
+    return read
+
+
 def _versions(name: str) -> dict[str, str | None]:
     peer = peers.load(name)
     found: dict[str, str | None] = {distribution: _version(distribution) for distribution in peer.distributions}

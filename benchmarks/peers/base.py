@@ -147,6 +147,7 @@ class AsyncPeer(Peer):
             "broker": self.broker,
             "answer": self._answer,
             "subscribe": self._subscribe,
+            "idle": self._idle,
             "drive": self._drive,
         }
 
@@ -164,10 +165,18 @@ class AsyncPeer(Peer):
         common.ready()
         await common.forever()
 
+    async def _idle(self, order: Order) -> None:
+        from measuring import connect
+
+        clients = await connect(lambda: self.connect(order), order.count)
+        await common.forever()
+        del clients
+
     async def _drive(self, order: Order) -> None:
         from measuring import drive
 
         client = await self.connect(order)
+        common.ready()
         await drive(client, order)
         await common.forever()
 
@@ -201,6 +210,7 @@ class BlockingPeer(Peer):
         from measuring import drive_blocking
 
         client = self.connect(order)
+        common.ready()
         drive_blocking(client, order)
         threading.Event().wait()
 

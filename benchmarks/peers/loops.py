@@ -170,7 +170,11 @@ class L2(AsyncPeer):
     rival = False
 
     async def connect(self, order: Order) -> Client:
-        return await _connect(Raw, order.path)
+        client = await _connect(Raw, order.path)
+        if order.role == "idle":
+            # The other end has accepted it, too.
+            await client.call(None)
+        return client
 
     async def _answer(self, order: Order) -> None:
         await _serve(Echo, order)

@@ -55,14 +55,20 @@ class ToMain(Renderer):
         await self._renderer.drain()
 
 
+async def renderer(order: Order) -> mainbus.IpcRenderer:
+    """Connect a renderer; the answering end has a name."""
+    return await mainbus.connect(f"unix:{order.path}", name="answer" if order.role == "answer" else None)
+
+
 class Mainbus(AsyncPeer):
     name = "mainbus"
     title = "mainbus, renderer to renderer"
     distributions = ("mainbus", "cbor2", "msgspec", "uvloop")
+    workloads = frozenset({"latency", "in-flight", "one-way", "broadcast", "payload", "connect"})
     rival = False
 
     async def connect(self, order: Order) -> Client:
-        return Renderer(await self._renderer(order))
+        return Renderer(await renderer(order))
 
     async def broker(self, order: Order) -> None:
         ipc_main = IpcMain()
@@ -73,9 +79,6 @@ class Mainbus(AsyncPeer):
             common.ready()
             await running.serve_forever()
 
-    async def _renderer(self, order: Order) -> mainbus.IpcRenderer:
-        return await mainbus.connect(f"unix:{order.path}", name="answer" if order.role == "answer" else None)
-
 
 class MainbusMain(Mainbus):
     name = "mainbus-main"
@@ -84,7 +87,7 @@ class MainbusMain(Mainbus):
     workloads = frozenset({"latency", "in-flight", "one-way", "payload"})
 
     async def connect(self, order: Order) -> Client:
-        return ToMain(await self._renderer(order))
+        return ToMain(await renderer(order))
 
 
 PEERS: Final[dict[str, Peer]] = {peer.name: peer for peer in (Mainbus(), MainbusMain())}

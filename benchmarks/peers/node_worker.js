@@ -178,9 +178,10 @@ async function oneWay(socket, who, kind) {
 
 async function drive(who) {
   const client = await connect(OTHER);
+  tell({ pid: process.pid });
   for (const workload of order.workloads) {
     const [kind, size] = workload.split(':');
-    tell({ begun: workload });
+    await toldToGo();
     if (kind === 'latency') tell(await latency(() => client.call(who, PAYLOAD)));
     else if (kind === 'in-flight') tell(await inFlight(() => client.call(who, PAYLOAD)));
     else if (kind === 'payload') {
@@ -196,7 +197,18 @@ async function listen(role) {
   tell({ pid: process.pid });
 }
 
-process.stdin.on('end', () => process.exit(0)).resume();
+// Each line of the parent starts the next workload; its end ends this process.
+let lines = 0, waiting = null;
+process.stdin.on('data', (data) => {
+  lines += data.length;
+  if (waiting) waiting();
+}).on('end', () => process.exit(0));
+
+async function toldToGo() {
+  while (!lines) await new Promise((done) => { waiting = done; });
+  lines--;
+}
+
 ({
   broker,
   answer: () => listen(ANSWER),

@@ -31,12 +31,11 @@ class Connection(Client):
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._hears_answers = False
+
+    async def hear_answers(self) -> None:
+        await self._listen("answers", self._on_answer)
 
     async def call(self, value: Any) -> Any:
-        if not self._hears_answers:
-            self._hears_answers = True
-            await self._listen("answers", self._on_answer)
         number = next(self._numbers)
         self._waiting[number] = future = asyncio.get_running_loop().create_future()
         await self._redis.publish("echo", HEAD.pack(number) + encode(value))
@@ -95,7 +94,10 @@ class Redis(AsyncPeer):
         programs.serve(order, command, lambda: programs.accepts(order.path))
 
     async def connect(self, order: Order) -> Client:
-        return Connection(order.path)
+        connection = Connection(order.path)
+        if order.role == "drive":
+            await connection.hear_answers()
+        return connection
 
 
 PEERS: Final[dict[str, Peer]] = {Redis.name: Redis()}
