@@ -35,7 +35,7 @@ def measure(peer: Peer, workloads: Sequence[str], options: Options, *, pinned: b
     for workload in workloads:
         kind, _, count = workload.partition(":")
         with Stage(options, pinned=pinned) as stage:
-            found[workload] = _connect(stage, peer, int(count), SOURCES if kind == "storm" else 1)
+            found[workload] = _connect(stage, peer, int(count) // options.shrink, SOURCES if kind == "storm" else 1)
     return found
 
 

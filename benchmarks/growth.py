@@ -37,11 +37,11 @@ def measure(peer: Peer, workloads: Sequence[str], options: Options, *, pinned: b
     """Measure a broker with few and one with many of something, for each workload."""
     found = {}
     with Stage(options, pinned=pinned) as beside:
-        few = _Bus(beside, peer, "renderers", FEW)
+        few = _Bus(beside, peer, "renderers", FEW, len(workloads))
         for workload in workloads:
             kind, _, count = workload.partition(":")
             with Stage(options, pinned=pinned) as stage:
-                many = _Bus(stage, peer, kind, int(count))
+                many = _Bus(stage, peer, kind, int(count) // options.shrink)
                 lone, crowded = few.cost(), many.cost()
             found[workload] = {"cpu": crowded, "few": lone, "ratio": crowded / lone}
     return found
@@ -50,9 +50,7 @@ def measure(peer: Peer, workloads: Sequence[str], options: Options, *, pinned: b
 class _Bus:
     """A broker and an answering renderer, with so many renderers, channels or listeners beside what is measured."""
 
-    def __init__(self, stage: Stage, peer: Peer, kind: str, count: int) -> None:
-        self._stage = stage
-        self._command = peer.command
+    def __init__(self, stage: Stage, peer: Peer, kind: str, count: int, times: int = 1) -> None:
         self._processes: list[Process] = []
         for role in ("broker", "answer"):
             process = stage.start(_own, stage.order(role, [kind], count=count))
@@ -60,20 +58,22 @@ class _Bus:
             self._processes.append(process)
         if kind == "renderers":
             stage.start(peer.command, stage.order("idle", count=count)).wait_until_ready()
+        self._driver = stage.start(peer.command, stage.order("drive", WINDOWS * times))
+        self._driver.wait_until_ready()
+        self._processes.append(self._driver)
 
     def cost(self) -> float:
         """Return the CPU time of one message in microseconds."""
-        driver = self._stage.start(self._command, self._stage.order("drive", WINDOWS))
-        driver.wait_until_ready()
-        processes = [*self._processes, driver]
         costs: list[float] = []
         for _ in WINDOWS:
-            before = sum(cpu_time(process.pid) for process in processes)
-            driver.go()
-            messages = driver.told()["messages"]
-            costs.append((sum(cpu_time(process.pid) for process in processes) - before) / messages)
-        driver.end()
+            before = self._spent()
+            self._driver.go()
+            messages = self._driver.told()["messages"]
+            costs.append((self._spent() - before) / messages)
         return min(costs)
+
+    def _spent(self) -> float:
+        return sum(cpu_time(process.pid) for process in self._processes)
 
 
 def _own(order: Order) -> list[str]:

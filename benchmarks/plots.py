@@ -19,6 +19,9 @@ BARS: Final = {
     "one-way": (Cell("mainbus", "one-way"), "rate", "{:,.0f} k/s", 1e3, "W3: one-way messages a second, delivered"),
     "broadcast": (Cell("mainbus", "broadcast"), "rate", "{:,.0f} k/s", 1e3, "W4: deliveries a second to 50"),
 }
+SWEPT: Final[tuple[str, ...]] = (*payload.SWEPT, "zmq-blocking")
+"""Whose payloads are drawn: the fastest peer only at the sizes that matter."""
+
 FLOORS: Final = ("L0", "L1", "L2", "L2-codec", "L3")
 
 
@@ -39,7 +42,7 @@ def _payload(results: Results) -> str:
     for peer in ("mainbus", *(name for name in peers.FILES if name != "mainbus")):
         points = [(size, results.middle(payload.cell(peer, size), "mib_s")) for size in payload.SWEEP]
         found = [(float(size), rate) for size, rate in points if rate is not None]
-        if peer in payload.SWEPT and len(found) > 1:
+        if peer in SWEPT and len(found) > 1:
             curves.append(svg.Line(peer, found))
     if not curves:
         return ""

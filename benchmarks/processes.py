@@ -31,6 +31,8 @@ class Options:
     seconds: float = 0.3
     repetitions: int = 5
     loop: str = "uvloop"
+    shrink: int = 1
+    """What the numbers of connections, channels and listeners are divided by."""
 
 
 class BenchmarkFailed(Exception):

@@ -38,6 +38,7 @@ def surroundings(options: Options, names: Iterable[str] = ()) -> dict[str, Any]:
         "loop": options.loop,
         "codec": CODEC,
         "seconds": options.seconds,
+        "shrink": options.shrink,
         "repetitions": options.repetitions,
     }
 

@@ -77,16 +77,26 @@ def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> li
     return [one / beside if one and beside else None for one, beside in zip(values, others, strict=False)]
 
 
-def run(questions: Sequence[Question], options: Options, chosen: Iterable[str] = ()) -> Results:
+def run(
+    questions: Sequence[Question], options: Options, chosen: Iterable[str] = (), workloads: Iterable[str] = ()
+) -> Results:
     """Measure the cells of some questions, round by round.
 
     Args:
         questions: The questions.
         options: How long, how often.
         chosen: The peers that are measured; all, if there are none.
+        workloads: The workloads that are measured, such as "payload" or "payload:65536"; all, if there are none.
     """
     results = Results()
-    sittings = _sittings(questions, set(chosen), results)
+    cells = {
+        cell: question.measure
+        for question in questions
+        for cell in question.cells
+        if not chosen or cell.peer in chosen
+        if not workloads or {cell.workload, cell.workload.partition(":")[0]} & set(workloads)
+    }
+    sittings = _sittings(cells, results)
     for number in range(options.repetitions):
         for step, sitting in enumerate(sittings):
             progress(f"round {number + 1}/{options.repetitions}, {step + 1}/{len(sittings)}: {sitting.peer.name}")
@@ -105,19 +115,16 @@ class _Sitting:
     workloads: list[str]
 
 
-def _sittings(questions: Sequence[Question], chosen: set[str], results: Results) -> list[_Sitting]:
-    cells = {cell: question for question in questions for cell in question.cells}
+def _sittings(cells: dict[Cell, Measure], results: Results) -> list[_Sitting]:
     found: dict[object, _Sitting] = {}
-    for cell, question in cells.items():
-        if chosen and cell.peer not in chosen:
-            continue
+    for cell, measure in cells.items():
         peer = peers.load(cell.peer)
         if missing := peer.missing():
             results.missing[cell.peer] = missing
         elif not cell.pinned or processes.can_pin():
             # A broadcast has takers of its own.
-            key = (cell.peer, question.measure, cell.pinned, cell.workload == "broadcast")
-            sitting = found.setdefault(key, _Sitting(peer, question.measure, cell.pinned, []))
+            key = (cell.peer, measure, cell.pinned, cell.workload == "broadcast")
+            sitting = found.setdefault(key, _Sitting(peer, measure, cell.pinned, []))
             sitting.workloads.append(cell.workload)
     return list(found.values())
 

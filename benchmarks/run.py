@@ -56,7 +56,8 @@ def main(only: Sequence[str] = ()) -> None:
     print(report.headline(found), flush=True)
     for name in found["questions"]:
         print(QUESTIONS[name].text(results))
-    print(report.table("Must and goal", goals.table(results)))
+    if found["shrink"] == 1:
+        print(report.table("Must and goal", goals.table(results)))
     print(report.absent(results))
     if arguments.write:
         published.publish(results, found)
@@ -67,10 +68,13 @@ def main(only: Sequence[str] = ()) -> None:
 def _measured(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     options = QUICK if arguments.quick else Options()
     options = Options(
-        arguments.seconds or options.seconds, arguments.repetitions or options.repetitions, arguments.loop
+        arguments.seconds or options.seconds,
+        arguments.repetitions or options.repetitions,
+        arguments.loop,
+        arguments.shrink,
     )
     questions = [QUESTIONS[name] for name in arguments.only.split(",")]
-    results = run(questions, options, arguments.peers)
+    results = run(questions, options, arguments.peers, arguments.workloads)
     measured = dict.fromkeys(cell.peer for cell in results.figures)
     found = {
         **report.surroundings(options, measured),
@@ -90,6 +94,9 @@ def _parser(only: Sequence[str]) -> argparse.ArgumentParser:
         "--only", type=_questions, default=",".join(only or QUESTIONS), help=f"some of {','.join(QUESTIONS)}"
     )
     parser.add_argument("--peers", type=_peers, default=[], help=f"some of {','.join(peers.FILES)}")
+    parser.add_argument(
+        "--workloads", type=lambda text: text.split(","), default=[], help='such as "latency,payload:65536"'
+    )
     parser.add_argument("--quick", action="store_true", help=f"one round of {QUICK.seconds:g} s")
     parser.add_argument("--seconds", type=float, help=f"of one measurement; {Options.seconds:g}")
     parser.add_argument("--repetitions", type=int, help=f"rounds; {Options.repetitions}")
@@ -97,6 +104,7 @@ def _parser(only: Sequence[str]) -> argparse.ArgumentParser:
         "--loop", choices=["uvloop", "asyncio"], default="asyncio" if sys.platform == "win32" else "uvloop"
     )
     parser.add_argument("--json", type=Path, default=RESULTS, help="the file of all figures; plots lie beside it")
+    parser.add_argument("--shrink", type=int, default=1, help="divide the numbers of connections by this, to try it")
     parser.add_argument("--again", action="store_true", help="measure nothing: take the figures of that file")
     parser.add_argument("--write", action="store_true", help="put the table into README.md and the plots into docs/")
     return parser

@@ -15,10 +15,10 @@ from typing import Final
 WIDTH: Final = 720
 LEFT: Final = 70
 RIGHT: Final = 130
-TOP: Final = 44
+TOP: Final = 54
 BOTTOM: Final = 48
 BAR: Final = 26
-NAMES: Final = 250
+NAMES: Final = 285
 """Room for the names of bars."""
 
 # Colours that can be told apart with any eyes (Okabe and Ito), the dark ones lighter.
@@ -97,7 +97,7 @@ def lines(title: str, x: Axis, y: Axis, curves: Sequence[Line], height: int = 40
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{LEFT + wide}" y2="{at:.1f}"/>')
         parts.append(_text(LEFT - 8, at + 4, text, "end"))
     parts.append(_text(LEFT + wide / 2, height - 10, x.name, "middle"))
-    parts.append(_text(8, TOP - 10, y.name, "start"))
+    parts.append(_text(8, TOP - 12, y.name, "start"))
     ends = []
     for number, curve in enumerate(curves):
         points = [(LEFT + x.part(a) * wide, TOP + high - y.part(b) * high) for a, b in curve.points]

@@ -18,7 +18,7 @@ WORKER: Final = str(Path(__file__).parent / "node_worker.js")
 
 class Node(Peer):
     name = "node"
-    title = "Node: net, v8.serialize, all in JavaScript"
+    title = "Node, 3 processes, all in JavaScript"
     programs = ("node",)
     rival = False
     driver: ClassVar[str] = "drive"
@@ -34,7 +34,7 @@ class Node(Peer):
 
 class NodeMain(Node):
     name = "node-main"
-    title = "Node, 2 processes: the broker answers"
+    title = "Node, 2 processes, all in JavaScript"
     servers = ("broker",)
     workloads = frozenset({"latency", "in-flight", "one-way", "payload"})
     driver = "drive_main"
