@@ -6,6 +6,7 @@ time. The time to connect is what both ends together need: connections divided b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -57,11 +58,12 @@ def _connect(stage: Stage, peer: Peer, count: int, sources: int) -> Figures:
 
 
 def resident(pid: int) -> int:
-    """Return the resident memory of a process in KiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise RuntimeError(f"process {pid} has no memory")
+    """Return the resident memory of a process in KiB; 0 where the system does not tell that."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def text(results: Results) -> str:

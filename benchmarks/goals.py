@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -83,15 +84,14 @@ class Row:
         best = self._best(results, bound)
         return middle(ratios(own, self.rounds(results, best))) if best else None
 
-    def ratio(self, results: Results, bound: Bound) -> str:
-        """Write what was reached, and beside whom."""
-        value = self.reached(results, bound)
-        if value is None:
-            return ""
-        if not bound.beside:
-            return self.form.format(value)
-        best = self._best(results, bound)
-        return f"{value:.2f} x" + (f" {best}" if len(bound.beside) > 1 else "")
+    def ratio(self, results: Results) -> str:
+        """Write what stands against must and goal, and beside whom that is."""
+        found: dict[str, None] = {}
+        for bound in (self.must, self.goal):
+            value = self.reached(results, bound) if bound.beside else None
+            if value is not None:
+                found[f"{value:.2f} x {self._best(results, bound)}"] = None
+        return ", ".join(found)
 
     def is_met(self, results: Results, bound: Bound) -> bool | None:
         """Whether a bound is met; None if that was not measured."""
@@ -105,7 +105,7 @@ class Row:
 
 
 def _beside(name: str) -> Callable[[float], Bound]:
-    return lambda limit: Bound(limit, (name,), peers.load(name).title.partition(",")[0])
+    return lambda limit: Bound(limit, (name,), re.split("[:,]", peers.load(name).title)[0])
 
 
 def _best(limit: float) -> Bound:
@@ -203,7 +203,7 @@ ROWS: Final = (
 
 def table(results: Results) -> list[list[str]]:
     """Return the rows that were measured, the first being the heads."""
-    found = [["", "must", "goal", "measured", "to the must", "to the goal", ""]]
+    found = [["", "must", "goal", "measured", "ratio", ""]]
     for row in ROWS:
         if measured := row.measured(results):
             found.append(
@@ -212,8 +212,7 @@ def table(results: Results) -> list[list[str]]:
                     row.asked(row.must),
                     row.asked(row.goal),
                     measured,
-                    row.ratio(results, row.must),
-                    row.ratio(results, row.goal),
+                    row.ratio(results),
                     _verdict(row.is_met(results, row.must), row.is_met(results, row.goal)),
                 ]
             )

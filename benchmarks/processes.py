@@ -8,7 +8,7 @@ import selectors
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -28,7 +28,7 @@ Figures = dict[str, float]
 class Options:
     """How everything is measured."""
 
-    seconds: float = 0.3
+    seconds: float = 0.25
     repetitions: int = 5
     loop: str = "uvloop"
     shrink: int = 1
@@ -77,14 +77,18 @@ class Process:
     def go(self) -> None:
         """Let it do the next of its workloads."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise BenchmarkFailed(f"{self._what} has ended") from error
 
     def end(self) -> None:
         """Close its standard input, which ends it, and wait."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -128,8 +132,7 @@ class Stage:
             command: Makes the command line of an order.
             order: The order.
         """
-        line = command(order)
-        process = Process(line, " ".join(line[1:-1]) + f": {order.role}")
+        process = Process(command(order), order.role)
         self._stack.callback(process.end)
         return process
 
