@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, Unpack
 from mainbus.answers import Outcome
 from mainbus.calls import Calls
 from mainbus.errors import MessageTooLarge, SendQueueFull
+from mainbus.leaving import Leaving
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.port_end import End
@@ -47,6 +48,8 @@ class Outgoing:
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
+        """What sends the common message at once; `send` and `invoke` send them all."""
         self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
 
     # Public

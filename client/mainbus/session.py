@@ -228,6 +228,7 @@ class Session(Outgoing):
         self.welcome = welcome
         self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
+        self.leaving.limit(welcome.limits.message, welcome.limits.depth)
         self.ports.max_message = welcome.limits.message
         self.name = welcome.name
         self.link = link

@@ -1,0 +1,141 @@
+"""What every message touches of an outbox, a route, an inbox and the calls; `cores_fast` has the same, compiled.
+
+Only fields, and the few steps that each message takes. What is rare stands in the classes that derive from these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mainbus.reply import Reply
+
+ROOM: Final = 1024 * 1024
+"""Bytes that may wait in an outbox; what is more waits in its route, where a pause can still hold it."""
+
+MAX_U32: Final = 0xFFFF_FFFF
+
+
+class OutboxCore:
+    """Packets in the order in which they leave."""
+
+    __slots__ = ("_loop", "_packets", "_scheduled", "calls", "max_calls", "queued")
+
+    flush: Callable[[], None]
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_calls: int) -> None:
+        self.calls = 0
+        """Invokes that have left and are unanswered, to all targets together."""
+        self.max_calls = max_calls
+        self.queued = 0
+        """Bytes that wait here, in order."""
+        self._loop = loop
+        # A list: it is short at the front of which something is taken, and an empty one is small.
+        self._packets: list[bytes] = []
+        self._scheduled = False
+
+    def put(self, packet: bytes) -> None:
+        """Queue one packet; all of one turn of the loop leave in one write."""
+        self._packets.append(packet)
+        self.queued += len(packet)
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Hand over what waits, and what is put meanwhile, with the next turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+
+class RouteCore:
+    """The way to one target: whether the next packet may leave at once."""
+
+    __slots__ = ("_outbox", "_queue", "credit", "paused", "unanswered")
+
+    def __init__(self, outbox: OutboxCore, credit: int, queue: deque[Any]) -> None:
+        self.credit = credit
+        """Invokes that may be unanswered at a time."""
+        self.unanswered = 0
+        self.paused = False
+        self._outbox: Any = outbox
+        self._queue = queue
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a packet that costs no credit may leave at once."""
+        return not self._queue and not self.paused and self._outbox.queued < ROOM
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether another invoke may be unanswered."""
+        return self.unanswered < self.credit and bool(self._outbox.calls < self._outbox.max_calls)
+
+    def charge(self, invokes: int) -> None:
+        """Count invokes that leave."""
+        self.unanswered += invokes
+        self._outbox.calls += invokes
+
+
+class CallsCore:
+    """The invokes that have no answer yet, by their numbers."""
+
+    __slots__ = ("_last", "_loop", "_pending")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pending: dict[int, Reply] = {}
+        self._last = 0
+
+    def next_request(self) -> int:
+        """Return a request ID that is not in use."""
+        request = self._last
+        while True:
+            request = request + 1 if request < MAX_U32 else 1
+            if request not in self._pending:
+                self._last = request
+                return request
+
+
+class InboxCore:
+    """The arrivals of one sender: whether the next may start at once."""
+
+    __slots__ = ("_begins", "_resolved", "_waiting", "_waits", "limit", "running", "starting")
+
+    def __init__(self, limit: int, waiting: deque[Any]) -> None:
+        self.limit = limit
+        self.running = 0
+        """Tasks of one-way listeners under way."""
+        self.starting = 0
+        """Bytes of the body that is being started."""
+        self._waiting = waiting
+        self._waits = 0
+        self._resolved = False
+        self._begins = 0
+
+    @property
+    def clear(self) -> bool:
+        """Whether an arrival may be started at once, before anything else is asked."""
+        return not (self._waits or self._begins or self._waiting or self._resolved)
+
+    @property
+    def full(self) -> bool:
+        """Whether arrivals wait because too many tasks run."""
+        return self.running >= self.limit
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a reply must wait too: arrivals wait in front of it, for a reason that passes by itself."""
+        return bool(self._waiting) and not self.full
+
+    def may_call(self, is_coroutine: bool) -> bool:
+        """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""
+        if self._waits or self._resolved:
+            return False
+        return (is_coroutine or not self._begins) and self.running < self.limit
+
+    def hold_for_awaiter(self) -> None:
+        """Let what arrives from now on wait until code that awaits a reply just resolved has run."""
+        self._resolved = True

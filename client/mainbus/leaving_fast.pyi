@@ -1,0 +1,3 @@
+from mainbus.leaving import NoLeaving
+
+Leaving = NoLeaving
