@@ -336,4 +336,4 @@ def accepting(targets: tuple[Target, ...], peer: int) -> tuple[Target, ...]:
 
 def accepts(target: Target, peer: int) -> bool:
     """Whether a listener or handler takes what comes from `peer` (0: the main process)."""
-    return target.senders == "any" or (target.senders == "main") == (peer == MAIN)
+    return target.takes_main if peer == MAIN else target.takes_renderers

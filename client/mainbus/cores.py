@@ -22,7 +22,7 @@ MAX_U32: Final = 0xFFFF_FFFF
 class OutboxCore:
     """Packets in the order in which they leave."""
 
-    __slots__ = ("_loop", "_packets", "_scheduled", "calls", "max_calls", "queued")
+    __slots__ = ("_loop", "_packets", "_scheduled", "_starved", "calls", "max_calls", "queued")
 
     flush: Callable[[], None]
 
@@ -36,6 +36,7 @@ class OutboxCore:
         # A list: it is short at the front of which something is taken, and an empty one is small.
         self._packets: list[bytes] = []
         self._scheduled = False
+        self._starved: dict[Any, None] = {}
 
     def put(self, packet: bytes) -> None:
         """Queue one packet; all of one turn of the loop leave in one write."""
@@ -97,6 +98,23 @@ class CallsCore:
             if request not in self._pending:
                 self._last = request
                 return request
+
+
+class TargetCore:
+    """A registered callable: what calling it takes, as far as nothing about it is unusual."""
+
+    __slots__ = ("fn", "is_plain", "least", "most", "takes_main", "takes_renderers")
+
+    def __init__(
+        self, fn: Callable[..., Any], least: int, most: int, is_plain: bool, takes_main: bool, takes_renderers: bool
+    ) -> None:
+        self.fn = fn
+        self.least = least
+        self.most = most
+        self.is_plain = is_plain
+        """Whether it is called here and now, any number of times, with whatever is sent."""
+        self.takes_main = takes_main
+        self.takes_renderers = takes_renderers
 
 
 class InboxCore:

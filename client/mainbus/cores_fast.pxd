@@ -6,6 +6,7 @@ cdef class OutboxCore:
     cdef public Py_ssize_t calls, max_calls, queued
     cdef public object _loop
     cdef public list _packets
+    cdef public dict _starved
     cdef public bint _scheduled
     cdef int add(self, bytes packet) except -1
     cdef int schedule(self) except -1
@@ -25,6 +26,12 @@ cdef class CallsCore:
     cdef public dict _pending
     cdef public uint32_t _last
     cdef uint32_t take_number(self) except 0
+
+
+cdef class TargetCore:
+    cdef public object fn
+    cdef public Py_ssize_t least, most
+    cdef public bint is_plain, takes_main, takes_renderers
 
 
 cdef class InboxCore:

@@ -20,6 +20,7 @@ cdef class OutboxCore:
         self.max_calls = max_calls
         self._loop = loop
         self._packets = []
+        self._starved = {}
 
     def put(self, bytes packet not None):
         """Queue one packet; all of one turn of the loop leave in one write."""
@@ -88,6 +89,20 @@ cdef class CallsCore:
             self._last += 1
             if self._last and self._last not in self._pending:
                 return self._last
+
+
+cdef class TargetCore:
+    """A registered callable: what calling it takes, as far as nothing about it is unusual."""
+
+    def __init__(
+        self, fn, Py_ssize_t least, Py_ssize_t most, bint is_plain, bint takes_main, bint takes_renderers
+    ):
+        self.fn = fn
+        self.least = least
+        self.most = most
+        self.is_plain = is_plain
+        self.takes_main = takes_main
+        self.takes_renderers = takes_renderers
 
 
 cdef class InboxCore:

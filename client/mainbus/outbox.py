@@ -29,7 +29,6 @@ class Outbox(OutboxCore):
         "_blocked",
         "_in_flight",
         "_ready",
-        "_starved",
         "_transport",
         "_waiters",
         "_when_low",
@@ -48,7 +47,6 @@ class Outbox(OutboxCore):
         """Packets handed to the transport, ever."""
         self._transport: asyncio.Transport | None = None
         self._ready: list[Route] = []
-        self._starved: dict[Route, None] = {}
         self._blocked = True
         self._in_flight: tuple[bytes, int] = (b"", 0)
         self._waiters: list[asyncio.Future[None]] = []

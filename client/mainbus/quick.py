@@ -3,14 +3,14 @@
 from typing import Final
 
 try:
-    from mainbus.cores_fast import CallsCore, InboxCore, OutboxCore, RouteCore
+    from mainbus.cores_fast import CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
 
     _compiled = True
 except ImportError:
-    from mainbus.cores import CallsCore, InboxCore, OutboxCore, RouteCore
+    from mainbus.cores import CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
 
     _compiled = False
 
-__all__ = ["COMPILED", "CallsCore", "InboxCore", "OutboxCore", "RouteCore"]
+__all__ = ["COMPILED", "CallsCore", "InboxCore", "OutboxCore", "RouteCore", "TargetCore"]
 
 COMPILED: Final = _compiled

@@ -21,7 +21,7 @@ The name stands before the channel so that forwarding replaces header and name a
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
@@ -42,6 +42,40 @@ _TEXTS_KEPT: Final = 4096
 _pack = HEADER.pack
 _unpack = HEADER.unpack_from
 _texts: dict[bytes, str] = {}
+
+
+class Taker:
+    """Who takes common packets as they are found, one by one; where nothing is compiled nobody does."""
+
+    __slots__ = ()
+
+
+class ConnectionCore:
+    """What was fed to a connection, and how far it was scanned."""
+
+    __slots__ = ("_at", "_data", "_max_body", "_needs", "_partials", "received", "skip")
+
+    def __init__(self, needs: bytes) -> None:
+        self.received = 0
+        """The number of the last packet scanned, dropped ones included."""
+        self.skip = 0
+        """Packets up to this number have come another way and are dropped."""
+        self._needs = needs
+        self._data = b""
+        self._at = 0
+        self._max_body = 0
+        self._partials: dict[tuple[int, int], Any] | None = None
+
+    def hand_over(self, taker: Taker, owner: object, last: int, count: int) -> int:
+        """Hand packets over while they are common; returns how many more there may be, or -1 if that is enough.
+
+        Args:
+            taker: Who takes them.
+            owner: Whose they are, for the taker.
+            last: Where none may begin any more.
+            count: How many there may be.
+        """
+        return count
 
 
 def build(
