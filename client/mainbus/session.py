@@ -72,7 +72,8 @@ class Session(Outgoing):
         super().__init__(asyncio.get_running_loop(), ports)
         self.address = address
         self.name = name
-        self._met = self.routes.names
+        self.met = self.routes.names
+        """The names of renderers by id, as far as somebody has told."""
         self.frames = FrameTable()
         self.hosting = Hosting()
         self.lane: Lane | None = None
@@ -212,7 +213,7 @@ class Session(Outgoing):
 
     async def _connect(self) -> None:
         before = self.welcome
-        link = Link(self.outbox, self._receive, self._lost)
+        link = Link(self.outbox, self._receive, self._lost, self._receiver.taker, self)
         hello = Hello(
             name=self.name,
             token=self._token,
@@ -336,7 +337,7 @@ class Session(Outgoing):
         message = link.wire.message(head, data, at)
         if message is not None:
             kind, peer = message[0], message[2]
-            if peer and peer not in self._met and kind in _INTRODUCING:
+            if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)
             self._handlers[kind](message)
 
