@@ -12,6 +12,7 @@ from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, chan
 from mainbus.wire.packets_fast cimport HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, get
 
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.routes import Route
 from mainbus.wire.clone import MAX_DEPTH
 from mainbus.cores import ROOM as _ROOM
 
@@ -117,8 +118,8 @@ cdef class QuickArrivals(Taker):
         limits = session.welcome.limits
         cdef bytes packet = result_packet(RESULT, head, result[0], limits.depth, limits.message)
         cdef RouteCore route = session.routes._open.get(peer)
-        # A pause does not hold replies.
-        if packet is None or route is None or len(route._queue) or route._outbox.queued >= room or session.link is not link:
+        # A pause does not hold replies; the lobby does.
+        if packet is None or type(route) is not Route or len(route._queue) or route._outbox.queued >= room or session.link is not link:
             dispatch._answer(event, result[0])
         else:
             route._outbox.add(packet)
