@@ -13,7 +13,7 @@ from mainbus.inbox import Inbox
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
 from mainbus.wire.connection import Connection
-from mainbus.wire.packets import MAIN, MAX_U32, Kind, Taker, build
+from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
 from mainbus_broker.debts import FAULT, UNREAD
 from mainbus_broker.farewell import Farewell
@@ -88,7 +88,6 @@ class Peer(asyncio.Protocol):
         "secret",
         "serve",
         "streams",
-        "taker",
         "transport",
         "unfinished",
         "unread",
@@ -109,10 +108,9 @@ class Peer(asyncio.Protocol):
         """What was refused and logged: verbs and channels."""
         self.serve = hub.serve
         """Serves its packets; those of a renderer with a role go through the gate first."""
-        self.taker: Taker | None = hub.router.taker
-        """Who takes the common ones before that; None: nobody does."""
         self.process = process
         self.wire = wire
+        wire.owner, wire.taker = self, hub.router.taker
         self.transport = transport
         self.secret = b""
         """With it a new connection can continue this one's session."""
@@ -208,7 +206,7 @@ class Peer(asyncio.Protocol):
         self.policy = policy
         self.refusals = set()
         self.serve = self._hub.gate.serve
-        self.taker = None
+        self.wire.taker = None
 
     def take_once(self, number: int) -> bool:
         """Take a number; False if it was taken before."""
@@ -353,7 +351,7 @@ class Peer(asyncio.Protocol):
         serve = self.serve
         shares = min(self._hub.hungry + 1, MOST_SHARES)
         try:
-            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares, self.taker, self):
+            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
                 serve(self, head, data, at)
                 if self.closing:
                     return

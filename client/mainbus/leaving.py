@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mainbus.quick import COMPILED, CallsCore
+from mainbus.quick import CallsCore
 from mainbus.reply import Reply
 from mainbus.route_table import RouteTable
 
-__all__ = ["Leaving", "NoLeaving"]
 
-
-class NoLeaving:
+class Leaving:
     """The quick way out of a session where nothing is compiled: there is none, and all goes that of `outgoing`.
 
     Args:
@@ -33,9 +31,3 @@ class NoLeaving:
     def invoke(self, target: int | str, channel: str, args: tuple[object, ...], frame: int) -> Reply | None:
         """Send a request without a deadline, if that can be done at once; None: nothing was done."""
         return None
-
-
-if COMPILED:
-    from mainbus.leaving_fast import Leaving
-else:
-    Leaving = NoLeaving

@@ -1,3 +1,1 @@
-from mainbus.leaving import NoLeaving
-
-Leaving = NoLeaving
+from mainbus.leaving import Leaving as Leaving

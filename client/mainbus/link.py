@@ -13,7 +13,7 @@ from mainbus.errors import BadMessage, ConnectionLost, LimitExceeded, RemoteProt
 from mainbus.outbox import Outbox
 from mainbus.wire import clone, messages
 from mainbus.wire.connection import Connection
-from mainbus.wire.packets import Head, Kind, Taker
+from mainbus.wire.packets import Head, Kind
 from mainbus.wire.states import Role, State
 
 HANDSHAKE_TIMEOUT = 10.0
@@ -29,8 +29,6 @@ class Link(asyncio.Protocol):
         outbox: What leaves on it once the broker has welcomed us.
         receive: Called with each packet after the handshake.
         lost: Called once when a welcomed connection has ended, with the reason.
-        taker: Who takes the common packets of them, which `receive` does not get then; None: nobody does.
-        owner: Whose packets those are, for the taker.
     """
 
     def __init__(
@@ -38,16 +36,12 @@ class Link(asyncio.Protocol):
         outbox: Outbox,
         receive: Callable[[Head, bytes, int], None],
         lost: Callable[[Link, Exception | None], None],
-        taker: Taker | None = None,
-        owner: object = None,
     ) -> None:
         self.wire = Connection(Role.RENDERER, messages.WireLimits().message)
         self.transport: asyncio.Transport | None = None
         self._outbox = outbox
         self._receive = receive
         self._lost = lost
-        self._taker = taker
-        self._owner = owner
         self._welcome: asyncio.Future[messages.Welcome] = asyncio.get_running_loop().create_future()
         self._is_open = False
         self._is_lost = False
@@ -115,7 +109,7 @@ class Link(asyncio.Protocol):
         wire = self.wire
         if self._is_open:
             receive = self._receive
-            for head, data, at in wire.packets(taker=self._taker, owner=self._owner):
+            for head, data, at in wire.packets():
                 receive(head, data, at)
             # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
             self._outbox.flush_soon()

@@ -213,7 +213,7 @@ class Session(Outgoing):
 
     async def _connect(self) -> None:
         before = self.welcome
-        link = Link(self.outbox, self._receive, self._lost, self._receiver.taker, self)
+        link = Link(self.outbox, self._receive, self._lost)
         hello = Hello(
             name=self.name,
             token=self._token,
@@ -233,6 +233,7 @@ class Session(Outgoing):
         self.ports.max_message = welcome.limits.message
         self.name = welcome.name
         self.link = link
+        link.wire.owner, link.wire.taker = self, self._receiver.taker
         self._goodbye = None
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending

@@ -29,7 +29,6 @@ from mainbus.wire.packets import (
     Head,
     Kind,
     Message,
-    Taker,
     scan,
     text_of,
     whole,
@@ -128,27 +127,20 @@ class Connection(ConnectionCore):
         """Whether bytes that were fed have not been scanned yet (those of an incomplete packet do not count)."""
         return self._at < len(self._data) and self.failure is None
 
-    def packets(
-        self, count: int = _NO_PACKETS, size: int = _NO_PACKETS, taker: Taker | None = None, owner: object = None
-    ) -> Iterator[tuple[Head, bytes, int]]:
+    def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
 
-        The buffer is valid for as long as it is referenced.
-
-        Args:
-            count: How many packets there may be.
-            size: How many bytes.
-            taker: Who takes the common ones, of which those are not yielded; None: nobody does.
-            owner: Whose they are, for the taker.
+        Those that the `taker` takes are not yielded. The buffer is valid for as long as it is referenced.
         """
         data = self._data
         end = len(data)
         at = self._at
         last = min(end, at + size)
+        taker = self.taker
         while at < last and count and self.failure is None:
             needs = self._needs
             if taker is not None:
-                count = self.hand_over(taker, owner, last, count)
+                count = self.hand_over(last, count)
                 at = self._at
                 if count <= 0 or at >= last or self.failure is not None:
                     break

@@ -53,25 +53,27 @@ class Taker:
 class ConnectionCore:
     """What was fed to a connection, and how far it was scanned."""
 
-    __slots__ = ("_at", "_data", "_max_body", "_needs", "_partials", "received", "skip")
+    __slots__ = ("_at", "_data", "_max_body", "_needs", "_partials", "owner", "received", "skip", "taker")
 
     def __init__(self, needs: bytes) -> None:
         self.received = 0
         """The number of the last packet scanned, dropped ones included."""
         self.skip = 0
         """Packets up to this number have come another way and are dropped."""
+        self.taker: Taker | None = None
+        """Who takes common packets before anybody else sees them; None: nobody does."""
+        self.owner: object = None
+        """Whose packets they are, for the taker."""
         self._needs = needs
         self._data = b""
         self._at = 0
         self._max_body = 0
         self._partials: dict[tuple[int, int], Any] | None = None
 
-    def hand_over(self, taker: Taker, owner: object, last: int, count: int) -> int:
-        """Hand packets over while they are common; returns how many more there may be, or -1 if that is enough.
+    def hand_over(self, last: int, count: int) -> int:
+        """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough.
 
         Args:
-            taker: Who takes them.
-            owner: Whose they are, for the taker.
             last: Where none may begin any more.
             count: How many there may be.
         """

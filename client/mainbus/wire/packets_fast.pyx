@@ -92,8 +92,11 @@ cdef class ConnectionCore:
         self._needs = needs
         self._data = b""
 
-    def hand_over(self, Taker taker not None, owner, Py_ssize_t last, Py_ssize_t count):
-        """Hand packets over while they are common; returns how many more there may be, or -1 if that is enough."""
+    def hand_over(self, Py_ssize_t last, Py_ssize_t count):
+        """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough."""
+        cdef Taker taker = self.taker
+        if taker is None:
+            return count
         cdef bytes data = self._data, needs = self._needs
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = self._at, length
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
@@ -107,7 +110,7 @@ cdef class ConnectionCore:
                 break
             self._at = at + length
             self.received += 1
-            outcome = taker.take(owner, self, start + at, data, at)
+            outcome = taker.take(self.owner, self, start + at, data, at)
             if outcome == NOT_TAKEN:
                 self._at = at
                 self.received -= 1
