@@ -1,4 +1,4 @@
-"""The build hook that compiles the codec and what every message passes; without a compiler mainbus is plain Python, and slower."""
+"""The build hook that compiles the codec and what every message passes; without a compiler it is plain Python."""
 
 from __future__ import annotations
 
