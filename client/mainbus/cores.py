@@ -16,13 +16,32 @@ if TYPE_CHECKING:
 ROOM: Final = 1024 * 1024
 """Bytes that may wait in an outbox; what is more waits in its route, where a pause can still hold it."""
 
+CHUNK: Final = 256 * 1024
+"""Bytes handed to a transport at once, at most (but for a single packet that is longer)."""
+
 MAX_U32: Final = 0xFFFF_FFFF
 
 
 class OutboxCore:
     """Packets in the order in which they leave."""
 
-    __slots__ = ("_loop", "_packets", "_scheduled", "_starved", "calls", "max_calls", "queued")
+    __slots__ = (
+        "_blocked",
+        "_in_flight",
+        "_loop",
+        "_packets",
+        "_ready",
+        "_scheduled",
+        "_starved",
+        "_transport",
+        "_waiters",
+        "_when_low",
+        "calls",
+        "handed",
+        "max_calls",
+        "queued",
+        "written",
+    )
 
     flush: Callable[[], None]
 
@@ -32,11 +51,21 @@ class OutboxCore:
         self.max_calls = max_calls
         self.queued = 0
         """Bytes that wait here, in order."""
+        self.handed = 0
+        """Bytes handed to the transport, ever."""
+        self.written = 0
+        """Packets handed to the transport, ever."""
         self._loop = loop
-        # A list: it is short at the front of which something is taken, and an empty one is small.
+        self._transport: Any = None
+        # Lists: they are short at the front of which something is taken, and an empty one is small.
         self._packets: list[bytes] = []
-        self._scheduled = False
+        self._ready: list[Any] = []
         self._starved: dict[Any, None] = {}
+        self._scheduled = False
+        self._blocked = True
+        self._in_flight: tuple[bytes, int] = (b"", 0)
+        self._waiters: list[asyncio.Future[None]] = []
+        self._when_low: tuple[int, Callable[[], None]] | None = None
 
     def put(self, packet: bytes) -> None:
         """Queue one packet; all of one turn of the loop leave in one write."""

@@ -3,11 +3,12 @@ from libc.stdint cimport uint32_t
 
 
 cdef class OutboxCore:
-    cdef public Py_ssize_t calls, max_calls, queued
-    cdef public object _loop
-    cdef public list _packets
+    cdef public Py_ssize_t calls, handed, max_calls, queued, written
+    cdef public object _loop, _transport, _when_low
+    cdef public list _packets, _ready, _waiters
     cdef public dict _starved
-    cdef public bint _scheduled
+    cdef public tuple _in_flight
+    cdef public bint _blocked, _scheduled
     cdef int add(self, bytes packet) except -1
     cdef int schedule(self) except -1
 

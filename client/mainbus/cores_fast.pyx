@@ -11,6 +11,7 @@ if getenv("MAINBUS_PURE") != NULL:
 
 cdef enum:
     ROOM = 1024 * 1024
+    CHUNK = 256 * 1024
 
 
 cdef class OutboxCore:
@@ -20,7 +21,11 @@ cdef class OutboxCore:
         self.max_calls = max_calls
         self._loop = loop
         self._packets = []
+        self._ready = []
         self._starved = {}
+        self._waiters = []
+        self._in_flight = (b"", 0)
+        self._blocked = True
 
     def put(self, bytes packet not None):
         """Queue one packet; all of one turn of the loop leave in one write."""
@@ -38,8 +43,33 @@ cdef class OutboxCore:
     cdef int schedule(self) except -1:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self.leave)
         return 0
+
+    def leave(self):
+        """As `flush`, which does it if anybody waits for that, or there is too much."""
+        cdef Py_ssize_t size = self.queued, count = len(self._packets)
+        if (
+            self._blocked
+            or not count
+            or size > CHUNK
+            or self._ready
+            or self._starved
+            or self._waiters
+            or self._when_low is not None
+        ):
+            self.flush()
+            return
+        self._scheduled = False
+        cdef bytes data = self._packets[0] if count == 1 else b"".join(self._packets)
+        self._packets.clear()
+        self._in_flight = (data, count)
+        self.queued = 0
+        self.handed += size
+        self.written += count
+        self._transport.write(data)
+        if self._packets and not self._blocked:
+            self.schedule()
 
 
 cdef class RouteCore:

@@ -11,13 +11,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mainbus.cores import CHUNK
 from mainbus.quick import OutboxCore
 
 if TYPE_CHECKING:
     from mainbus.routes import Route
-
-CHUNK: Final = 256 * 1024
-"""Bytes handed to the transport at once, at most (but for a single packet that is longer)."""
 
 _WRITES_A_TURN: Final = 4
 
@@ -25,32 +23,15 @@ _WRITES_A_TURN: Final = 4
 class Outbox(OutboxCore):
     """Packets of one connection that have not been handed to its transport yet."""
 
-    __slots__ = (
-        "_blocked",
-        "_in_flight",
-        "_ready",
-        "_transport",
-        "_waiters",
-        "_when_low",
-        "handed",
-        "held",
-        "written",
-    )
+    __slots__ = ("held",)
+
+    _transport: asyncio.Transport | None
+    _ready: list[Route]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_calls: int) -> None:
         super().__init__(loop, max_calls)
-        self.handed = 0
-        """Bytes handed to the transport, ever."""
         self.held = 0
         """Bytes that wait in the routes of this connection."""
-        self.written = 0
-        """Packets handed to the transport, ever."""
-        self._transport: asyncio.Transport | None = None
-        self._ready: list[Route] = []
-        self._blocked = True
-        self._in_flight: tuple[bytes, int] = (b"", 0)
-        self._waiters: list[asyncio.Future[None]] = []
-        self._when_low: tuple[int, Callable[[], None]] | None = None
 
     # Public
 
