@@ -289,12 +289,24 @@ class Peer(asyncio.Protocol):
         if self.closing:
             return
         try:
-            self.wire.feed(data)
+            if self._scheduled:
+                self.wire.feed(data)
+                return
+            count, size = self._share()
+            # Answers leave with the turn that has made them: the renderer waits for nothing else.
+            holds = self.outbox.hold()
+            try:
+                count = self.wire.take_in(data, count, size)
+            finally:
+                if holds:
+                    self.outbox.let_go()
         except MemoryError:
             self.no_memory()
             return
-        if not self._scheduled:
-            self._turn()
+        # Most turns end here: nothing is left, and nobody asks for anything else.
+        wire = self.wire
+        if count >= 0 or self.closing or wire.failure or self.owes or self.lane is not None or not self._reading:
+            self._turn(max(count, 0), size - wire.scanned)
 
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
@@ -344,14 +356,18 @@ class Peer(asyncio.Protocol):
     def _next_turn(self) -> None:
         self._scheduled = False
         if not self.closing:
-            self._turn()
+            self._turn(*self._share())
 
-    def _turn(self) -> None:
+    def _share(self) -> tuple[int, int]:
+        """Return how many packets and bytes this turn may have."""
+        shares = min(self._hub.hungry + 1, MOST_SHARES)
+        return TURN_PACKETS // shares, TURN_BYTES // shares
+
+    def _turn(self, count: int, size: int) -> None:
         wire = self.wire
         serve = self.serve
-        shares = min(self._hub.hungry + 1, MOST_SHARES)
         try:
-            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
+            for head, data, at in wire.packets(count, size):
                 serve(self, head, data, at)
                 if self.closing:
                     return

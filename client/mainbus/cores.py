@@ -79,6 +79,20 @@ class OutboxCore:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
+    def hold(self) -> bool:
+        """Let what is put wait for `let_go`, which must follow; False: it is going to leave anyhow, and needs none."""
+        if self._scheduled:
+            return False
+        self._scheduled = True
+        return True
+
+    def let_go(self) -> None:
+        """Let what was held leave now."""
+        if self._packets or self._ready:
+            self.flush()
+        else:
+            self._scheduled = False
+
 
 class RouteCore:
     """The way to one target: whether the next packet may leave at once."""

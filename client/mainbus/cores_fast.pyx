@@ -46,6 +46,20 @@ cdef class OutboxCore:
             self._loop.call_soon(self.leave)
         return 0
 
+    def hold(self):
+        """Let what is put wait for `let_go`, which must follow; False: it is going to leave anyhow, and needs none."""
+        if self._scheduled:
+            return False
+        self._scheduled = True
+        return True
+
+    def let_go(self):
+        """Let what was held leave now."""
+        if self._packets or self._ready:
+            self.leave()
+        else:
+            self._scheduled = False
+
     def leave(self):
         """As `flush`, which does it if anybody waits for that, or there is too much."""
         cdef Py_ssize_t size = self.queued, count = len(self._packets)

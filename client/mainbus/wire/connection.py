@@ -72,8 +72,6 @@ class Connection(ConnectionCore):
         "_have",
         "_max_message",
         "_need",
-        "_pieces",
-        "failure",
         "role",
         "state",
     )
@@ -83,9 +81,6 @@ class Connection(ConnectionCore):
         self.role = role
         self.state = State.CONNECTED
         self.max_message = max_message
-        self.failure: RemoteProtocolError | None = None
-        """The other end's fault, once there was one; nothing is scanned after it."""
-        self._pieces: list[bytes] = []
         self._have = 0
         self._need = HEADER_SIZE
 
@@ -121,6 +116,11 @@ class Connection(ConnectionCore):
             data = self._data[self._at :] + data
         self._data = data
         self._at = 0
+
+    @property
+    def scanned(self) -> int:
+        """Bytes of what was fed that were scanned."""
+        return self._at
 
     @property
     def backlog(self) -> bool:

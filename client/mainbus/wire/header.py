@@ -23,6 +23,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
+from mainbus.errors import RemoteProtocolError
+
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
 
@@ -53,7 +55,19 @@ class Taker:
 class ConnectionCore:
     """What was fed to a connection, and how far it was scanned."""
 
-    __slots__ = ("_at", "_data", "_max_body", "_needs", "_partials", "owner", "received", "skip", "taker")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_max_body",
+        "_needs",
+        "_partials",
+        "_pieces",
+        "failure",
+        "owner",
+        "received",
+        "skip",
+        "taker",
+    )
 
     def __init__(self, needs: bytes) -> None:
         self.received = 0
@@ -68,7 +82,23 @@ class ConnectionCore:
         self._data = b""
         self._at = 0
         self._max_body = 0
+        self._pieces: list[bytes] = []
+        self.failure: RemoteProtocolError | None = None
+        """The other end's fault, once there was one; nothing is scanned after it."""
         self._partials: dict[tuple[int, int], Any] | None = None
+
+    def take_in(self, data: bytes, count: int, size: int) -> int:
+        """Take bytes as they arrive, and hand their packets over; returns how many more there may be.
+
+        Returns:
+            Packets that may still be scanned, if some are left, whole or not; -1 if none is.
+        """
+        self.feed(data)
+        return count
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they arrive, in pieces of any size."""
+        raise NotImplementedError
 
     def hand_over(self, last: int, count: int) -> int:
         """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough.

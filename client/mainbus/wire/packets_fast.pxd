@@ -29,7 +29,8 @@ cdef class Taker:
 cdef class ConnectionCore:
     cdef public Py_ssize_t received, skip, _at, _max_body
     cdef public bytes _data, _needs
-    cdef public object _partials, owner
+    cdef public list _pieces
+    cdef public object _partials, failure, owner
     cdef public Taker taker
 
 

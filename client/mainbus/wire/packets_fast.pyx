@@ -91,6 +91,22 @@ cdef class ConnectionCore:
     def __init__(self, bytes needs not None):
         self._needs = needs
         self._data = b""
+        self._pieces = []
+
+    def take_in(self, bytes data not None, Py_ssize_t count, Py_ssize_t size):
+        """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
+        if self._pieces or self._at < PyBytes_GET_SIZE(self._data) or self.failure is not None or self.taker is None:
+            self.feed(data)
+            return count
+        self._data = data
+        self._at = 0
+        count = self.hand_over(min(PyBytes_GET_SIZE(data), size), count)
+        if self._at < PyBytes_GET_SIZE(self._data):
+            # It is enough for now, if the taker says so, or that is all that one turn has.
+            return count if count > 0 and self._at < size else 0
+        self._data = b""
+        self._at = 0
+        return -1
 
     def hand_over(self, Py_ssize_t last, Py_ssize_t count):
         """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough."""
