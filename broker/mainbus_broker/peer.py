@@ -303,10 +303,8 @@ class Peer(asyncio.Protocol):
         except MemoryError:
             self.no_memory()
             return
-        # Most turns end here: nothing is left, and nobody asks for anything else.
-        wire = self.wire
-        if count >= 0 or self.closing or wire.failure or self.owes or self.lane is not None or not self._reading:
-            self._turn(max(count, 0), size - wire.scanned)
+        if count >= 0 or self._asks_for_more():
+            self._turn(max(count, 0), size - self.wire.scanned)
 
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
@@ -362,6 +360,11 @@ class Peer(asyncio.Protocol):
         """Return how many packets and bytes this turn may have."""
         shares = min(self._hub.hungry + 1, MOST_SHARES)
         return TURN_PACKETS // shares, TURN_BYTES // shares
+
+    def _asks_for_more(self) -> bool:
+        """Whether a turn in which all was served at once ends otherwise than most."""
+        owed = self.owes or self.lane is not None or not self._reading
+        return owed or self.closing or self.wire.failure is not None
 
     def _turn(self, count: int, size: int) -> None:
         wire = self.wire
