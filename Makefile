@@ -49,7 +49,7 @@ venv: $(READY) ## only make the environment
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
-$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.pyx)
+$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/*.p[yx][xd] client/mainbus/wire/*.p[yx][xd] broker/mainbus_broker/*.pyx)
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once; it takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)

@@ -111,6 +111,7 @@ class Peer(asyncio.Protocol):
         """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
         self.wire = wire
+        wire.owner, wire.taker = self, hub.router.taker
         self.transport = transport
         self.secret = b""
         """With it a new connection can continue this one's session."""
@@ -208,6 +209,7 @@ class Peer(asyncio.Protocol):
         self.policy = policy
         self.refusals = set()
         self.serve = self._hub.gate.serve
+        self.wire.taker = None
 
     def take_once(self, number: int) -> bool:
         """Take a number; False if it was taken before."""
@@ -298,12 +300,22 @@ class Peer(asyncio.Protocol):
             return
         self._hub.holdings.added(len(data))
         try:
-            self.wire.feed(data)
+            if self._scheduled:
+                self.wire.feed(data)
+                return
+            count, size = self._share()
+            # Answers leave with the turn that has made them: the renderer waits for nothing else.
+            holds = self.outbox.hold()
+            try:
+                count = self.wire.take_in(data, count, size)
+            finally:
+                if holds:
+                    self.outbox.let_go()
         except MemoryError:
             self.no_memory()
             return
-        if not self._scheduled:
-            self._turn()
+        if count >= 0 or self._asks_for_more():
+            self._turn(max(count, 0), size - self.wire.scanned)
 
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
@@ -353,14 +365,23 @@ class Peer(asyncio.Protocol):
     def _next_turn(self) -> None:
         self._scheduled = False
         if not self.closing:
-            self._turn()
+            self._turn(*self._share())
 
-    def _turn(self) -> None:
+    def _share(self) -> tuple[int, int]:
+        """Return how many packets and bytes this turn may have."""
+        shares = min(self._hub.hungry + 1, MOST_SHARES)
+        return TURN_PACKETS // shares, TURN_BYTES // shares
+
+    def _asks_for_more(self) -> bool:
+        """Whether a turn in which all was served at once ends otherwise than most."""
+        owed = self.owes or self.lane is not None or not self._reading
+        return owed or self.closing or self.wire.failure is not None
+
+    def _turn(self, count: int, size: int) -> None:
         wire = self.wire
         serve = self.serve
-        shares = min(self._hub.hungry + 1, MOST_SHARES)
         try:
-            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
+            for head, data, at in wire.packets(count, size):
                 serve(self, head, data, at)
                 if self.closing:
                     return
@@ -368,6 +389,8 @@ class Peer(asyncio.Protocol):
                     break
         except MemoryError:
             self.no_memory()
+            return
+        if self.closing:
             return
         if wire.failure is not None:
             self.close(str(wire.failure), blame=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
+from mainbus.quick import COMPILED
 from mainbus.wire import clone, port_table
 from mainbus.wire.packets import (
     BY_NAME,
@@ -19,6 +20,7 @@ from mainbus.wire.packets import (
     MORE,
     Head,
     Kind,
+    Taker,
     build,
     plain,
     readdress,
@@ -28,6 +30,9 @@ from mainbus.wire.packets import (
 from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
+
+if COMPILED:
+    from mainbus_broker.router_fast import QuickRouter
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -54,6 +59,8 @@ class Router:
         self._high = hub.config.limits.high
         self._hard = hub.config.limits.hard
         self._unfinished = hub.config.limits.unfinished
+        self.taker: Taker | None = QuickRouter(hub) if COMPILED else None
+        """Who takes the common packets of renderers without a role; None: nobody does."""
         self._serve: dict[int, Serve] = plain(
             {
                 Kind.SEND: self._message,

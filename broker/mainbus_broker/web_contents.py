@@ -57,6 +57,7 @@ class WebContents:
         "_ready",
         "id",
         "name",
+        "plain_frame",
         "process",
         "role",
     )
@@ -68,6 +69,8 @@ class WebContents:
         self.process: Process = peer.process
         self._hub = hub
         self._peer = peer
+        self.plain_frame: WebFrameMain | None = None
+        """The main frame, once it has sent something, while only `ipc_main` can listen to that; else None."""
         self._destroyed = False
         self._frames: Frames | None = None
         self._ipc: IpcMain | None = None
@@ -106,6 +109,7 @@ class WebContents:
         """Listeners and handlers for this renderer only; asked before `ipc_main`."""
         if self._ipc is None:
             self._ipc = self.new_ipc()
+            self.plain_frame = None
         return self._ipc
 
     @property
@@ -363,6 +367,8 @@ class WebContents:
         if frame is None:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
+        if not frame_id and self._messages is None and not self.registries(frame):
+            self.plain_frame = frame
         return frame
 
     def dispatched(self) -> None:
@@ -433,6 +439,7 @@ class WebContents:
         if event in MESSAGES:
             if self._messages is None:
                 self._messages = self.new_ipc()
+                self.plain_frame = None
             return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)

@@ -15,12 +15,16 @@ from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeE
 from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.inbox import Inbox
 from mainbus.ports import MessagePort
+from mainbus.quick import COMPILED
 from mainbus.session import Session
 from mainbus.user_frames import user_frames
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import BROADCAST, HOST, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, text_of
+from mainbus.wire.packets import BROADCAST, HOST, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, Taker, text_of
+
+if COMPILED:
+    from mainbus.arrivals_fast import QuickArrivals
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -59,6 +63,7 @@ class Arrivals(Waiters):
         self._paused: set[int] = set()
         self._waits_for_opener = True
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
+        self.taker: Taker | None = QuickArrivals(self, renderer, channels) if COMPILED else None
 
     # Public
 
@@ -336,4 +341,4 @@ def accepting(targets: tuple[Target, ...], peer: int) -> tuple[Target, ...]:
 
 def accepts(target: Target, peer: int) -> bool:
     """Whether a listener or handler takes what comes from `peer` (0: the main process)."""
-    return target.senders == "any" or (target.senders == "main") == (peer == MAIN)
+    return target.takes_main if peer == MAIN else target.takes_renderers

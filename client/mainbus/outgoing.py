@@ -12,6 +12,7 @@ from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.port_end import End
+from mainbus.quick import COMPILED
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
@@ -22,6 +23,11 @@ from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Welcome, WireLimits
 from mainbus.wire.packets import BROADCAST, BY_NAME, HEADER_SIZE, MAIN, STREAM, Fields, Kind, build
+
+if COMPILED:
+    from mainbus.leaving_fast import Leaving
+else:
+    from mainbus.leaving import Leaving
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
@@ -47,6 +53,8 @@ class Outgoing:
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
+        """What sends the common message at once; `send` and `invoke` send them all."""
         self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
 
     # Public

@@ -72,7 +72,8 @@ class Session(Outgoing):
         super().__init__(asyncio.get_running_loop(), ports)
         self.address = address
         self.name = name
-        self._met = self.routes.names
+        self.met = self.routes.names
+        """The names of renderers by id, as far as somebody has told."""
         self.frames = FrameTable()
         self.hosting = Hosting()
         self.lane: Lane | None = None
@@ -228,9 +229,11 @@ class Session(Outgoing):
         self.welcome = welcome
         self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
+        self.leaving.limit(welcome.limits.message, welcome.limits.depth)
         self.ports.max_message = welcome.limits.message
         self.name = welcome.name
         self.link = link
+        link.wire.owner, link.wire.taker = self, self._receiver.taker
         self._goodbye = None
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
@@ -335,7 +338,7 @@ class Session(Outgoing):
         message = link.wire.message(head, data, at)
         if message is not None:
             kind, peer = message[0], message[2]
-            if peer and peer not in self._met and kind in _INTRODUCING:
+            if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)
             self._handlers[kind](message)
 

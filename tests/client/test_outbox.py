@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from itertools import repeat
 
 import pytest
-from mainbus.outbox import CHUNK, Outbox
+from mainbus.cores import CHUNK
+from mainbus.outbox import Outbox
 from mainbus.routes import Route
 
 

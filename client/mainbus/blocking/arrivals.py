@@ -34,7 +34,7 @@ from mainbus.target import name_of
 from mainbus.user_frames import user_frames
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, Taker, text_of
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer
@@ -68,6 +68,7 @@ class Arrivals:
         work: Work,
         on_lost: Callable[[], None],
     ) -> None:
+        self.taker: Taker | None = None
         self.session: Session
         # To whoever is called, the same API: that of the renderer which received it.
         self._renderer = cast(IpcRenderer, renderer)

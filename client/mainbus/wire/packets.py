@@ -10,9 +10,9 @@ from mainbus.wire import CODEC
 from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, text_of
 
 if CODEC == "compiled":
-    from mainbus.wire.packets_fast import build, readdress, scan, whole
+    from mainbus.wire.packets_fast import ConnectionCore, Taker, build, readdress, scan, whole
 else:
-    from mainbus.wire.header import build, readdress, scan, whole
+    from mainbus.wire.header import ConnectionCore, Taker, build, readdress, scan, whole
 
 __all__ = [
     "BROADCAST",
@@ -35,11 +35,13 @@ __all__ = [
     "SEND",
     "SPECIAL",
     "STREAM",
+    "ConnectionCore",
     "Fields",
     "Flag",
     "Head",
     "Kind",
     "Message",
+    "Taker",
     "build",
     "fragments",
     "message",
