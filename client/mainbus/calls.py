@@ -18,6 +18,7 @@ from mainbus.routes import Route
 from mainbus.streams import Demand, StreamReply
 from mainbus.wire import clone
 from mainbus.wire.packets import MAX_U32
+from mainbus.wire.pieces import Body
 
 
 class Calls:
@@ -72,7 +73,7 @@ class Calls:
             self._limit(reply, timeout)
         return reply
 
-    def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def result(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded result; returns the fault if that does not decode.
 
         An unknown request is ignored: nobody waits for it any more.
@@ -91,7 +92,7 @@ class Calls:
         reply.set_result(value)
         return None
 
-    def item(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def item(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Take in an encoded item of a stream; returns the fault if that does not decode, which ends the stream."""
         reply = self.stream(request)
         if reply is None or reply.done():
@@ -118,7 +119,7 @@ class Calls:
         reply.is_answered = True
         return True
 
-    def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def error(self, request: int, code: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded error; returns the fault if that does not decode."""
         reply = self._answered(request)
         if reply is None or reply.done():
@@ -190,7 +191,7 @@ class Calls:
         self._cancelled(reply)
 
 
-def error_of(channel: str, code: int, body: bytes, depth: int) -> MainbusError:
+def error_of(channel: str, code: int, body: Body, depth: int) -> MainbusError:
     """Make the exception that an error packet describes.
 
     Raises:

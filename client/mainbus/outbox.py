@@ -8,8 +8,11 @@ still be counted, and reordered between targets.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+
+from mainbus.wire.pieces import Packet, Pieces
 
 if TYPE_CHECKING:
     from mainbus.routes import Route
@@ -22,6 +25,9 @@ ROOM: Final = 1024 * 1024
 
 _WRITES_A_TURN: Final = 4
 
+_BUFFER: Final = 416 * 1024
+"""Bytes that the system should buffer on a connection where large messages leave: fewer turns for each of them."""
+
 
 class Outbox:
     """Packets of one connection that have not been handed to its transport yet."""
@@ -29,6 +35,7 @@ class Outbox:
     __slots__ = (
         "_blocked",
         "_in_flight",
+        "_in_pieces",
         "_loop",
         "_packets",
         "_ready",
@@ -37,6 +44,7 @@ class Outbox:
         "_transport",
         "_waiters",
         "_when_low",
+        "_widened",
         "calls",
         "handed",
         "held",
@@ -60,12 +68,16 @@ class Outbox:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         # Lists: they are short at the front of which something is taken, and an empty one is small.
-        self._packets: list[bytes] = []
+        self._packets: list[Packet] = []
+        self._in_pieces = 0
+        """How many of them are in pieces."""
         self._ready: list[Route] = []
         self._starved: dict[Route, None] = {}
         self._scheduled = False
         self._blocked = True
-        self._in_flight: tuple[bytes, int] = (b"", 0)
+        self._in_flight: tuple[Packet, int] = (b"", 0)
+        self._widened = False
+        """Whether the system's buffer of this connection was made larger, for what is large."""
         self._waiters: list[asyncio.Future[None]] = []
         self._when_low: tuple[int, Callable[[], None]] | None = None
 
@@ -75,7 +87,7 @@ class Outbox:
         """Start to write to `transport`; what waits leaves with the next turn of the loop."""
         transport.set_write_buffer_limits(high=0)
         self._transport = transport
-        self._blocked = False
+        self._blocked = self._widened = False
         self.written = 0
         self._in_flight = (b"", 0)
         self.flush_soon()
@@ -92,6 +104,14 @@ class Outbox:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+
+    def put_large(self, packet: Packet) -> None:
+        """Queue one packet, which may be in pieces."""
+        if isinstance(packet, Pieces):
+            self._in_pieces += 1
+        self._packets.append(packet)
+        self.queued += len(packet)
+        self.flush_soon()
 
     def pull(self, route: Route) -> None:
         """Take packets from `route` whenever there is room, one in turn with the other routes."""
@@ -165,9 +185,8 @@ class Outbox:
         self.flush()
         if self._packets and self._transport is not None:
             data, count = self.in_flight()
-            rest, more = b"".join(self._packets), len(self._packets)
-            self._packets.clear()
-            self.queued = 0
+            packets = self.take()
+            rest, more = b"".join(packets), len(packets)
             self.handed += len(rest)
             self.written += more
             self._transport.write(rest)
@@ -175,11 +194,13 @@ class Outbox:
 
     def in_flight(self) -> tuple[bytes, int]:
         """Return the bytes that may not have left the transport yet, as whole packets, and how many those are."""
-        return self._in_flight if self._blocked else (b"", 0)
+        data, count = self._in_flight if self._blocked else (b"", 0)
+        return bytes(data), count
 
     def take(self) -> list[bytes]:
         """Return the packets that wait here and forget them."""
-        packets, self._packets = self._packets, []
+        packets, self._packets = [bytes(packet) for packet in self._packets], []
+        self._in_pieces = 0
         self.queued = 0
         return packets
 
@@ -223,6 +244,8 @@ class Outbox:
             if packet is None:
                 route.listed = False
             else:
+                if isinstance(packet, Pieces):
+                    self._in_pieces += 1
                 self._packets.append(packet)
                 self.queued += len(packet)
                 ready.append(route)
@@ -241,10 +264,12 @@ class Outbox:
     def _write(self) -> None:
         packets = self._packets
         count = len(packets)
+        data: Packet
         if count == 1:
             data = packets.pop()
+            self._in_pieces = 0
         elif self.queued <= CHUNK:
-            data = b"".join(packets)
+            data = self._joined(packets)
             packets.clear()
         else:
             size = count = 0
@@ -253,7 +278,7 @@ class Outbox:
                 if count and size > CHUNK:
                     break
                 count += 1
-            data = b"".join(packets[:count])
+            data = self._joined(packets[:count])
             del packets[:count]
         self._in_flight = (data, count)
         size = len(data)
@@ -261,4 +286,30 @@ class Outbox:
         self.handed += size
         self.written += count
         assert self._transport is not None
-        self._transport.write(data)
+        if isinstance(data, bytes):
+            self._transport.write(data)
+        else:
+            if not self._widened:
+                self._widened = True
+                _widen(self._transport)
+            self._transport.writelines(data.parts)
+
+    def _joined(self, packets: list[Packet]) -> Packet:
+        """Return packets as one; what is large stays where it is."""
+        if not self._in_pieces:
+            return b"".join(packets)  # type: ignore[arg-type]
+        parts: list[bytes | memoryview] = []
+        for packet in packets:
+            if isinstance(packet, Pieces):
+                self._in_pieces -= 1
+                parts += packet.parts
+            else:
+                parts.append(packet)
+        return Pieces(parts)
+
+
+def _widen(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < _BUFFER:
+        # The system takes what it allows, of any size.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)

@@ -23,13 +23,15 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, TypeAlias
 
+from mainbus.wire.pieces import Body
+
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
 
 Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 """length, kind, flags, name length, channel length, peer, request, frame, value."""
 
-Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
+Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, Body]
 """kind, flags, peer, request, frame, value, name, channel, body: a packet, or its fragments put together."""
 
 SPECIAL: Final = 2
@@ -69,6 +71,23 @@ def build(
         value,
     )
     return b"".join((head, name, channel, body))
+
+
+def front(
+    kind: int,
+    peer: int,
+    request: int,
+    size: int,
+    *,
+    flags: int = 0,
+    frame: int = 0,
+    value: int = 0,
+    name: bytes = b"",
+    channel: bytes = b"",
+) -> bytes:
+    """Build a packet without its body, which has `size` bytes."""
+    length = HEADER_SIZE + len(name) + len(channel) + size
+    return _pack(length, kind, flags, len(name), len(channel), peer, request, frame, value) + name + channel
 
 
 def scan(data: bytes, at: int, last: int, count: int, needs: bytes, max_body: int) -> list[tuple[Head, bytes, int]]:
