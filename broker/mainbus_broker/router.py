@@ -24,6 +24,7 @@ from mainbus.wire.packets import (
     build,
     plain,
     readdress,
+    readdressed,
     text_of,
 )
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
 
 Serve = Callable[["Peer", Head, bytes, int], None]
+
+LARGE: Final = 32 * 1024
+"""Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
@@ -162,7 +166,10 @@ class Router:
             elif peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
-        target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+        if length < LARGE:
+            target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+        else:
+            target.outbox.put_large(readdressed(head, data, at, peer.id, peer.name_raw))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
@@ -183,7 +190,7 @@ class Router:
             message = peer.wire.message(head, data, at)
             if message is not None:
                 ports, peer.posting = peer.posting, ()
-                body = message[8][message[5] * port_table.ENTRY_SIZE :]
+                body = bytes(message[8])[message[5] * port_table.ENTRY_SIZE :]
                 self._hub.main.accept(peer, (*message[:8], body), ports)
 
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -244,7 +251,10 @@ class Router:
                 self._hub.replies.claim(caller, request, peer)
             if peer not in caller.heard:
                 caller.heard.add(peer)
-            caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+            if head[0] < LARGE:
+                caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+            else:
+                caller.outbox.put_large(readdressed(head, data, at, peer.id, peer.name_raw))
             caller.charge(head[0])
 
     # Private: what messages need

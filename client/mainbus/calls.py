@@ -18,6 +18,7 @@ from mainbus.reply import Reply
 from mainbus.routes import Route
 from mainbus.streams import Demand, StreamReply
 from mainbus.wire import clone
+from mainbus.wire.pieces import Body
 
 
 class Calls(CallsCore):
@@ -61,7 +62,7 @@ class Calls(CallsCore):
             self._limit(reply, timeout)
         return reply
 
-    def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def result(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded result; returns the fault if that does not decode.
 
         An unknown request is ignored: nobody waits for it any more.
@@ -80,7 +81,7 @@ class Calls(CallsCore):
         reply.set_result(value)
         return None
 
-    def item(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def item(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Take in an encoded item of a stream; returns the fault if that does not decode, which ends the stream."""
         reply = self.stream(request)
         if reply is None or reply.done():
@@ -107,7 +108,7 @@ class Calls(CallsCore):
         reply.is_answered = True
         return True
 
-    def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def error(self, request: int, code: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded error; returns the fault if that does not decode."""
         reply = self._answered(request)
         if reply is None or reply.done():
@@ -180,7 +181,7 @@ class Calls(CallsCore):
         self.cancelled(reply)
 
 
-def error_of(channel: str, code: int, body: bytes, depth: int) -> MainbusError:
+def error_of(channel: str, code: int, body: Body, depth: int) -> MainbusError:
     """Make the exception that an error packet describes.
 
     Raises:

@@ -367,7 +367,7 @@ class Session(Outgoing):
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message
         target: int | str = text_of(name) if name and flags & BY_NAME else peer
-        self._receiver.notify("undeliverable", target, channel, body.decode("utf-8", "replace"))
+        self._receiver.notify("undeliverable", target, channel, bytes(body).decode("utf-8", "replace"))
 
     def _on_abort(self, message: Message) -> None:
         if self.link is not None:
@@ -384,7 +384,7 @@ class Session(Outgoing):
             self._receiver.message(message)
 
     def _on_goodbye(self, message: Message) -> None:
-        self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"
+        self._goodbye = bytes(message[8]).decode("utf-8", "replace") or "the broker said goodbye"
         self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
             self.link.close()
