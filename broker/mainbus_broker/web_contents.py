@@ -316,35 +316,23 @@ class WebContents:
     def invoke_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Reply:
         """Invoke the handler of a frame. As `invoke`."""
         peer = self._check_frame(frame_id)
-        raw = self._granted(peer, "handle", channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
-        self._check_room()
+        raw, body = self._request(peer, channel, args, timeout)
         limit = peer.limits.pending
         if len(peer.calls) >= limit:
             raise TooManyRequests(limit)
-        request = peer.calls.next_request()
-        reply = peer.calls.open(channel, request, peer.route, timeout)
-        value = milliseconds(timeout)
-        packet = packets.message(Kind.INVOKE, MAIN, request, body, frame=frame_id, value=value, channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request)
+        reply = peer.calls.open(channel, peer.calls.next_request(), peer.route, timeout)
+        self._put_request(Kind.INVOKE, raw, body, frame_id, reply)
         return reply
 
     def stream_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
         """Ask the handler of a frame for a stream. As `stream`."""
         peer = self._check_frame(frame_id)
-        raw = self._granted(peer, "handle", channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
+        raw, body = self._request(peer, channel, args, timeout)
         limit = self._hub.config.limits.streams
         if peer.calls.streams >= limit:
             raise TooManyRequests(limit, "The number of open streams")
-        self._check_room()
-        request = peer.calls.next_request()
-        reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
-        value = milliseconds(timeout)
-        packet = packets.message(Kind.STREAM, MAIN, request, body, frame=frame_id, value=value, channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        reply = peer.calls.open_stream(channel, peer.calls.next_request(), peer.route, timeout, peer.demand)
+        self._put_request(Kind.STREAM, raw, body, frame_id, reply)
         return Stream(reply)
 
     # For the broker
@@ -461,6 +449,20 @@ class WebContents:
             raise ObjectDestroyedError
         self._hub.owner.check()
         return self._peer
+
+    def _request(self, peer: Peer, channel: str, args: Sequence[object], timeout: float | None) -> tuple[bytes, Body]:
+        """Return channel and body of a request that may be made."""
+        raw = self._granted(peer, "handle", channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        self._check_room()
+        return raw, body
+
+    @staticmethod
+    def _put_request(kind: Kind, raw: bytes, body: bytes, frame_id: int, reply: Reply) -> None:
+        request, value = reply.request, milliseconds(reply.timeout)
+        packet = packets.message(kind, MAIN, request, body, frame=frame_id, value=value, channel=raw)
+        reply.route.put(packet, HEADER_SIZE + len(body), request, is_free=kind == Kind.STREAM)
 
     def _granted(self, peer: Peer, verb: str, channel: str) -> bytes:
         """Return a channel's UTF-8 if the renderer may get something there."""

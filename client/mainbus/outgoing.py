@@ -131,20 +131,8 @@ class Outgoing:
         """Send a request, in its place; its result comes to the `Reply`. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        request = self.calls.next_request()
-        reply = self.calls.open(channel, request, route, timeout)
-        packet = packets.message(
-            kind,
-            peer,
-            request,
-            body,
-            flags=_by(name),
-            frame=frame if peer == MAIN and name is None else 0,
-            value=0 if timeout is None else milliseconds(timeout),
-            name=_raw(name),
-            channel=raw,
-        )
-        route.put(packet, HEADER_SIZE + len(body), request)
+        reply = self.calls.open(channel, self.calls.next_request(), route, timeout)
+        self._put_request(kind, peer, name, raw, body, frame, reply)
         return reply
 
     def stream(
@@ -162,20 +150,8 @@ class Outgoing:
         """Send the request of a stream, in its place; its items and its end come to the reply. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        request = self.calls.next_request()
-        reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
-        packet = packets.message(
-            STREAM,
-            peer,
-            request,
-            body,
-            flags=_by(name),
-            frame=frame if peer == MAIN and name is None else 0,
-            value=milliseconds(timeout),
-            name=_raw(name),
-            channel=raw,
-        )
-        route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        reply = self.calls.open_stream(channel, self.calls.next_request(), route, timeout, self._send_demand)
+        self._put_request(STREAM, peer, name, raw, body, frame, reply)
         return reply
 
     def ask(self, kind: Kind, what: str, **fields: Unpack[Fields]) -> Reply:
@@ -205,6 +181,22 @@ class Outgoing:
             self.outbox.put(build(kind, peer, request, **fields))
 
     # Private
+
+    def _put_request(
+        self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply
+    ) -> None:
+        packet = packets.message(
+            kind,
+            peer,
+            reply.request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(reply.timeout),
+            name=_raw(name),
+            channel=raw,
+        )
+        reply.route.put(packet, HEADER_SIZE + len(body), reply.request, is_free=kind == STREAM)
 
     def _check_room(self, route: Route, body: Body, accepted: bool) -> None:
         assert self.welcome is not None
