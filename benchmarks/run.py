@@ -59,8 +59,9 @@ def main(only: Sequence[str] = ()) -> None:
     print(report.headline(found), flush=True)
     for name in found["questions"]:
         print(QUESTIONS[name].text(results))
-    if found["shrink"] == 1:
-        print(report.table("Must and goal", goals.table(results)))
+    rows = goals.table(results)
+    if found["shrink"] == 1 and len(rows) > 1:
+        print(report.table("Must and goal", rows))
     print(report.absent(results))
     if arguments.write:
         published.publish(results, found)
