@@ -459,7 +459,7 @@ class WebContents:
         return raw, body
 
     @staticmethod
-    def _put_request(kind: Kind, raw: bytes, body: bytes, frame_id: int, reply: Reply) -> None:
+    def _put_request(kind: Kind, raw: bytes, body: Body, frame_id: int, reply: Reply) -> None:
         request, value = reply.request, milliseconds(reply.timeout)
         packet = packets.message(kind, MAIN, request, body, frame=frame_id, value=value, channel=raw)
         reply.route.put(packet, HEADER_SIZE + len(body), request, is_free=kind == Kind.STREAM)
