@@ -41,15 +41,14 @@ cdef class QuickRouter(Taker):
 
     cdef object flow, main, replies
     cdef dict ids, names
-    cdef Py_ssize_t high, hard, pending, running, max_message
+    cdef Py_ssize_t high, pending, running, max_message
     cdef int depth
 
     def __init__(self, hub):
         limits = hub.config.limits
         self.flow, self.main, self.replies = hub.flow, hub.main, hub.replies
         self.ids, self.names = hub.renderers.ids, hub.renderers.names_raw
-        self.high, self.hard = limits.high, limits.hard
-        self.pending, self.running = limits.pending, limits.running
+        self.high, self.pending, self.running = limits.high, limits.pending, limits.running
         self.max_message, self.depth = limits.message, limits.depth
 
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
@@ -105,7 +104,7 @@ cdef class QuickRouter(Taker):
         del asked[request]
         self.replies._serving[peer].discard((caller, request))
         (<OutboxCore?>caller.outbox).add(readdressed(head, peer.id, peer.name_raw))
-        self.charge(caller, get(head))
+        caller.charge(get(head))
         return TAKEN
 
     cdef object target(self, peer, const uint8_t* head):
@@ -123,15 +122,6 @@ cdef class QuickRouter(Taker):
             self.flow.added(peer, target, get(head))
             return ENOUGH if peer.closing else TAKEN
         return TAKEN
-
-    cdef int charge(self, caller, Py_ssize_t size) except -1:
-        """As `Peer.charge`."""
-        cdef Py_ssize_t unread = caller.unread
-        if unread + size > self.hard:
-            caller.charge(size)
-        else:
-            caller.unread = unread + size
-        return 0
 
     # To the main process
 
@@ -193,7 +183,7 @@ cdef class QuickRouter(Taker):
             self.main.dispatch._answer(event, value)
             return 0
         route._outbox.add(packet)
-        self.charge(peer, len(packet))
+        peer.charge(len(packet))
         if peer.lane is not None:
             # It may wait for this handler to end.
             peer.lane.look_again()

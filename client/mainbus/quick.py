@@ -2,15 +2,14 @@
 
 from typing import Final
 
-try:
+from mainbus.wire import CODEC
+
+if CODEC == "compiled":
     from mainbus.cores_fast import CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
-
-    _compiled = True
-except ImportError:
+else:
     from mainbus.cores import CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
-
-    _compiled = False
 
 __all__ = ["COMPILED", "CallsCore", "InboxCore", "OutboxCore", "RouteCore", "TargetCore"]
 
-COMPILED: Final = _compiled
+COMPILED: Final = CODEC == "compiled"
+"""Whether common messages take the compiled way."""
