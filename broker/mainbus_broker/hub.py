@@ -68,6 +68,8 @@ class Hub:
         self.renderers = Renderers()
         self.hungry = 0
         """Renderers that have sent more than one turn of theirs can take."""
+        self.calm = 0
+        """Packets that were served for the others."""
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
         self.leaving: dict[Farewell, asyncio.Future[None]] = {}

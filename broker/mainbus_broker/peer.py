@@ -39,6 +39,12 @@ TURN_BYTES: Final = 64 * 1024
 MOST_SHARES: Final = 4
 """Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""
 
+LEAST_PACKETS: Final = TURN_PACKETS // MOST_SHARES
+"""What one that has more to say than fits gets in a turn at least, however little all the others have to say."""
+
+POLITE_TURNS: Final = 8
+"""Turns for which it gets no more than that behind the latest word of another one, whose next word may be near."""
+
 log = logging.getLogger("mainbus.broker")
 
 
@@ -51,7 +57,9 @@ class Peer(asyncio.Protocol):
 
     __slots__ = (
         "_calls",
+        "_calm",
         "_hub",
+        "_polite",
         "_reading",
         "_scheduled",
         "_waits",
@@ -163,6 +171,9 @@ class Peer(asyncio.Protocol):
         self._hub = hub
         self._calls: Calls | None = None
         self._reading = True
+        self._calm = 0
+        """What those who had no more to say than fitted had been served when this one had its turn."""
+        self._polite = 0
         self._waits: asyncio.TimerHandle | None = None
         self._scheduled = False
 
@@ -347,20 +358,27 @@ class Peer(asyncio.Protocol):
             self._hub.loop.call_soon(self._hungry_turn)
 
     def _hungry_turn(self) -> None:
-        self._hub.hungry -= 1
-        self._next_turn()
+        hub = self._hub
+        hub.hungry -= 1
+        others, self._calm = hub.calm - self._calm, hub.calm
+        self._polite = POLITE_TURNS if others else max(0, self._polite - 1)
+        # No more than all those who are content with less, if there are any: else each of them would wait in every turn
+        # for as much as fits into one.
+        self._next_turn(max(others, LEAST_PACKETS) if self._polite else TURN_PACKETS)
 
-    def _next_turn(self) -> None:
+    def _next_turn(self, most: int = TURN_PACKETS) -> None:
         self._scheduled = False
         if not self.closing:
-            self._turn()
+            self._turn(most)
 
-    def _turn(self) -> None:
+    def _turn(self, most: int = TURN_PACKETS) -> None:
         wire = self.wire
         serve = self.serve
-        shares = min(self._hub.hungry + 1, MOST_SHARES)
+        hub = self._hub
+        before = wire.received
+        most = min(most, TURN_PACKETS // min(hub.hungry + 1, MOST_SHARES))
         try:
-            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
+            for head, data, at in wire.packets(most, most * (TURN_BYTES // TURN_PACKETS)):
                 serve(self, head, data, at)
                 if self.closing:
                     return
@@ -382,9 +400,11 @@ class Peer(asyncio.Protocol):
         elif wire.backlog:
             self._stop_reading()
             self._schedule()
-        elif not self._reading:
-            self._reading = True
-            self.transport.resume_reading()
+        else:
+            hub.calm += wire.received - before
+            if not self._reading:
+                self._reading = True
+                self.transport.resume_reading()
 
     def _stop_reading(self) -> None:
         if self._reading:
