@@ -72,6 +72,7 @@ class Peer(asyncio.Protocol):
         "hosted",
         "id",
         "inbox",
+        "incidents",
         "joined",
         "lane",
         "lane_nonces",
@@ -115,6 +116,8 @@ class Peer(asyncio.Protocol):
         """What its role allows; None: everything."""
         self.refusals: set[tuple[str, bytes]] | None = None
         """What was refused and logged: verbs and channels."""
+        self.incidents: set[str] | None = None
+        """What it was refused since there were too many, and what of that was logged."""
         self.serve = hub.serve
         """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
@@ -284,6 +287,7 @@ class Peer(asyncio.Protocol):
         self.outbox.flush()
         self._hub.gone(self, clean=False)
         if blame:
+            self._hub.counters["faults"] += 1
             self._hub.debts.charge(self.process, FAULT)
             # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()

@@ -28,11 +28,13 @@ class Calls:
         cancel: Called with a reply whose request has left and must be cancelled at the other end.
     """
 
-    __slots__ = ("_cancel", "_deadlines", "_last", "_loop", "_pending", "streams")
+    __slots__ = ("_cancel", "_deadlines", "_last", "_loop", "_pending", "expired", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Reply], None]) -> None:
         self.streams = 0
         """How many of them are streams that have not ended."""
+        self.expired = 0
+        """How many were not answered in time."""
         self._loop = loop
         self._cancel = cancel
         self._pending: dict[int, Reply] = {}
@@ -124,6 +126,7 @@ class Calls:
         if reply is None or reply.done():
             return None
         if code == InvokeTimeout.wire_code and reply.timeout is not None:
+            self.expired += 1
             reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
             return None
         try:
@@ -186,6 +189,7 @@ class Calls:
 
     def _expire(self, reply: Reply) -> None:
         assert reply.timeout is not None
+        self.expired += 1
         reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
         self._cancelled(reply)
 
