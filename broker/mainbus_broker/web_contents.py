@@ -482,6 +482,7 @@ class WebContents:
     def _check_room(self) -> None:
         hard = self._hub.config.limits.hard
         if self.queued >= hard:
+            self._hub.counters["queue_full"] += 1
             raise SendQueueFull(hard, self.name or self.id)
 
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:

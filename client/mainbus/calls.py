@@ -29,12 +29,14 @@ class Calls(CallsCore):
         cancel: Called with a reply whose request has left and must be cancelled at the other end.
     """
 
-    __slots__ = ("_cancel", "_deadlines", "streams")
+    __slots__ = ("_cancel", "_deadlines", "expired", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Reply], None]) -> None:
         super().__init__(loop)
         self.streams = 0
         """How many of them are streams that have not ended."""
+        self.expired = 0
+        """How many were not answered in time."""
         self._cancel = cancel
         self._deadlines: Deadlines[Reply] | None = None
 
@@ -114,6 +116,7 @@ class Calls(CallsCore):
         if reply is None or reply.done():
             return None
         if code == InvokeTimeout.wire_code and reply.timeout is not None:
+            self.expired += 1
             reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
             return None
         try:
@@ -177,6 +180,7 @@ class Calls(CallsCore):
 
     def _expire(self, reply: Reply) -> None:
         assert reply.timeout is not None
+        self.expired += 1
         reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
         self.cancelled(reply)
 

@@ -79,6 +79,8 @@ class Session(Outgoing):
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
+        self.pauses = 0
+        """How often it was asked to hold what it has for somebody."""
         self.dispatching = False
         """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
         self._watching = False
@@ -343,6 +345,7 @@ class Session(Outgoing):
             self._handlers[kind](message)
 
     def _on_pause(self, message: Message) -> None:
+        self.pauses += 1
         _, _, peer, serial, _, value, name, _, _ = message
         self.routes.pause(peer, text_of(name) if name else None, broadcasts=bool(value))
         self.notice(Kind.PAUSED, peer, serial)
