@@ -21,6 +21,7 @@ from mainbus import (
 )
 from mainbus_broker import Config, IpcMain, Limits, WebContents
 
+from tests.support import bare
 from tests.support.bus import Bus, Calls, stop_reading, until, within
 
 GONE = "^Object has been destroyed$"
@@ -168,7 +169,7 @@ async def test_ready_of_one_that_goes_before_is_an_error(address: str) -> None:
     async with Bus(address) as bus:
         created = Calls()
         bus.broker.on("web-contents-created", created)
-        _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        _, writer = await bare.connect(address)
         writer.write(mainbus.wire.messages.pack(mainbus.wire.messages.Hello()))
         (contents,) = await created.wait()
         waiting = asyncio.ensure_future(contents.ready())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from textwrap import dedent
@@ -20,15 +21,23 @@ from mainbus_broker.peer import Peer
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 10.0 if sys.platform != "win32" else 60.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 PING = "bus:ping"
+
+KILL = 9
+"""The signal that nobody can catch; to Windows an exit status."""
+KILLED = KILL if sys.platform == "win32" else -KILL
+INTERRUPTED = 0xC000_013A if sys.platform == "win32" else -signal.SIGINT
+"""The exit statuses of programs that have killed themselves with it, or died of Ctrl-C."""
 
 PRELUDE = """
 import asyncio, os, signal, sys
 import mainbus
 from mainbus_broker import Broker, IpcMain
+
+KILL = 9
 
 def say(*words):
     print(*words, flush=True)
@@ -236,7 +245,7 @@ class Program:
         line = await within(self.process.stdout.readline())
         if not line:
             raise AssertionError(f"the program has ended, with {await self.end()}")
-        return line.decode().rstrip("\n")
+        return line.decode().rstrip("\r\n")
 
     def kill(self) -> None:
         """Kill it with the signal that nobody can catch."""

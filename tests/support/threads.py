@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Self, TypeVar, cast
@@ -14,7 +15,7 @@ from mainbus_broker import Broker, Config, IpcMain, WebContents
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 10.0 if sys.platform != "win32" else 60.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 
