@@ -266,7 +266,7 @@ class Peer(asyncio.Protocol):
         self._hub.gone(self, clean=False)
         if blame:
             self._hub.debts.charge(self.process, FAULT)
-        # At fault it is owed nothing: what the kernel has not taken is given up. A pipe takes the goodbye later, though.
+        # At fault it is owed nothing: what the kernel has not taken is given up. A pipe takes the goodbye a turn later.
         if blame and self.transport.can_write_eof():
             self.transport.abort()
         else:

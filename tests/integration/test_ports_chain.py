@@ -1,6 +1,5 @@
 """Ports that go from process to process: nothing is lost on the way, and whoever dies closes what it had."""
 
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any

@@ -10,7 +10,7 @@ from typing import Protocol
 from mainbus.address import parse
 
 if sys.platform == "win32":
-    from mainbus_broker.listeners import listen
+    from mainbus_broker.listeners.pipe import listen
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
@@ -21,11 +21,6 @@ class Server(Protocol):
 
     def close(self) -> None:
         """Accept nothing any more."""
-
-
-class _Pipe:
-    def __init__(self, close: Callable[[], None]) -> None:
-        self.close = close
 
 
 async def connect(address: str) -> Streams:
@@ -49,7 +44,6 @@ async def serve(address: str, accept: Accept) -> Server:
 async def serve_protocol(address: str, factory: Callable[[], asyncio.Protocol]) -> Server:
     """Give each connection a protocol of its own."""
     if sys.platform == "win32":
-        listener = await listen(parse(address), factory)
-        return _Pipe(listener.stop_accepting)
+        return await listen(parse(address), factory)
     else:
         return await asyncio.get_running_loop().create_unix_server(factory, parse(address).path)

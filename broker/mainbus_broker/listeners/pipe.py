@@ -33,6 +33,10 @@ WAITING: Final = 8
 _RETRY: Final = 1.0
 """Seconds until an instance is tried again that could not be made."""
 
+_PATIENCE: Final = 2.0
+_PAUSE: Final = 0.01
+"""Seconds that a pipe may take to go, all in all and between two looks."""
+
 _BUFFER: Final = 64 * 1024
 _REJECT_REMOTE_CLIENTS: Final = 8
 # No messages: a packet may come in pieces, and several in one, as on a socket.
@@ -58,14 +62,23 @@ class PipeListener:
         self._security = windows.SecurityAttributes(windows.current_user())
         self._accepting: dict[PipeHandle, asyncio.Future[PipeHandle]] = {}
         self._retry: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._closed = False
         # The lock, as it were: Windows makes one first instance of a name, and no stranger's may join ours.
         self._accept(self._instance(_winapi.FILE_FLAG_FIRST_PIPE_INSTANCE))
         self._refill()
 
     def stop_accepting(self) -> None:
-        """Accept nothing any more; see `Listener`."""
-        self._closed = True
+        """Accept nothing any more; see `Listener`.
+
+        The name stays ours, and whoever comes finds a connection that ends at once: connections that exist keep the
+        pipe there, and without an instance to be had it would look like a broker that is too busy.
+        """
+        self._stopping = True
+
+    def close(self) -> None:
+        """Let go of all that waits for a client. A second call does nothing."""
+        self._stopping = self._closed = True
         if self._retry is not None:
             self._retry.cancel()
         accepting, self._accepting = self._accepting, {}
@@ -74,8 +87,8 @@ class PipeListener:
             pipe.close()
 
     async def aclose(self) -> None:
-        """Stop accepting; the name is free once the last connection has ended. See `Listener`."""
-        self.stop_accepting()
+        """Let go of the name, which is free once the last connection has ended. See `Listener`."""
+        self.close()
 
     # Private
 
@@ -119,7 +132,7 @@ class PipeListener:
         # First: a name without an instance would look like no broker.
         if self._retry is None:
             self._refill()
-        if accepted.exception() is None:
+        if accepted.exception() is None and not self._stopping:
             pipes.make_transport(pipe, self._factory())
         else:
             pipe.close()
@@ -127,26 +140,32 @@ class PipeListener:
 
 async def listen(address: Address, protocol_factory: Callable[[], asyncio.Protocol]) -> PipeListener:
     """Probe, make the first instance, serve; see `mainbus_broker.listeners.listen`."""
-    if _exists(address):
-        raise AddressError(str(address), "in use by another program", pid=_holder(address))
-    try:
-        return PipeListener(address, protocol_factory)
-    except PermissionError as error:
-        # Somebody was faster: so says Windows of a second first instance.
-        raise AddressError(str(address), "in use by another program", pid=_holder(address)) from error
-    except OSError as error:
-        raise AddressError(str(address), f"cannot listen there: {error.strerror or error}") from error
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + _PATIENCE
+    while True:
+        in_use = _is_there(address)
+        if in_use is False:
+            try:
+                return PipeListener(address, protocol_factory)
+            except PermissionError:
+                # Somebody was faster: so says Windows of a second first instance.
+                in_use = _is_there(address)
+            except OSError as error:
+                raise AddressError(str(address), f"cannot listen there: {error.strerror or error}") from error
+        # A pipe that nobody can open may be the last connection of a broker that has just ended.
+        if in_use or loop.time() >= give_up:
+            raise AddressError(str(address), "in use by another program", pid=_holder(address))
+        await asyncio.sleep(_PAUSE)
 
 
-def _exists(address: Address) -> bool:
-    """Say whether there is a pipe of that name, without opening it."""
+def _is_there(address: Address) -> bool | None:
+    """Say whether there is a pipe of that name, without opening it; None if there is and nobody can open it now."""
     try:
         _winapi.WaitNamedPipe(pipes.path_of(address), 1)
     except FileNotFoundError:
         return False
     except OSError:
-        # There is, and all its instances are taken.
-        return True
+        return None
     return True
 
 
