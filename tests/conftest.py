@@ -18,6 +18,16 @@ pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.skips", "tes
 
 Backend = tuple[str, dict[str, object]]
 
+if sys.platform != "win32":
+    # `make test-windows` runs them.
+    collect_ignore = [
+        "broker/cli/test_doctor_pipe.py",
+        "broker/listeners/test_pipe.py",
+        "client/test_address_pipe.py",
+        "client/test_windows.py",
+        "client/transports/test_pipe.py",
+    ]
+
 LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False})]
 
 if sys.platform != "win32":
