@@ -169,8 +169,8 @@ def _problems_of_match(match: Match) -> Iterator[str]:
     token: Any = match.token
     address: Any = match.address
     if uid is not None and not _is_user(uid):
-        what = 'a SID, such as "S-1-5-18"' if sys.platform == "win32" else "a user ID, a whole number from 0"
-        yield f"uid: expected {what}, but found {uid!r}"
+        sid = ' or a SID, such as "S-1-5-18"' if sys.platform == "win32" else ""
+        yield f"uid: expected a user ID, a whole number from 0{sid}, but found {uid!r}"
     # No word of what was found: it may well be a secret.
     if token is not None and (not isinstance(token, str) or not token):
         yield "token: expected a text that is not empty"
@@ -184,10 +184,9 @@ def _problems_of_match(match: Match) -> Iterator[str]:
 
 
 def _is_user(uid: object) -> bool:
-    if sys.platform == "win32":
-        return isinstance(uid, str) and uid.startswith("S-1-")
-    else:
-        return isinstance(uid, int) and not isinstance(uid, bool) and 0 <= uid <= MAX_U32
+    if sys.platform == "win32" and isinstance(uid, str):
+        return uid.startswith("S-1-")
+    return isinstance(uid, int) and not isinstance(uid, bool) and 0 <= uid <= MAX_U32
 
 
 def _is_digest(text: str) -> bool:

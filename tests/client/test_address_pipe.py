@@ -1,9 +1,13 @@
 """Addresses on Windows: names of pipes, and the default one."""
 
+import sys
+
 import pytest
 from mainbus import AddressError
 from mainbus.address import Address, check_folder, default_address, parse
 from mainbus.windows import current_user
+
+assert sys.platform == "win32"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from mainbus import windows
 
 from tests.support.bus import Program
 
+assert sys.platform == "win32"
+
 SYSTEM = "S-1-5-18"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,12 +20,21 @@ from mainbus_broker import Broker, Config, IpcMain, WebContents
 from mainbus_broker.hub import Hub
 from mainbus_broker.peer import Peer
 
+if sys.platform == "win32":
+    from mainbus import windows
+
 T = TypeVar("T")
 
 PATIENCE = 10.0 if sys.platform != "win32" else 30.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 PING = "bus:ping"
+
+if sys.platform == "win32":
+    USER: int | str = windows.current_user()
+else:
+    USER = os.geteuid()
+"""The user of this process, as the system names it."""
 
 KILL = 9
 """The signal that nobody can catch; to Windows an exit status."""

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -47,25 +48,52 @@ def main() -> int:
     try:
         return _run(python, options.tests)
     finally:
-        # What a test has left behind, too, ends with it.
-        env = {**os.environ, "WINEPREFIX": str(options.folder.resolve() / "prefix")}
-        subprocess.run(["timeout", "60", "wineserver", "-k"], env=env, check=False)
+        _end(python)
 
 
 def _run(python: Path, tests: list[str]) -> int:
     start = time.monotonic()
     shares = [tests] if tests else list(_shares(_files(read(LIST))))
     running = [_start(python, share) for share in shares]
+    readers = [_Reader(process) for process in running]
     ids = [] if tests else _unix_ids()
-    outputs = [process.communicate()[0] for process in running]
+    for process in running:
+        process.wait()
+    # What a test has left behind would keep the pipes open.
+    _end(python)
     passed = 0
-    for output in outputs:
+    for output in [reader.output() for reader in readers]:
         print(output)
         passed += sum(map(int, re.findall(r"(\d+) passed", output.splitlines()[-1] if output else "")))
     if ids:
         _report(passed, ids)
     print(f"{passed} tests passed on Windows (Wine) in {time.monotonic() - start:.0f} s")
     return max(process.returncode for process in running)
+
+
+def _end(python: Path) -> None:
+    """End all that runs under this Wine."""
+    env = {**os.environ, "WINEPREFIX": str(python.parent / "prefix")}
+    subprocess.run(["timeout", "60", "wineserver", "-k"], env=env, check=False)
+
+
+class _Reader(threading.Thread):
+    """Reads what a process says while others run."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__()
+        self._process = process
+        self._text = ""
+        self.start()
+
+    def run(self) -> None:
+        assert self._process.stdout is not None
+        self._text = self._process.stdout.read()
+
+    def output(self) -> str:
+        """Return what it has said, to the end."""
+        self.join()
+        return self._text
 
 
 def _start(python: Path, share: list[str]) -> subprocess.Popen[str]:
@@ -75,7 +103,7 @@ def _start(python: Path, share: list[str]) -> subprocess.Popen[str]:
         "WINPYTHONPATH": ";".join("Z:" + str(path).replace("/", "\\") for path in paths),
         "WINTIMEOUT": str(PATIENCE),
     }
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", *share]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", *share]
     return subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

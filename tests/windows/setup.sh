@@ -65,13 +65,13 @@ if [ ! -f "$WINEPREFIX/.ready" ]; then
   touch "$WINEPREFIX/.ready"
 fi
 
-# Python under Wine 8 dies of standard streams that are files, hence /dev/null and the pipe.
+# Python under Wine 8 dies of standard streams that are files: without a pipe it gets one.
 cat >"$root/winpython-$version" <<END
 #!/usr/bin/env bash
 . '$root/env.sh'
-PYTHONPATH="\${WINPYTHONPATH:+\$WINPYTHONPATH;}Z:${root//\//\\}\\site-$version" \\
-  timeout -k 5 "\${WINTIMEOUT:-300}" wine '$python/python.exe' "\$@" </dev/null 2>&1 | cat
-exit "\${PIPESTATUS[0]}"
+export PYTHONPATH="\${WINPYTHONPATH:+\$WINPYTHONPATH;}Z:${root//\//\\}\\site-$version"
+[ -p /dev/stdout ] || exec > >(cat)
+exec timeout -k 5 "\${WINTIMEOUT:-300}" wine '$python/python.exe' "\$@" </dev/null 2>&1
 END
 chmod +x "$root/winpython-$version"
 "$root/winpython-$version" -c 'import anyio, cbor2, hypothesis, msgspec, pytest, rich, typer'

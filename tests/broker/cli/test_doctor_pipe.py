@@ -1,6 +1,7 @@
 """What the doctor finds at a pipe."""
 
 import os
+import sys
 
 import pytest
 from mainbus import windows
@@ -9,6 +10,8 @@ from mainbus_broker.cli.doctor_pipe import examine_pipe
 from mainbus_broker.cli.findings import Finding, Level
 
 from tests.support.bus import Bus
+
+assert sys.platform == "win32"
 
 
 def found(address: str) -> Finding:

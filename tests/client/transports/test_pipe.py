@@ -190,6 +190,8 @@ SERVER = """
 from mainbus.address import parse
 from mainbus_broker.listeners import listen
 
+assert sys.platform == "win32"
+
 class Ready(asyncio.Protocol):
     def connection_made(self, transport):
         transport.write(b"x" * 100)
