@@ -26,6 +26,8 @@ if sys.platform != "win32":
         "client/test_address_pipe.py",
         "client/test_windows.py",
         "client/transports/test_pipe.py",
+        "windows/test_command.py",
+        "windows/test_patterns.py",
     ]
 
 LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False})]
