@@ -2,7 +2,6 @@
 
 import sys
 import tomllib
-from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +18,6 @@ class LeftOut:
     Attributes:
         tests: As pytest names them, without the parameters in brackets; * stands for any text.
         reason: Why.
-        slow: Whether they are left out for want of time alone.
     """
 
     tests: tuple[str, ...]
@@ -45,25 +43,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Windows:
-    """Leaves out what is listed, before it is imported where a whole file is, and says how many."""
+    """Leaves out what is listed, before it is imported where a whole file is."""
 
     def __init__(self, listed: list[LeftOut], root: Path) -> None:
         self.listed = listed
         self.root = root
-        self.count: Counter[str] = Counter()
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Leave out a file whose tests are all listed: it may not even be fit for import."""
         name = collection_path.relative_to(self.root).as_posix() if collection_path.suffix == ".py" else ""
-        return True if name and self._reason(f"{name}::*") else None
+        return True if name and self._is_listed(f"{name}::*") else None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out single tests."""
-        left = {item: reason for item in items if (reason := self._reason(item.nodeid))}
-        for reason in left.values():
-            self.count[reason] += 1
+        left = {item for item in items if self._is_listed(item.nodeid)}
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=list(left))
 
-    def _reason(self, test: str) -> str | None:
-        return next((entry.reason for entry in self.listed if entry.names(test)), None)
+    def _is_listed(self, test: str) -> bool:
+        return any(entry.names(test) for entry in self.listed)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.left_out import LIST, LeftOut, read
@@ -18,6 +19,10 @@ from tests.support.left_out import LIST, LeftOut, read
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 2
 """How many run at once. Each is a Python of its own: pytest-xdist's workers do not start under Wine."""
+GROUPS = 6
+"""Into how many runs the suite is divided."""
+LEFT_BEHIND = 5
+"""Seconds that a run's last words may take."""
 PATIENCE = 600
 """Seconds after which one of them is ended."""
 NO_PACKAGE = 75
@@ -53,22 +58,36 @@ def main() -> int:
 
 def _run(python: Path, tests: list[str]) -> int:
     start = time.monotonic()
-    shares = [tests] if tests else list(_shares(_files(read(LIST))))
-    running = [_start(python, share) for share in shares]
-    readers = [_Reader(process) for process in running]
-    ids = [] if tests else _unix_ids()
-    for process in running:
-        process.wait()
-    # What a test has left behind would keep the pipes open.
-    _end(python)
-    passed = 0
-    for output in [reader.output() for reader in readers]:
-        print(output)
-        passed += sum(map(int, re.findall(r"(\d+) passed", output.splitlines()[-1] if output else "")))
+    groups = [tests] if tests else list(_groups(_files(read(LIST))))
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        done = pool.map(lambda group: _pytest(python, group), groups)
+        ids = [] if tests else _unix_ids()
+        results = list(done)
+    passed = sum(int(count) for _, last in results for count in re.findall(r"(\d+) passed", last))
     if ids:
         _report(passed, ids)
     print(f"{passed} tests passed on Windows (Wine) in {time.monotonic() - start:.0f} s")
-    return max(process.returncode for process in running)
+    return max(code for code, _ in results)
+
+
+def _pytest(python: Path, tests: list[str]) -> tuple[int, str]:
+    """Run some tests; returns the exit code and the last line that was said."""
+    paths = (ROOT / "broker", ROOT / "client", ROOT)
+    env = {
+        **os.environ,
+        "WINPYTHONPATH": ";".join("Z:" + str(path).replace("/", "\\") for path in paths),
+        "WINTIMEOUT": str(PATIENCE),
+    }
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        reader = _Reader(process)
+        code = process.wait()
+        # What a test has left behind, and has not been ended yet, keeps the pipe open.
+        reader.join(LEFT_BEHIND)
+        if reader.is_alive():
+            _end(python)
+    return code, reader.last
 
 
 def _end(python: Path) -> None:
@@ -78,33 +97,19 @@ def _end(python: Path) -> None:
 
 
 class _Reader(threading.Thread):
-    """Reads what a process says while others run."""
+    """Passes on what a process says."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
+        self.last = ""
         self._process = process
-        self._text = ""
         self.start()
 
     def run(self) -> None:
         assert self._process.stdout is not None
-        self._text = self._process.stdout.read()
-
-    def output(self) -> str:
-        """Return what it has said, to the end."""
-        self.join()
-        return self._text
-
-
-def _start(python: Path, share: list[str]) -> subprocess.Popen[str]:
-    paths = (ROOT / "broker", ROOT / "client", ROOT)
-    env = {
-        **os.environ,
-        "WINPYTHONPATH": ";".join("Z:" + str(path).replace("/", "\\") for path in paths),
-        "WINTIMEOUT": str(PATIENCE),
-    }
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", *share]
-    return subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for line in self._process.stdout:
+            self.last = line
+            print(line, end="", flush=True)
 
 
 def _files(listed: list[LeftOut]) -> list[Path]:
@@ -115,10 +120,10 @@ def _files(listed: list[LeftOut]) -> list[Path]:
     ]
 
 
-def _shares(files: list[Path]) -> Iterator[list[str]]:
+def _groups(files: list[Path]) -> Iterator[list[str]]:
     """Yield the files of each process. In turns: what stands together takes about the same time."""
-    for first in range(PROCESSES):
-        yield [file.relative_to(ROOT).as_posix() for file in files[first::PROCESSES]]
+    for first in range(GROUPS):
+        yield [file.relative_to(ROOT).as_posix() for file in files[first::GROUPS]]
 
 
 def _unix_ids() -> list[str]:

@@ -12,7 +12,7 @@ import asyncio.windows_utils
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final
 
 from mainbus import windows
 from mainbus.address import Address
@@ -58,7 +58,7 @@ class PipeListener:
     def __init__(self, address: Address, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
         self.address = address
         self._factory = protocol_factory
-        self._loop = asyncio.get_running_loop()
+        self._loop = pipes.proactor_loop()
         self._security = windows.SecurityAttributes(windows.current_user())
         self._accepting: dict[PipeHandle, asyncio.Future[PipeHandle]] = {}
         self._retry: asyncio.TimerHandle | None = None
@@ -107,11 +107,13 @@ class PipeListener:
 
     def _accept(self, pipe: PipeHandle) -> None:
         try:
-            accepted = cast(Any, self._loop)._proactor.accept_pipe(pipe)
-        except OSError:
-            # A client that came, and went, before it was waited for.
+            accepted = self._loop._proactor.accept_pipe(pipe)
+        except OSError as error:
             pipe.close()
-            return
+            if isinstance(error, BrokenPipeError):
+                # A client that came, and went, before it was waited for.
+                return
+            raise
         self._accepting[pipe] = accepted
         accepted.add_done_callback(lambda accepted: self._accepted(pipe, accepted))
 

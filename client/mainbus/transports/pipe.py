@@ -13,7 +13,7 @@ from mainbus.address import Address
 
 assert sys.platform == "win32"
 
-__all__ = ["PipeEndpoint", "connect", "connect_blocking", "make_transport", "open_pipe", "path_of"]
+__all__ = ["PipeEndpoint", "connect", "connect_blocking", "make_transport", "open_pipe", "path_of", "proactor_loop"]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -35,11 +35,12 @@ _ACCESS: Final = _winapi.GENERIC_READ | _winapi.GENERIC_WRITE
 
 async def connect(address: Address, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Connect on the running loop; see `mainbus.transports.connect`."""
+    loop = proactor_loop()
     pause = _FIRST_PAUSE
     while (handle := open_pipe(address)) is None:
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-    made = asyncio.get_running_loop().create_future()
+    made = loop.create_future()
     protocol = protocol_factory()
     transport = make_transport(asyncio.windows_utils.PipeHandle(handle), protocol, made)
     try:
@@ -61,8 +62,19 @@ def make_transport(
         made: Done once `connection_made` has been called.
     """
     # asyncio makes one only for pipes that it has opened itself, without a word on security.
-    loop = cast(Any, asyncio.get_running_loop())
-    return cast(asyncio.Transport, loop._make_duplex_pipe_transport(pipe, protocol, made))
+    return cast(asyncio.Transport, proactor_loop()._make_duplex_pipe_transport(pipe, protocol, made))
+
+
+def proactor_loop() -> Any:
+    """Return the running loop, of which more is used than is promised.
+
+    Raises:
+        RuntimeError: It is another one than asyncio's for Windows.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.ProactorEventLoop):
+        raise RuntimeError(f"named pipes need asyncio's Proactor loop, which is the default, but this is a {loop!r}")
+    return loop
 
 
 def connect_blocking(address: Address, timeout: float | None) -> "PipeEndpoint":

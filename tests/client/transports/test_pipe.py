@@ -72,6 +72,15 @@ async def test_nobody_listens(address: str) -> None:
         connect_blocking(parse(address), 1.0)
 
 
+def test_another_loop_will_not_do(address: str) -> None:
+    loop = asyncio.SelectorEventLoop()
+    try:
+        with pytest.raises(RuntimeError, match="Proactor"):
+            loop.run_until_complete(connect(parse(address), Client))
+    finally:
+        loop.close()
+
+
 @pytest.mark.contract("8.1")
 async def test_it_is_opened_so_that_the_server_can_learn_who_we_are_and_no_more(
     address: str, monkeypatch: pytest.MonkeyPatch
