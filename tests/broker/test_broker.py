@@ -307,7 +307,7 @@ async def test_spawn_says_when_the_program_cannot_be_started_or_never_connects(a
         with pytest.raises(ChildProcessError, match="3"):
             await bus.broker.spawn(program("sys.exit(3)"))
         with pytest.raises(TimeoutError):
-            await bus.broker.spawn(["sleep", "1000"], timeout=0.01)
+            await bus.broker.spawn(program("asyncio.run(forever())"), timeout=0.01)
         assert not bus.hub.tokens._open
         assert not bus.hub.tokens._waiting
 

@@ -77,16 +77,15 @@ def _pytest(python: Path, tests: list[str]) -> tuple[int, str]:
         **os.environ,
         "WINPYTHONPATH": ";".join("Z:" + str(path).replace("/", "\\") for path in paths),
         "WINTIMEOUT": str(PATIENCE),
+        "PYTHONUNBUFFERED": "1",
     }
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT) as process:
-        reader = _Reader(process)
-        code = process.wait()
-        # What a test has left behind, and has not been ended yet, keeps the pipe open.
-        reader.join(LEFT_BEHIND)
-        if reader.is_alive():
-            _end(python)
+    process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+    reader = _Reader(process)
+    code = process.wait()
+    # What a test has left behind keeps the pipe open until all is ended.
+    reader.join(LEFT_BEHIND)
     return code, reader.last
 
 
