@@ -22,7 +22,7 @@ from mainbus import (
 from mainbus_broker import Config, IpcMain, Limits, WebContents
 
 from tests.support import bare
-from tests.support.bus import Bus, Calls, stop_reading, until, within
+from tests.support.bus import USER, Bus, Calls, stop_reading, until, within
 
 GONE = "^Object has been destroyed$"
 
@@ -46,7 +46,11 @@ async def test_name_role_and_process(address: str) -> None:
         assert (named.name, nameless.name) == ("editor", None)
         assert (named.role, named.host_web_contents) == (None, None)
         process = named.process
-        assert (process.pid, process.uid, process.gid) == (os.getpid(), os.getuid(), os.getgid())
+        assert (process.pid, process.uid, process.gid) == (
+            os.getpid(),
+            USER,
+            os.getgid() if sys.platform != "win32" else None,
+        )
         if sys.platform == "linux":
             assert process.executable == os.path.realpath(sys.executable)
 
