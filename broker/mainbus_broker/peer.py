@@ -291,7 +291,8 @@ class Peer(asyncio.Protocol):
         if blame:
             self._hub.counters["faults"] += 1
             self._hub.debts.charge(self.process, FAULT)
-            # It is owed nothing: what the kernel has not taken is given up.
+        # At fault it is owed nothing: what the kernel has not taken is given up. A pipe takes the goodbye a turn later.
+        if blame and self.transport.can_write_eof():
             self.transport.abort()
             self.outbox.detach()
             self.outbox.take()

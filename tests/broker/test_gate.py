@@ -1,7 +1,6 @@
 """What a role does not grant goes nowhere: who is told, how often, and what of it goes on."""
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from mainbus_broker import Broker, Config, Match, Role
 from mainbus_broker.gate import TOLD, VERBS
 
 from tests.support import raw as wire
-from tests.support.bus import Bus, Calls, program, until, within
+from tests.support.bus import USER, Bus, Calls, program, until, within
 from tests.support.raw import Packet, Raw, args, raw
 
 pytestmark = pytest.mark.contract("8.4")
@@ -344,7 +343,7 @@ def strangers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("strangers")
 async def test_another_user_is_let_in_by_a_role_that_names_it_and_only_with_that_role(address: str) -> None:
-    uid = os.geteuid()
+    uid = USER
     with_token = Config(roles={"plugin": Role(match=Match(uid=uid, token="t"), handle=["bus:*"])})
     async with Bus(address, config=with_token) as bus:
         plugin = await bus.renderer(token="t")

@@ -11,6 +11,7 @@ import pytest
 from mainbus import BadMessage, ReplyNeverSent, TooManyRequests
 from mainbus_broker import Config, Limits
 
+from tests.support import bare
 from tests.support import raw as wire
 from tests.support.bus import PATIENCE, Bus, Calls, until
 from tests.support.bystanders import bystanders, warnings
@@ -30,7 +31,7 @@ def stop_reading(renderer: Raw) -> None:
 
 async def lane_of(address: str, owner: Raw) -> Raw:
     """Open a lane of a renderer."""
-    lane = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+    lane = Raw(*await bare.connect(address))
     lane.write(Packet(wire.LANE, body=cbor2.dumps({"id": owner.id, "nonce": owner.welcome["lane"]})))
     await lane.next(wire.LANE)
     return lane

@@ -115,6 +115,9 @@ class Connection(ConnectionCore):
         """Take bytes as they arrive, in pieces of any size."""
         if self.failure is not None:
             return
+        if type(data) is not bytes:
+            # asyncio's Proactor loop hands out bytearrays, of which no slice could be a key.
+            data = bytes(data)
         if self._pieces:
             # Joined once a whole packet is there, so that a packet in tiny pieces costs no quadratic copying.
             self._pieces.append(data)
