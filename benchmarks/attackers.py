@@ -142,7 +142,7 @@ def nest(connection: Connection) -> None:
 def _spoil(connection: Connection, body: bytes) -> None:
     name = VICTIM if next(_turns) % 2 else b""
     for packet in fragments(Kind.INVOKE, MAIN, 1, body, name=name, channel=b"echo"):
-        connection.write(packet)
+        connection.write(bytes(packet))
     connection.wait_for_end()
 
 

@@ -15,6 +15,7 @@ from mainbus.streams import Stream
 from mainbus.timeouts import check_timeout, milliseconds
 from mainbus.wire import clone, packets
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.pieces import Body, Packet
 
 from mainbus_broker.frames import Frames
 from mainbus_broker.ipc_main import IpcMain
@@ -306,7 +307,7 @@ class WebContents:
         raw, body = self._granted(peer, "listen", channel), self._encode([message])
         self._check_room()
 
-        def make(table: bytes) -> bytes | Iterator[bytes]:
+        def make(table: bytes) -> bytes | Iterator[Packet]:
             return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame_id, channel=raw, value=len(ports))
 
         ends = self._hub.main_ports.send_away(release(ports))
@@ -381,7 +382,7 @@ class WebContents:
         policy = self._peer.policy
         return policy is None or policy.allows("listen", channel)
 
-    def send_encoded(self, channel: bytes, body: bytes, packet: bytes | None) -> None:
+    def send_encoded(self, channel: bytes, body: Body, packet: bytes | None) -> None:
         """Send a message that was encoded for several renderers; `packet` if it fits into one."""
         route = self._peer.route
         self._peer.shared += len(body)
@@ -449,7 +450,7 @@ class WebContents:
         self._hub.owner.check()
         return self._peer
 
-    def _request(self, peer: Peer, channel: str, args: Sequence[object], timeout: float | None) -> tuple[bytes, bytes]:
+    def _request(self, peer: Peer, channel: str, args: Sequence[object], timeout: float | None) -> tuple[bytes, Body]:
         """Return channel and body of a request that may be made."""
         raw = self._granted(peer, "handle", channel)
         check_timeout(timeout)
@@ -458,7 +459,7 @@ class WebContents:
         return raw, body
 
     @staticmethod
-    def _put_request(kind: Kind, raw: bytes, body: bytes, frame_id: int, reply: Reply) -> None:
+    def _put_request(kind: Kind, raw: bytes, body: Body, frame_id: int, reply: Reply) -> None:
         request, value = reply.request, milliseconds(reply.timeout)
         packet = packets.message(kind, MAIN, request, body, frame=frame_id, value=value, channel=raw)
         reply.route.put(packet, HEADER_SIZE + len(body), request, is_free=kind == Kind.STREAM)
@@ -470,9 +471,9 @@ class WebContents:
             self._hub.gate.check(peer, verb, raw)
         return raw
 
-    def _encode(self, args: list[object]) -> bytes:
+    def _encode(self, args: list[object]) -> Body:
         limits = self._hub.config.limits
-        body = clone.encode(args, max_depth=limits.depth)
+        body = clone.encode_body(args, max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
         self._hub.holdings.added(len(body))
@@ -481,6 +482,7 @@ class WebContents:
     def _check_room(self) -> None:
         hard = self._hub.config.limits.hard
         if self.queued >= hard:
+            self._hub.counters["queue_full"] += 1
             raise SendQueueFull(hard, self.name or self.id)
 
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:

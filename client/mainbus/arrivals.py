@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -54,6 +55,8 @@ class Arrivals(Waiters):
 
     def __init__(self, renderer: IpcRenderer, channels: Channels, notify: Callable[..., object]) -> None:
         super().__init__()
+        self.told: Counter[str] = Counter()
+        """Events of the connection so far, by name."""
         self._notify = notify
         self.session: Session
         self.dispatch: Dispatch
@@ -90,6 +93,7 @@ class Arrivals(Waiters):
 
     def notify(self, event: str, *args: object) -> object:
         """Emit an event of the connection itself; the first ones wait for the opener, too."""
+        self.told[event] += 1
         if self._waits_for_opener and self._loop is not None:
             return self._loop.call_soon(partial(self._notify, event, *args))
         return self._notify(event, *args)

@@ -18,6 +18,7 @@ from mainbus.reply import Reply
 from mainbus.routes import Route
 from mainbus.streams import Demand, StreamReply
 from mainbus.wire import clone
+from mainbus.wire.pieces import Body
 
 
 class Calls(CallsCore):
@@ -28,12 +29,14 @@ class Calls(CallsCore):
         cancel: Called with a reply whose request has left and must be cancelled at the other end.
     """
 
-    __slots__ = ("_cancel", "_deadlines", "streams")
+    __slots__ = ("_cancel", "_deadlines", "expired", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Reply], None]) -> None:
         super().__init__(loop)
         self.streams = 0
         """How many of them are streams that have not ended."""
+        self.expired = 0
+        """How many were not answered in time."""
         self._cancel = cancel
         self._deadlines: Deadlines[Reply] | None = None
 
@@ -61,7 +64,7 @@ class Calls(CallsCore):
             self._limit(reply, timeout)
         return reply
 
-    def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def result(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded result; returns the fault if that does not decode.
 
         An unknown request is ignored: nobody waits for it any more.
@@ -80,7 +83,7 @@ class Calls(CallsCore):
         reply.set_result(value)
         return None
 
-    def item(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def item(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Take in an encoded item of a stream; returns the fault if that does not decode, which ends the stream."""
         reply = self.stream(request)
         if reply is None or reply.done():
@@ -107,12 +110,13 @@ class Calls(CallsCore):
         reply.is_answered = True
         return True
 
-    def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def error(self, request: int, code: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded error; returns the fault if that does not decode."""
         reply = self._answered(request)
         if reply is None or reply.done():
             return None
         if code == InvokeTimeout.wire_code and reply.timeout is not None:
+            self.expired += 1
             reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
             return None
         try:
@@ -176,11 +180,12 @@ class Calls(CallsCore):
 
     def _expire(self, reply: Reply) -> None:
         assert reply.timeout is not None
+        self.expired += 1
         reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
         self.cancelled(reply)
 
 
-def error_of(channel: str, code: int, body: bytes, depth: int) -> MainbusError:
+def error_of(channel: str, code: int, body: Body, depth: int) -> MainbusError:
     """Make the exception that an error packet describes.
 
     Raises:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from mainbus.wire.pieces import Packet
+
 if TYPE_CHECKING:
     from mainbus.reply import Reply
 
@@ -28,6 +30,7 @@ class OutboxCore:
     __slots__ = (
         "_blocked",
         "_in_flight",
+        "_in_pieces",
         "_loop",
         "_packets",
         "_ready",
@@ -58,12 +61,14 @@ class OutboxCore:
         self._loop = loop
         self._transport: Any = None
         # Lists: they are short at the front of which something is taken, and an empty one is small.
-        self._packets: list[bytes] = []
+        self._packets: list[Packet] = []
+        self._in_pieces = 0
+        """How many of them are in pieces."""
         self._ready: list[Any] = []
         self._starved: dict[Any, None] = {}
         self._scheduled = False
         self._blocked = True
-        self._in_flight: tuple[bytes, int] = (b"", 0)
+        self._in_flight: tuple[Packet, int] = (b"", 0)
         self._waiters: list[asyncio.Future[None]] = []
         self._when_low: tuple[int, Callable[[], None]] | None = None
 

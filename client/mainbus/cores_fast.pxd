@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t
 
 
 cdef class OutboxCore:
-    cdef public Py_ssize_t calls, handed, max_calls, queued, written
+    cdef public Py_ssize_t calls, handed, max_calls, queued, written, _in_pieces
     cdef public object _loop, _transport, _when_low
     cdef public list _packets, _ready, _waiters
     cdef public dict _starved

@@ -67,6 +67,7 @@ cdef class OutboxCore:
             self._blocked
             or not count
             or size > CHUNK
+            or self._in_pieces
             or self._ready
             or self._starved
             or self._waiters

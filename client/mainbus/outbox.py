@@ -8,22 +8,27 @@ still be counted, and reordered between targets.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mainbus.cores import CHUNK
 from mainbus.quick import OutboxCore
+from mainbus.wire.pieces import Packet, Pieces
 
 if TYPE_CHECKING:
     from mainbus.routes import Route
 
 _WRITES_A_TURN: Final = 4
 
+_BUFFER: Final = 416 * 1024
+"""Bytes that the system should buffer on a connection where large messages leave: fewer turns for each of them."""
+
 
 class Outbox(OutboxCore):
     """Packets of one connection that have not been handed to its transport yet."""
 
-    __slots__ = ("held",)
+    __slots__ = ("_widened", "held")
 
     _transport: asyncio.Transport | None
     _ready: list[Route]
@@ -32,6 +37,8 @@ class Outbox(OutboxCore):
         super().__init__(loop, max_calls)
         self.held = 0
         """Bytes that wait in the routes of this connection."""
+        self._widened = False
+        """Whether the system's buffer of this connection was made larger, for what is large."""
 
     # Public
 
@@ -39,7 +46,7 @@ class Outbox(OutboxCore):
         """Start to write to `transport`; what waits leaves with the next turn of the loop."""
         transport.set_write_buffer_limits(high=0)
         self._transport = transport
-        self._blocked = False
+        self._blocked = self._widened = False
         self.written = 0
         self._in_flight = (b"", 0)
         self.flush_soon()
@@ -48,6 +55,14 @@ class Outbox(OutboxCore):
         """Stop writing: the connection is gone. What waits stays until `take` or the next `attach`."""
         self._transport = None
         self._blocked = True
+
+    def put_large(self, packet: Packet) -> None:
+        """Queue one packet, which may be in pieces."""
+        if isinstance(packet, Pieces):
+            self._in_pieces += 1
+        self._packets.append(packet)
+        self.queued += len(packet)
+        self.flush_soon()
 
     def pull(self, route: Route) -> None:
         """Take packets from `route` whenever there is room, one in turn with the other routes."""
@@ -120,9 +135,8 @@ class Outbox(OutboxCore):
         self.flush()
         if self._packets and self._transport is not None:
             data, count = self.in_flight()
-            rest, more = b"".join(self._packets), len(self._packets)
-            self._packets.clear()
-            self.queued = 0
+            packets = self.take()
+            rest, more = b"".join(packets), len(packets)
             self.handed += len(rest)
             self.written += more
             self._transport.write(rest)
@@ -130,11 +144,13 @@ class Outbox(OutboxCore):
 
     def in_flight(self) -> tuple[bytes, int]:
         """Return the bytes that may not have left the transport yet, as whole packets, and how many those are."""
-        return self._in_flight if self._blocked else (b"", 0)
+        data, count = self._in_flight if self._blocked else (b"", 0)
+        return bytes(data), count
 
     def take(self) -> list[bytes]:
         """Return the packets that wait here and forget them."""
-        packets, self._packets = self._packets, []
+        packets, self._packets = [bytes(packet) for packet in self._packets], []
+        self._in_pieces = 0
         self.queued = 0
         return packets
 
@@ -178,6 +194,8 @@ class Outbox(OutboxCore):
             if packet is None:
                 route.listed = False
             else:
+                if isinstance(packet, Pieces):
+                    self._in_pieces += 1
                 self._packets.append(packet)
                 self.queued += len(packet)
                 ready.append(route)
@@ -196,10 +214,12 @@ class Outbox(OutboxCore):
     def _write(self) -> None:
         packets = self._packets
         count = len(packets)
+        data: Packet
         if count == 1:
             data = packets.pop()
+            self._in_pieces = 0
         elif self.queued <= CHUNK:
-            data = b"".join(packets)
+            data = self._joined(packets)
             packets.clear()
         else:
             size = count = 0
@@ -208,7 +228,7 @@ class Outbox(OutboxCore):
                 if count and size > CHUNK:
                     break
                 count += 1
-            data = b"".join(packets[:count])
+            data = self._joined(packets[:count])
             del packets[:count]
         self._in_flight = (data, count)
         size = len(data)
@@ -216,4 +236,30 @@ class Outbox(OutboxCore):
         self.handed += size
         self.written += count
         assert self._transport is not None
-        self._transport.write(data)
+        if isinstance(data, bytes):
+            self._transport.write(data)
+        else:
+            if not self._widened:
+                self._widened = True
+                _widen(self._transport)
+            self._transport.writelines(data.parts)
+
+    def _joined(self, packets: list[Packet]) -> Packet:
+        """Return packets as one; what is large stays where it is."""
+        if not self._in_pieces:
+            return b"".join(packets)  # type: ignore[arg-type]
+        parts: list[bytes | memoryview] = []
+        for packet in packets:
+            if isinstance(packet, Pieces):
+                self._in_pieces -= 1
+                parts += packet.parts
+            else:
+                parts.append(packet)
+        return Pieces(parts)
+
+
+def _widen(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < _BUFFER:
+        # The system takes what it allows, of any size.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)

@@ -23,6 +23,7 @@ from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Welcome, WireLimits
 from mainbus.wire.packets import BROADCAST, BY_NAME, HEADER_SIZE, MAIN, STREAM, Fields, Kind, build
+from mainbus.wire.pieces import Body, Packet
 
 if COMPILED:
     from mainbus.leaving_fast import Leaving
@@ -65,7 +66,7 @@ class Outgoing:
         peer: int,
         name: str | None,
         channel: bytes,
-        body: bytes,
+        body: Body,
         *,
         frame: int = 0,
         flags: int = 0,
@@ -92,7 +93,7 @@ class Outgoing:
         )
         route.put(packet, HEADER_SIZE + len(body))
 
-    def check_room(self, target: int | str, body: bytes) -> None:
+    def check_room(self, target: int | str, body: Body) -> None:
         """Check that a message to a target can be sent.
 
         Raises:
@@ -101,7 +102,7 @@ class Outgoing:
         """
         self._check_room(self.routes.to(target), body, accepted=False)
 
-    def post(self, channel: bytes, body: bytes, ends: Sequence[End], frame: int) -> None:
+    def post(self, channel: bytes, body: Body, ends: Sequence[End], frame: int) -> None:
         """Send a message with which ends leave to the main process. Else as `send`."""
         route = self.routes.main
         size = HEADER_SIZE + len(body)
@@ -109,7 +110,7 @@ class Outgoing:
             route.put(packets.message(Kind.POST, MAIN, 0, body, frame=frame, channel=channel), size)
             return
 
-        def make(table: bytes) -> bytes | Iterator[bytes]:
+        def make(table: bytes) -> bytes | Iterator[Packet]:
             return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame, channel=channel, value=len(ends))
 
         route.put(self.ports.departing(ends, make), size)
@@ -121,7 +122,7 @@ class Outgoing:
         name: str | None,
         channel: str,
         raw: bytes,
-        body: bytes,
+        body: Body,
         timeout: float | None,
         *,
         frame: int = 0,
@@ -140,7 +141,7 @@ class Outgoing:
         name: str | None,
         channel: str,
         raw: bytes,
-        body: bytes,
+        body: Body,
         timeout: float | None,
         *,
         frame: int = 0,
@@ -182,7 +183,7 @@ class Outgoing:
     # Private
 
     def _put_request(
-        self, kind: int, peer: int, name: str | None, raw: bytes, body: bytes, frame: int, reply: Reply
+        self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply
     ) -> None:
         packet = packets.message(
             kind,
@@ -197,7 +198,7 @@ class Outgoing:
         )
         reply.route.put(packet, HEADER_SIZE + len(body), reply.request, is_free=kind == STREAM)
 
-    def _check_room(self, route: Route, body: bytes, accepted: bool) -> None:
+    def _check_room(self, route: Route, body: Body, accepted: bool) -> None:
         assert self.welcome is not None
         limit = self.welcome.limits.message
         if len(body) > limit:

@@ -11,6 +11,7 @@ from mainbus.nothing import NOTHING
 from mainbus.outbox import Outbox
 from mainbus.quick import RouteCore
 from mainbus.wire.packets import BY_NAME, HEADER
+from mainbus.wire.pieces import Packet, front_of
 
 
 class Route(RouteCore):
@@ -40,7 +41,7 @@ class Route(RouteCore):
 
     # Public
 
-    def put(self, packet: bytes | Iterator[bytes], size: int, request: int = 0, *, is_free: bool = False) -> None:
+    def put(self, packet: bytes | Iterator[Packet], size: int, request: int = 0, *, is_free: bool = False) -> None:
         """Send a packet, or the packets of a large message, now or when its turn comes.
 
         Args:
@@ -62,7 +63,7 @@ class Route(RouteCore):
             self._unsent[request] = entry
         self._append(entry)
 
-    def hold(self, packet: bytes | Iterator[bytes], size: int) -> Entry:
+    def hold(self, packet: bytes | Iterator[Packet], size: int) -> Entry:
         """Let a message wait in its place, and what comes after it behind it, until `let_go` of what is returned."""
         entry = Entry(packet, size, 0)
         entry.is_held = True
@@ -74,7 +75,7 @@ class Route(RouteCore):
         entry.is_held = False
         self._outbox.pull(self)
 
-    def reply(self, packet: bytes | Iterator[bytes], size: int) -> None:
+    def reply(self, packet: bytes | Iterator[Packet], size: int) -> None:
         """Send a reply: in its place, but while what is in front of it may not leave, it overtakes that.
 
         Whoever pauses, or owes the credit that an invoke in front waits for, may be waiting for this very reply.
@@ -145,7 +146,7 @@ class Route(RouteCore):
                 return True
         return False
 
-    def next_packet(self) -> bytes | None:
+    def next_packet(self) -> Packet | None:
         """Return the next packet that may leave, or None while there is none."""
         while self._queue:
             if self.paused:
@@ -239,7 +240,7 @@ class Route(RouteCore):
         if entry.request and self._unsent:
             self._unsent.pop(entry.request, None)
 
-    def _next_reply(self) -> bytes | None:
+    def _next_reply(self) -> Packet | None:
         """Return the next packet of a reply that overtakes what is held."""
         while self._replies:
             entry = self._replies[0]
@@ -306,8 +307,8 @@ class Entry:
 
     __slots__ = ("begun", "cost", "given_back", "is_held", "is_reply", "packets", "request", "size", "taken")
 
-    def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int, cost: int = 0) -> None:
-        self.packets: Iterator[bytes] = iter((packet,)) if isinstance(packet, bytes) else packet
+    def __init__(self, packet: bytes | Iterator[Packet], size: int, request: int, cost: int = 0) -> None:
+        self.packets: Iterator[Packet] = iter((packet,)) if isinstance(packet, bytes) else packet
         self.size = size
         self.request = request
         self.cost = cost
@@ -323,8 +324,8 @@ class Entry:
         """Whether it was taken, and may have arrived: of no use on another connection."""
 
     def first(self) -> bytes | None:
-        """Return the first packet that has not left, which stays where it is."""
+        """Return the first packet that has not left, or the start of it; it stays where it is."""
         packet = next(self.packets, None)
         if packet is not None:
             self.packets = chain((packet,), self.packets)
-        return packet
+        return bytes(front_of(packet)) if packet is not None else None

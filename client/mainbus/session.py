@@ -79,6 +79,8 @@ class Session(Outgoing):
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
+        self.pauses = 0
+        """How often it was asked to hold what it has for somebody."""
         self.dispatching = False
         """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
         self._watching = False
@@ -343,6 +345,7 @@ class Session(Outgoing):
             self._handlers[kind](message)
 
     def _on_pause(self, message: Message) -> None:
+        self.pauses += 1
         _, _, peer, serial, _, value, name, _, _ = message
         self.routes.pause(peer, text_of(name) if name else None, broadcasts=bool(value))
         self.notice(Kind.PAUSED, peer, serial)
@@ -367,7 +370,7 @@ class Session(Outgoing):
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message
         target: int | str = text_of(name) if name and flags & BY_NAME else peer
-        self._receiver.notify("undeliverable", target, channel, body.decode("utf-8", "replace"))
+        self._receiver.notify("undeliverable", target, channel, bytes(body).decode("utf-8", "replace"))
 
     def _on_abort(self, message: Message) -> None:
         if self.link is not None:
@@ -384,7 +387,7 @@ class Session(Outgoing):
             self._receiver.message(message)
 
     def _on_goodbye(self, message: Message) -> None:
-        self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"
+        self._goodbye = bytes(message[8]).decode("utf-8", "replace") or "the broker said goodbye"
         self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
             self.link.close()

@@ -23,6 +23,7 @@ from mainbus.timeouts import check_timeout
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.packets import BROADCAST, INVOKE, MAIN, SEND
+from mainbus.wire.pieces import Body
 
 
 class Verbs(SenderChannels):
@@ -326,7 +327,7 @@ class Verbs(SenderChannels):
         return session.stream(peer, name, channel, raw, encode(session, args), timeout, frame=self._frame)
 
 
-def encode(session: Session, args: Sequence[object]) -> bytes:
+def encode(session: Session, args: Sequence[object]) -> Body:
     """Return the body of a message with these arguments, within what the broker takes."""
     assert session.welcome is not None
-    return clone.encode(list(args), max_depth=session.welcome.limits.depth)
+    return clone.encode_body(list(args), max_depth=session.welcome.limits.depth)

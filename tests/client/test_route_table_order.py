@@ -71,7 +71,7 @@ class World:
         self.arrive(self.outbox.take())
         for _ in range(rounds):
             for route in dict.fromkeys(self.table._routes.values()):
-                self.arrive(iter([packet for packet in [route.next_packet()] if packet is not None]))
+                self.arrive(iter([bytes(packet) for packet in [route.next_packet()] if packet is not None]))
 
     def hear(self) -> None:
         if self.told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -79,6 +80,9 @@ class Arrivals:
         self._on_lost = on_lost
         self._invokes: dict[tuple[int, int], _Invoke] = {}
         self._events_waiting = 0
+        self._drops_events = False
+        self.told: Counter[str] = Counter()
+        """Events of the connection so far, by name."""
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
 
     # Public: the reader thread. What the session hands over
@@ -156,9 +160,13 @@ class Arrivals:
 
     def notify(self, event: str, *args: object) -> None:
         """Queue an event of the connection itself, in its place among the messages."""
+        self.told[event] += 1
         if self._events_waiting >= EVENTS_KEPT:
-            log.warning("dropped the event %r%r: %d others wait for a listener to end", event, args, EVENTS_KEPT)
+            if not self._drops_events:
+                log.warning("dropping events, now %r%r: %d wait for a listener to end", event, args, EVENTS_KEPT)
+            self._drops_events = True
             return
+        self._drops_events = False
         self._events_waiting += 1
         self._work.put(Job(partial(self._run_event, event, args)))
 

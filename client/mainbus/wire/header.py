@@ -24,6 +24,7 @@ from struct import Struct
 from typing import Any, Final, TypeAlias
 
 from mainbus.errors import RemoteProtocolError
+from mainbus.wire.pieces import Body
 
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
@@ -31,7 +32,7 @@ HEADER_SIZE: Final = HEADER.size
 Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 """length, kind, flags, name length, channel length, peer, request, frame, value."""
 
-Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
+Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, Body]
 """kind, flags, peer, request, frame, value, name, channel, body: a packet, or its fragments put together."""
 
 SPECIAL: Final = 2
@@ -60,6 +61,7 @@ class ConnectionCore:
         "_data",
         "_max_body",
         "_needs",
+        "_next",
         "_partials",
         "_pieces",
         "failure",
@@ -82,7 +84,9 @@ class ConnectionCore:
         self._data = b""
         self._at = 0
         self._max_body = 0
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
+        self._next: tuple[bytes, int] | None = None
+        """What was fed behind `_data`, and where in it the next packet begins."""
         self.failure: RemoteProtocolError | None = None
         """The other end's fault, once there was one; nothing is scanned after it."""
         self._partials: dict[tuple[int, int], Any] | None = None
@@ -135,6 +139,23 @@ def build(
         value,
     )
     return b"".join((head, name, channel, body))
+
+
+def front(
+    kind: int,
+    peer: int,
+    request: int,
+    size: int,
+    *,
+    flags: int = 0,
+    frame: int = 0,
+    value: int = 0,
+    name: bytes = b"",
+    channel: bytes = b"",
+) -> bytes:
+    """Build a packet without its body, which has `size` bytes."""
+    length = HEADER_SIZE + len(name) + len(channel) + size
+    return _pack(length, kind, flags, len(name), len(channel), peer, request, frame, value) + name + channel
 
 
 def scan(data: bytes, at: int, last: int, count: int, needs: bytes, max_body: int) -> list[tuple[Head, bytes, int]]:

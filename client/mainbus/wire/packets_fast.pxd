@@ -30,7 +30,7 @@ cdef class ConnectionCore:
     cdef public Py_ssize_t received, skip, _at, _max_body
     cdef public bytes _data, _needs
     cdef public list _pieces
-    cdef public object _partials, failure, owner
+    cdef public object _next, _partials, failure, owner
     cdef public Taker taker
 
 

@@ -5,6 +5,8 @@ do to every packet, for the packets that have nothing special about them.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport getenv
 from libc.string cimport memcpy
@@ -15,6 +17,14 @@ if getenv("MAINBUS_PURE") != NULL:
 
 cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
+    PyObject* raw_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
+    int _PyBytes_Resize(PyObject**, Py_ssize_t) except -1
+    char* start_of "PyBytes_AS_STRING"(PyObject*)
+
+
+cdef enum:
+    # How much room a byte string gets that arrives in parts: so many times what has come.
+    GROWTH = 8
 
 
 def build(
@@ -95,7 +105,8 @@ cdef class ConnectionCore:
 
     def take_in(self, bytes data not None, Py_ssize_t count, Py_ssize_t size):
         """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
-        if self._pieces or self._at < PyBytes_GET_SIZE(self._data) or self.failure is not None or self.taker is None:
+        cdef bint behind = self._at < PyBytes_GET_SIZE(self._data) or self._next is not None
+        if behind or self._pieces or self.failure is not None or self.taker is None:
             self.feed(data)
             return count
         self._data = data
@@ -249,3 +260,60 @@ cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
     if length > there or length < HEADER_SIZE + start[6] + start[7]:
         raise ValueError("there is no whole packet at this place")
     return start
+
+
+cdef class Growing:
+    """A byte string of known length, which takes no more memory than a few times what has come of it.
+
+    It is written where it will stay: nobody else has it before `take`.
+    """
+
+    cdef PyObject* _bytes
+    cdef Py_ssize_t _room, _filled, _size
+
+    def __cinit__(self, Py_ssize_t size):
+        if size < 0:
+            raise ValueError("Expected a size")
+        self._size = size
+
+    def __dealloc__(self):
+        Py_XDECREF(self._bytes)
+
+    @property
+    def missing(self):
+        """Bytes that have not come."""
+        return self._size - self._filled
+
+    def add(self, bytes data, Py_ssize_t start, Py_ssize_t stop):
+        """Take more of it: a slice of `data`, no longer than what is missing."""
+        if not 0 <= start <= stop <= PyBytes_GET_SIZE(data) or stop - start > self._size - self._filled:
+            raise ValueError("Expected a slice of the data, no longer than what is missing")
+        if self._room - self._filled < stop - start:
+            # A length that is only declared must not take memory; and what is moved as it grows is a small part.
+            self._resize(min(self._size, GROWTH * (self._filled + stop - start)))
+        if self._bytes != NULL:
+            memcpy(start_of(self._bytes) + self._filled, PyBytes_AS_STRING(data) + start, stop - start)
+        self._filled += stop - start
+
+    def take(self):
+        """Return what has come, and forget it."""
+        if self._bytes == NULL:
+            return b""
+        self._resize(self._filled)
+        taken = <object>self._bytes
+        Py_XDECREF(self._bytes)
+        self._bytes = NULL
+        self._room = self._filled = 0
+        return taken
+
+    cdef int _resize(self, Py_ssize_t room) except -1:
+        cdef Py_ssize_t filled = self._filled
+        if self._bytes == NULL:
+            self._bytes = raw_bytes(NULL, room)
+        elif room != self._room:
+            # Where there is no memory for it, it is gone.
+            self._room = self._filled = 0
+            _PyBytes_Resize(&self._bytes, room)
+        self._room = room
+        self._filled = filled
+        return 0
