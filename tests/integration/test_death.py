@@ -10,7 +10,7 @@ import pytest
 from mainbus import ConnectionLost, NoSuchRenderer, ReplyNeverSent
 
 from tests.support import raw as wire
-from tests.support.bus import INTERRUPTED, PING, Bus, Calls, Program, until, within
+from tests.support.bus import INTERRUPTED, KILLED, PING, Bus, Calls, Program, until, within
 from tests.support.raw import Packet, args, raw
 
 NEVER = "Error invoking remote method 'x': reply was never sent"
@@ -195,7 +195,7 @@ async def test_one_that_dies_inside_large_messages_delivers_none_of_them(address
             gone = Calls()
             event.sender.on("destroyed", gone)
             await gone.wait()
-            assert await victim.end() == -9
+            assert await victim.end() == KILLED
         await bus.reached(other)
         await bus.served(other)
         # Whatever is there is whole.
