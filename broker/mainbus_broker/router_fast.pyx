@@ -128,7 +128,7 @@ cdef class QuickRouter(Taker):
     cdef int message(self, peer, const uint8_t* head) except -1:
         cdef InboxCore inbox = peer.inbox
         contents = peer.contents
-        frame = contents.plain_frame
+        frame = contents._plain_frame
         if frame is None or get(head + 16) or not inbox.is_clear():
             return NOT_TAKEN
         cdef str channel = channel_of(head)
@@ -150,7 +150,7 @@ cdef class QuickRouter(Taker):
     cdef int invoke(self, peer, const uint8_t* head) except -1:
         cdef InboxCore inbox = peer.inbox
         main, contents = self.main, peer.contents
-        frame = contents.plain_frame
+        frame = contents._plain_frame
         if frame is None or get(head + 16) or get(head + 20) or not inbox.is_clear() or main.draining:
             return NOT_TAKEN
         cdef str channel = channel_of(head)
