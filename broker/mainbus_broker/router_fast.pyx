@@ -26,6 +26,8 @@ cdef enum:
     INVOKE = 19
     RESULT = 24
     OVERHEAD = 64
+    # From this size on packets are passed on as they lie in what was read: by `router`.
+    LARGE = 32 * 1024
 
 cdef object new_event = IpcMainEvent.__new__
 cdef object new_invoke = IpcMainInvokeEvent.__new__
@@ -54,6 +56,8 @@ cdef class QuickRouter(Taker):
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         cdef uint8_t kind = head[4]
         cdef bint is_to_main = not head[6] and not get(head + 8)
+        if get(head) >= LARGE and not is_to_main:
+            return NOT_TAKEN
         if kind == SEND:
             return self.message(owner, head) if is_to_main else self.send(owner, head)
         if kind == INVOKE:
@@ -128,7 +132,7 @@ cdef class QuickRouter(Taker):
     cdef int message(self, peer, const uint8_t* head) except -1:
         cdef InboxCore inbox = peer.inbox
         contents = peer.contents
-        frame = contents.plain_frame
+        frame = contents._plain_frame
         if frame is None or get(head + 16) or not inbox.is_clear():
             return NOT_TAKEN
         cdef str channel = channel_of(head)
@@ -150,7 +154,7 @@ cdef class QuickRouter(Taker):
     cdef int invoke(self, peer, const uint8_t* head) except -1:
         cdef InboxCore inbox = peer.inbox
         main, contents = self.main, peer.contents
-        frame = contents.plain_frame
+        frame = contents._plain_frame
         if frame is None or get(head + 16) or get(head + 20) or not inbox.is_clear() or main.draining:
             return NOT_TAKEN
         cdef str channel = channel_of(head)

@@ -55,10 +55,10 @@ class WebContents:
         "_ipc",
         "_messages",
         "_peer",
+        "_plain_frame",
         "_ready",
         "id",
         "name",
-        "plain_frame",
         "process",
         "role",
     )
@@ -70,7 +70,7 @@ class WebContents:
         self.process: Process = peer.process
         self._hub = hub
         self._peer = peer
-        self.plain_frame: WebFrameMain | None = None
+        self._plain_frame: WebFrameMain | None = None
         """The main frame, once it has sent something, while only `ipc_main` can listen to that; else None."""
         self._destroyed = False
         self._frames: Frames | None = None
@@ -110,7 +110,6 @@ class WebContents:
         """Listeners and handlers for this renderer only; asked before `ipc_main`."""
         if self._ipc is None:
             self._ipc = self.new_ipc()
-            self.plain_frame = None
         return self._ipc
 
     @property
@@ -357,7 +356,7 @@ class WebContents:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
         if not frame_id and self._messages is None and not self.registries(frame):
-            self.plain_frame = frame
+            self._plain_frame = frame
         return frame
 
     def dispatched(self) -> None:
@@ -406,6 +405,7 @@ class WebContents:
 
     def new_ipc(self) -> IpcMain:
         """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
+        self._plain_frame = None
         return IpcMain().belong_to(self._hub.owner)
 
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
@@ -428,7 +428,6 @@ class WebContents:
         if event in MESSAGES:
             if self._messages is None:
                 self._messages = self.new_ipc()
-                self.plain_frame = None
             return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)

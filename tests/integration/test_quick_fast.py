@@ -194,3 +194,23 @@ async def test_the_common_message_takes_the_quick_way(address: str) -> None:
         assert seen == []
         await bus.contents(other).invoke("echo", VALUES[4])
         assert len(seen) == 2, "an unusual one is seen where it is handled, and so is its answer"
+
+
+@pytest.mark.contract("2.16", "2.17")
+@pytest.mark.parametrize("scope", ["contents", "frame", "event"])
+async def test_who_listens_beside_ipc_main_is_heard_from_then_on(address: str, scope: str) -> None:
+    async with Bus(address) as bus:
+        one, heard = await bus.renderer("one"), []
+        bus.ipc_main.on("x", lambda event: heard.append("ipc_main"))
+        one.send("x")
+        await bus.served(one)
+        contents = bus.contents(one)
+        if scope == "contents":
+            contents.ipc.on("x", lambda event: heard.append(scope))
+        elif scope == "frame":
+            contents.main_frame.ipc.on("x", lambda event: heard.append(scope))
+        else:
+            contents.on("ipc-message", lambda event, channel, *args: heard.append(scope))
+        one.send("x")
+        await bus.served(one)
+        assert heard == ["ipc_main", scope, "ipc_main"]
