@@ -30,8 +30,9 @@ PATIENCE = 10.0 if sys.platform != "win32" else 60.0
 
 PING = "bus:ping"
 
+USER: int | str
 if sys.platform == "win32":
-    USER: int | str = windows.current_user()
+    USER = windows.current_user()
 else:
     USER = os.geteuid()
 """The user of this process, as the system names it."""
