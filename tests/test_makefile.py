@@ -44,7 +44,7 @@ def test_without_python_it_says_what_is_needed() -> None:
 def test_ci_only_calls_make() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     targets = [line.split()[1] for line in lines if line.startswith("make ")]
-    assert targets == ["check", "docs", "test", "smoke", "chaos", "fuzz"]
+    assert targets == ["check", "docs", "test", "smoke", "test-windows", "chaos", "fuzz"]
     assert "set -euo pipefail" in lines
     assert not any(re.match(r"(python|pip|uv|\.venv)", line) for line in lines)
 

@@ -344,6 +344,7 @@ def strangers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("strangers")
 async def test_another_user_is_let_in_by_a_role_that_names_it_and_only_with_that_role(address: str) -> None:
     uid = USER
+    another = f"{uid}1" if isinstance(uid, str) else uid + 1
     with_token = Config(roles={"plugin": Role(match=Match(uid=uid, token="t"), handle=["bus:*"])})
     async with Bus(address, config=with_token) as bus:
         plugin = await bus.renderer(token="t")
@@ -351,7 +352,7 @@ async def test_another_user_is_let_in_by_a_role_that_names_it_and_only_with_that
         with pytest.raises(mainbus.ConnectRefused, match="serves its own user only"):
             async with mainbus.connect(address):
                 pass
-    everybody = Config(roles={"plugin": Role(match=Match()), "other": Role(match=Match(uid=uid + 1))})
+    everybody = Config(roles={"plugin": Role(match=Match()), "other": Role(match=Match(uid=another))})
     async with Bus(address, config=everybody):
         with pytest.raises(mainbus.ConnectRefused, match="serves its own user only"):
             async with mainbus.connect(address):

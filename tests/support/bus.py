@@ -27,13 +27,14 @@ if sys.platform == "win32":
 
 T = TypeVar("T")
 
-PATIENCE = 10.0 if sys.platform != "win32" else 30.0
+PATIENCE = 10.0 if sys.platform != "win32" else 60.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 PING = "bus:ping"
 
+USER: int | str
 if sys.platform == "win32":
-    USER: int | str = windows.current_user()
+    USER = windows.current_user()
 else:
     USER = os.geteuid()
 """The user of this process, as the system names it."""

@@ -17,7 +17,7 @@ from mainbus import IpcRenderer, MessageChannel
 from mainbus.ports import MessagePort
 from mainbus.testing import Bus
 
-PATIENCE = 10.0 if sys.platform != "win32" else 30.0
+PATIENCE = 10.0 if sys.platform != "win32" else 60.0
 LARGE = 3 * 1024 * 1024 + 1
 
 

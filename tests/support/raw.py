@@ -16,7 +16,7 @@ import cbor2
 
 from tests.support import bare
 
-PATIENCE = 10.0 if sys.platform != "win32" else 30.0
+PATIENCE = 10.0 if sys.platform != "win32" else 60.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 HELLO, WELCOME, REFUSED, GOODBYE, READY, LANE, REPEAT, ONCE = range(1, 9)

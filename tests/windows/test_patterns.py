@@ -1,6 +1,7 @@
 """The tutorial's patterns on Windows: main process and renderers in processes of their own, over a pipe."""
 
 from tests.support.bus import Program
+from tests.support.renderers import broker_process
 
 MAIN = """
 async def main():
@@ -94,3 +95,20 @@ async def test_the_four_patterns(address: str) -> None:
                 assert await preview.line() == "shown some text editor"
                 assert await main.line() == "stopped"
             assert await main.end() == 0
+
+
+SIZE = 16 << 20
+
+ECHO = """
+async def main():
+    async with mainbus.connect(sys.argv[1]) as renderer:
+        data = os.urandom(int(sys.argv[2]))
+        say(await renderer.invoke("echo", data, timeout=100) == data)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_large_message_goes_there_and_back_between_processes(address: str) -> None:
+    async with broker_process(address), Program(ECHO, address, str(SIZE)) as renderer:
+        assert await renderer.line() == "True"

@@ -59,7 +59,7 @@ def running(source: str, address: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a process of its own, until it says that it is connected."""
     with subprocess.Popen(program(source, address), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline().split() == [b"ready"]
         try:
             yield process
         finally:
