@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import TooManyRequests
 
 from mainbus_broker.listeners import Process, same_user
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:
-    # A system without them does not say how many files may be open.
-    resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -85,7 +83,9 @@ class Quota:
 
 def _most_files() -> int:
     """Return how many descriptors this process may have: asked each time, since it may be changed while it runs."""
-    if resource is None:
+    if sys.platform == "win32":
+        # It does not say.
         return 1 << 30
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+    else:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return soft if soft != resource.RLIM_INFINITY else 1 << 30

@@ -173,6 +173,11 @@ class IpcRenderer(Frames):
             "held": session.outbox.held,
             "running": len(self._arrivals.dispatch.tasks),
             "reconnects": session.reconnects,
+            "pauses": session.pauses,
+            "timeouts": session.calls.expired,
+            "gaps": self._arrivals.told["gap"],
+            "undeliverable": self._arrivals.told["undeliverable"],
+            "message_errors": self._arrivals.told["message-error"],
         }
 
     # Public: what the broker knows
