@@ -295,7 +295,7 @@ class Peer(asyncio.Protocol):
         if blame and self.transport.can_write_eof():
             self.transport.abort()
             self.outbox.detach()
-            self.outbox.take()
+            self.outbox.drop()
         else:
             self._part()
 
