@@ -15,18 +15,19 @@ from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.wire import clone
 from mainbus.wire.connection import Connection
-from mainbus.wire.messages import Hello, Welcome, WireLimits, pack
+from mainbus.wire.messages import DIRECT, Hello, Welcome, WireLimits, pack
 from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.debts import Debts
 from mainbus_broker.demands import Demands
+from mainbus_broker.direct_pairs import DirectPairs
 from mainbus_broker.flow import Flow
 from mainbus_broker.gate import Gate
 from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
-from mainbus_broker.listeners import Process, same_user
+from mainbus_broker.listeners import Process, can_hand_over, same_user
 from mainbus_broker.main_ports import MainPorts
 from mainbus_broker.main_process import MainProcess
 from mainbus_broker.peer import Peer
@@ -82,6 +83,7 @@ class Hub:
         self.demands = Demands(self)
         self.replies = Replies(self.loop)
         self.ports = PortTable(config.limits.message)
+        self.direct_pairs = DirectPairs(self)
         self.main_ports = MainPorts(self.ports, config.limits.message)
         self.main = MainProcess(self, ipc_main)
         self.router = Router(self)
@@ -162,6 +164,13 @@ class Hub:
             peer.restrict(policy)
         peer.secret = secrets.token_bytes(_SECRET)
         peer.lane_nonces = (secrets.token_bytes(_SECRET),)
+        if (
+            self.config.direct_ports
+            and DIRECT in hello.features
+            and can_hand_over(transport)
+            and (policy is None or policy.may_be_direct)
+        ):
+            peer.key = secrets.token_bytes(_SECRET)
         peer.progress = (0, self.loop.time())
         self.renderers.add(peer)
         self.hosting.admit(peer, link, hello.guest)
@@ -177,9 +186,15 @@ class Hub:
                     name=name,
                     host=host.id if host is not None else None,
                     guest=peer.hosted.secret if peer.hosted is not None else None,
+                    descriptors=peer.key,
                     credit=limits.running,
                     limits=WireLimits(
-                        message=limits.message, depth=limits.depth, pending=limits.pending, ports=limits.ports
+                        message=limits.message,
+                        depth=limits.depth,
+                        pending=limits.pending,
+                        ports=limits.ports,
+                        direct=limits.direct,
+                        direct_after=limits.direct_after,
                     ),
                 )
             )
@@ -225,6 +240,8 @@ class Hub:
         peer.heard.clear()
         if peer.lane is not None:
             peer.lane.close()
+        if peer.descriptors is not None:
+            peer.descriptors.abort()
         self._tell_watchers(Kind.LEFT, peer)
         self.hosting.gone(peer)
         self.web_contents.remove(peer.contents)

@@ -13,6 +13,7 @@ from mainbus.wire import clone, port_table
 from mainbus.wire.packets import (
     BY_NAME,
     CONTINUES,
+    FREE,
     HEADER_SIZE,
     HOST,
     MAIN,
@@ -28,6 +29,7 @@ from mainbus.wire.packets import (
 from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
+from mainbus_broker.port_end import PortEnd
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -85,6 +87,8 @@ class Router:
                 Kind.PORT_MESSAGE: self._port_message,
                 Kind.PORT_CREDIT: self._port_credit,
                 Kind.PORT_CLOSE: self._port_close,
+                Kind.PORT_DIRECT: self._port_direct,
+                Kind.PORT_SWITCH: self._port_switch,
             }
         )
 
@@ -173,6 +177,8 @@ class Router:
                     return
                 # Now, not when its listeners have their turn: what is posted on the other ends is right behind it.
                 peer.posting = self._hub.main_ports.receive(peer.port_owner, found[0])
+                name_end = at + HEADER_SIZE + head[3]
+                peer.port_owner.left_behind(found[0], data[name_end : name_end + head[4]])
             message = peer.wire.message(head, data, at)
             if message is not None:
                 ports, peer.posting = peer.posting, ()
@@ -346,7 +352,10 @@ class Router:
         if any(number == head[5] for number, _ in found[0]):
             peer.wire.fail(f"port {head[5]} leaves with a message that is posted on it")
         else:
-            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES), *found)
+            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES | FREE), *found)
+            carrier = owner.ports.get(head[5]) if found[0] else None
+            if isinstance(carrier, PortEnd):
+                owner.left_behind(found[0], carrier.channel)
 
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
@@ -363,6 +372,18 @@ class Router:
             if isinstance(sender, PeerPorts) and not sender.peer.closing:
                 self._hub.main.bad_message(sender.peer, "a port")
         self._hub.ports.close(owner, head[5])
+
+    def _port_direct(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is not None and head[8]:
+            self._hub.direct_pairs.refuse(owner, head[5], head[6])
+        elif owner is not None:
+            self._hub.direct_pairs.ask(owner, head[5])
+
+    def _port_switch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is not None:
+            self._hub.direct_pairs.switch(owner, head[5], head[6])
 
     # Private: the other kinds
 

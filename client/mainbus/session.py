@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -220,6 +221,7 @@ class Session(Outgoing):
             instance=before.instance if before else None,
             watch=self._watching,
             guest=self.hosting.link,
+            features=self.ports.features(self.address),
         )
         welcome = await link.open(self.address, hello)
         if self._broken is not None:
@@ -228,7 +230,7 @@ class Session(Outgoing):
         self.welcome = welcome
         self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
-        self.ports.max_message = welcome.limits.message
+        self.ports.welcomed(welcome, self.address)
         self.name = welcome.name
         self.link = link
         self._goodbye = None
@@ -316,6 +318,10 @@ class Session(Outgoing):
 
     async def _leave(self) -> None:
         self.ports.hurry()
+        with suppress(TimeoutError):
+            # Whoever is at the other end of a direct port may have stopped.
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await self.ports.flushed()
         await self.drain(None)
         assert self.link is not None
         self._broken = released()

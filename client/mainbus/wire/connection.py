@@ -17,6 +17,7 @@ from mainbus.errors import MessageTooLarge, RemoteProtocolError
 from mainbus.wire.fragments import PORTS, STREAMS, Progress, name_of, not_finished, stream_of, without_first
 from mainbus.wire.packets import (
     CONTINUES,
+    FREE,
     HEADER,
     HEADER_SIZE,
     HOST,
@@ -37,6 +38,7 @@ from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, St
 
 _SEND: Final = int(Kind.SEND)
 _ONCE: Final = int(Kind.ONCE)
+_PORT_MESSAGE: Final = int(Kind.PORT_MESSAGE)
 _CHANNELED: Final = frozenset(int(kind) for kind in CHANNELED)
 _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
@@ -65,6 +67,7 @@ class Connection:
         role: The end that this is.
         max_message: Bytes that the body of one message may have, all fragments together; a table of ports in front of
             it is not counted.
+        state: Where it stands.
     """
 
     __slots__ = (
@@ -84,9 +87,9 @@ class Connection:
         "state",
     )
 
-    def __init__(self, role: Role, max_message: int) -> None:
+    def __init__(self, role: Role, max_message: int, state: State = State.CONNECTED) -> None:
         self.role = role
-        self.state = State.CONNECTED
+        self.state = state
         self.max_message = max_message
         self.received = 0
         """The number of the last packet scanned, dropped ones included."""
@@ -274,6 +277,8 @@ class Connection:
             return f"packet of kind {name_of(kind)} in fragments"
         if flags & HOST and kind != _SEND:
             return f"packet of kind {name_of(kind)} between a guest and its host"
+        if flags & FREE and kind != _PORT_MESSAGE:
+            return f"packet of kind {name_of(kind)} that is free of credit"
         if kind >= _SEND and body > self._limit(kind, value):
             return str(MessageTooLarge(body, self._limit(kind, value)))
         name_end = at + HEADER_SIZE + name_length

@@ -19,6 +19,7 @@ __all__ = [
     "BY_NAME",
     "CONTINUES",
     "ERROR",
+    "FREE",
     "HEADER",
     "HEADER_SIZE",
     "HOST",
@@ -100,6 +101,8 @@ class Kind(IntEnum):
     PORT_CREDIT = 41
     PORT_CLOSE = 42
     PORT_MOVED = 43
+    PORT_DIRECT = 44
+    PORT_SWITCH = 45
 
     UNDELIVERABLE = 48
     GAP = 49
@@ -126,6 +129,8 @@ class Flag(IntFlag):
     """The sender addressed its target by name."""
     HOST = 8
     """Between a guest and its host: the broker lets it pass from nobody else."""
+    FREE = 16
+    """Comes back after a port that has left, and costs no credit of the broker's: it had come past it."""
 
 
 # As plain numbers, for what every message passes: an attribute of an enum costs a lookup in Python.
@@ -141,7 +146,8 @@ MORE: Final = int(Flag.MORE)
 CONTINUES: Final = int(Flag.CONTINUES)
 BY_NAME: Final = int(Flag.BY_NAME)
 HOST: Final = int(Flag.HOST)
-KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST
+FREE: Final = int(Flag.FREE)
+KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST | FREE
 
 
 Value = TypeVar("Value")

@@ -1,0 +1,189 @@
+"""The direct ports of one connection: how a port gets its socket past the broker, and what all of them share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING
+
+from mainbus.descriptors import Descriptors
+from mainbus.direct_link import DirectLink
+from mainbus.errors import MainbusError
+from mainbus.open_files import has_files
+from mainbus.wire.messages import LaneHello, Welcome
+from mainbus.wire.packets import Kind, build
+
+if TYPE_CHECKING:
+    from mainbus.address import Address
+    from mainbus.port_remote import Remote
+
+log = logging.getLogger("mainbus")
+
+
+class DirectPorts:
+    """What one connection has past its broker.
+
+    Args:
+        welcome: What the connection began with.
+        address: Where the broker is.
+        remotes: The ports, by number.
+        put: Sends a packet to the broker: behind all that a port has posted, or at once if that is None.
+    """
+
+    def __init__(
+        self,
+        welcome: Welcome,
+        address: Address,
+        remotes: Mapping[int, Remote],
+        put: Callable[[Remote | None, bytes], None],
+    ) -> None:
+        assert welcome.descriptors is not None
+        self._hello = LaneHello(id=welcome.id, nonce=welcome.descriptors, descriptors=True)
+        self._max_message = welcome.limits.message
+        self._most = welcome.limits.direct
+        self._address = address
+        self._remotes = remotes
+        self._put = put
+        self._loop = asyncio.get_running_loop()
+        self._descriptors: Descriptors | None = None
+        self._is_opening = False
+        self._asking: list[Remote] = []
+        """Ports that ask when there is a connection for descriptors."""
+        self._links: set[DirectLink] = set()
+        self._waiting: dict[int, tuple[Remote, DirectLink]] = {}
+        """Those for which the other end has not switched yet, by serial."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Public
+
+    def __len__(self) -> int:
+        """Return how many ports are direct."""
+        return sum(link.is_open and not link.has_left for link in self._links)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no socket is open."""
+        return not self._links and not self._tasks
+
+    def ask(self, remote: Remote) -> None:
+        """Ask for a socket for a port."""
+        if self._descriptors is not None:
+            self._put(None, build(Kind.PORT_DIRECT, remote.number))
+            return
+        self._asking.append(remote)
+        if not self._is_opening:
+            self._is_opening = True
+            self._spawn(self._open())
+
+    def switched(self, number: int, serial: int, *, refused: bool) -> None:
+        """Note that the other end has switched, too; or that nothing comes of a socket."""
+        remote, link = self._waiting.pop(serial, (self._remotes.get(number), None))
+        if link is not None and not refused:
+            link.open()
+        elif link is not None:
+            link.abort()
+        if remote is None or remote.link is not link:
+            return
+        if refused:
+            remote.refused()
+        else:
+            remote.go_on()
+
+    async def flushed(self) -> None:
+        """Wait until the kernel has all that was posted. Safe to cancel."""
+        for link in list(self._links):
+            await link.flushed()
+
+    def close(self) -> None:
+        """Close all sockets: the connection to the broker is gone, and all ports with it."""
+        for task in self._tasks:
+            task.cancel()
+        self._waiting.clear()
+        self._asking.clear()
+        for link in list(self._links):
+            link.abort()
+        if self._descriptors is not None:
+            self._descriptors.close()
+            self._descriptors = None
+
+    # Private: the connection for descriptors
+
+    async def _open(self) -> None:
+        descriptors = Descriptors(self._take, self._lost)
+        try:
+            await descriptors.open(self._address, self._hello)
+        except (OSError, MainbusError) as error:
+            # From now on nothing is asked for again: what a port has here, it has without.
+            log.debug("no connection for descriptors, so no port becomes direct: %s", error)
+            return
+        self._descriptors = descriptors
+        self._is_opening = False
+        asking, self._asking = self._asking, []
+        for remote in asking:
+            if self._remotes.get(remote.number) is remote:
+                self.ask(remote)
+
+    def _lost(self) -> None:
+        self._descriptors = None
+
+    # Private: sockets
+
+    def _take(self, number: int, serial: int, fd: int | None) -> None:
+        """Take a port's end of a socket, or say that it cannot be taken."""
+        remote = self._remotes.get(number)
+        wanted = remote is not None and remote.may_switch and len(self._links) < self._most
+        if fd is None or not wanted or not has_files(fd):
+            if fd is not None:
+                os.close(fd)
+            self._refuse(number, serial)
+            return
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        link = DirectLink(sock, self._max_message, self._gone)
+        # It may be cancelled before its first step, or in the midst of it.
+        self._spawn(self._connect(number, serial, sock, link), lambda: self._check(link, sock))
+
+    async def _connect(self, number: int, serial: int, sock: socket.socket, link: DirectLink) -> None:
+        self._links.add(link)
+        try:
+            await self._loop.create_unix_connection(lambda: link, sock=sock)
+        except BaseException as error:
+            self._links.discard(link)
+            if not isinstance(error, OSError):
+                raise
+            self._refuse(number, serial)
+            return
+        remote = self._remotes.get(number)
+        if remote is None or not remote.may_switch:
+            link.abort()
+            self._refuse(number, serial)
+            return
+        remote.switch(link)
+        self._waiting[serial] = (remote, link)
+        self._put(remote, build(Kind.PORT_SWITCH, number, serial))
+
+    def _check(self, link: DirectLink, sock: socket.socket) -> None:
+        """Close a socket that has no transport."""
+        if link not in self._links:
+            sock.close()
+
+    def _refuse(self, number: int, serial: int) -> None:
+        if number in self._remotes:
+            self._put(None, build(Kind.PORT_DIRECT, number, serial, value=1))
+
+    def _gone(self, link: DirectLink) -> None:
+        self._links.discard(link)
+
+    def _spawn(self, coroutine: Coroutine[object, object, None], done: Callable[[], None] | None = None) -> None:
+        task = self._loop.create_task(coroutine, name="mainbus direct port")
+        self._tasks.add(task)
+
+        def forget(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if done is not None:
+                done()
+
+        task.add_done_callback(forget)
