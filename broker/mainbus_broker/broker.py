@@ -176,6 +176,7 @@ class Broker:
             "overruns": hub.counters["overruns"],
             "dropped_notices": hub.counters["dropped_notices"],
             "out_of_memory": hub.counters["out_of_memory"],
+            "direct_ports": hub.direct_pairs.open,
             "queued": sum(peer.contents.queued for peer in hub.renderers),
         }
 

@@ -13,10 +13,12 @@ from mainbus.wire import clone, port_table
 from mainbus.wire.packets import (
     BY_NAME,
     CONTINUES,
+    FREE,
     HEADER_SIZE,
     HOST,
     MAIN,
     MORE,
+    POOLED,
     Head,
     Kind,
     build,
@@ -29,6 +31,7 @@ from mainbus.wire.packets import (
 from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
+from mainbus_broker.port_end import PortEnd
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -39,6 +42,7 @@ Serve = Callable[["Peer", Head, bytes, int], None]
 LARGE: Final = 32 * 1024
 """Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
+_RESULT: Final = int(Kind.RESULT)
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
 _CALLS: Final = frozenset({int(Kind.INVOKE), _STREAM})
@@ -89,6 +93,11 @@ class Router:
                 Kind.PORT_MESSAGE: self._port_message,
                 Kind.PORT_CREDIT: self._port_credit,
                 Kind.PORT_CLOSE: self._port_close,
+                Kind.PORT_DIRECT: self._port_direct,
+                Kind.PORT_SWITCH: self._port_switch,
+                Kind.POOL: hub.shared_pools.asked,
+                Kind.POOL_READY: hub.shared_pools.answered,
+                Kind.POOL_FREE: hub.shared_pools.freed,
             }
         )
 
@@ -96,7 +105,10 @@ class Router:
 
     def serve(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         """Serve one packet of `peer`."""
-        self._serve[head[1]](peer, head, data, at)
+        if head[2] & POOLED:
+            self._in_pool(peer, head, data, at)
+        else:
+            self._serve[head[1]](peer, head, data, at)
 
     def forget(self, peer: Peer) -> None:
         """End the large messages that a renderer which is gone was sending or getting."""
@@ -166,6 +178,26 @@ class Router:
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
+    def _in_pool(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Serve a message whose body is in shared memory; if it goes nowhere, its sender gets that back."""
+        name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
+        target = self._names.get(name) if name else self._ids.get(head[5])
+        if not name and not head[5]:
+            peer.wire.fail("a message to the main process that is in shared memory")
+            return
+        before = target.outbox.queued if target is not None else 0
+        if target is not None and self._hub.shared_pools.serves(peer, target):
+            self._serve[head[1]](peer, head, data, at)
+        elif head[1] != _RESULT:
+            self._refuse(peer, head, data, at, "no such renderer")
+        if target is None or target.outbox.queued == before:
+            self.free(peer, head)
+
+    def free(self, peer: Peer, head: Head) -> None:
+        """Tell a renderer that what it had in shared memory for somebody has gone nowhere."""
+        if head[2] & POOLED:
+            self.tell(peer, build(Kind.POOL_FREE, frame=head[7]))
+
     def _post(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         count = 0 if head[2] & CONTINUES else head[8]
         is_to_main = not head[5] and not head[3]
@@ -180,6 +212,8 @@ class Router:
                     return
                 # Now, not when its listeners have their turn: what is posted on the other ends is right behind it.
                 peer.posting = self._hub.main_ports.receive(peer.port_owner, found[0])
+                name_end = at + HEADER_SIZE + head[3]
+                peer.port_owner.left_behind(found[0], data[name_end : name_end + head[4]])
             message = peer.wire.message(head, data, at)
             if message is not None:
                 ports, peer.posting = peer.posting, ()
@@ -356,7 +390,10 @@ class Router:
         if any(number == head[5] for number, _ in found[0]):
             peer.wire.fail(f"port {head[5]} leaves with a message that is posted on it")
         else:
-            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES), *found)
+            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES | FREE), *found)
+            carrier = owner.ports.get(head[5]) if found[0] else None
+            if isinstance(carrier, PortEnd):
+                owner.left_behind(found[0], carrier.channel)
 
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
@@ -373,6 +410,18 @@ class Router:
             if isinstance(sender, PeerPorts) and not sender.peer.closing:
                 self._hub.main.bad_message(sender.peer, "a port")
         self._hub.ports.close(owner, head[5])
+
+    def _port_direct(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is not None and head[8]:
+            self._hub.direct_pairs.refuse(owner, head[5], head[6])
+        elif owner is not None:
+            self._hub.direct_pairs.ask(owner, head[5])
+
+    def _port_switch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is not None:
+            self._hub.direct_pairs.switch(owner, head[5], head[6])
 
     # Private: the other kinds
 

@@ -114,6 +114,8 @@ class MessagePort:
         end = self._end
         if end is not None:
             await end.wait_until(lambda: self._end is None or not end.may_post or end.keeps_up)
+            if end.link is not None:
+                await end.link.flushed()
             if end.registry is not None:
                 await end.registry.drain()
 

@@ -421,4 +421,10 @@ def test_every_kind_of_packet_for_ports_has_a_handler() -> None:
     async def kinds() -> set[int]:
         return set(Way().ports.handlers())
 
-    assert asyncio.run(kinds()) == {Kind.PORT_MESSAGE, Kind.PORT_CREDIT, Kind.PORT_CLOSE, Kind.PORT_MOVED}
+    assert asyncio.run(kinds()) == {
+        Kind.PORT_MESSAGE,
+        Kind.PORT_CREDIT,
+        Kind.PORT_CLOSE,
+        Kind.PORT_MOVED,
+        Kind.PORT_SWITCH,
+    }

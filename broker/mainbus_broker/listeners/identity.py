@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mainbus.transports.memory_transport import MemoryTransport
 
-__all__ = ["Process", "identify", "peer_of", "same_user"]
+__all__ = ["Process", "can_hand_over", "identify", "peer_of", "same_user"]
 
 # struct ucred: pid, uid, gid.
 _UCRED = struct.Struct("iII")
@@ -50,6 +50,12 @@ def identify(transport: asyncio.BaseTransport) -> Process:
     if isinstance(transport, MemoryTransport):
         return _ourselves()
     return peer_of(transport.get_extra_info("socket"))
+
+
+def can_hand_over(transport: asyncio.BaseTransport) -> bool:
+    """Say whether descriptors can be sent to the process at the other end of a transport like this one."""
+    sock = transport.get_extra_info("socket")
+    return hasattr(socket, "send_fds") and sock is not None and sock.family == socket.AF_UNIX
 
 
 def same_user(process: Process) -> bool:

@@ -20,6 +20,7 @@ from mainbus.wire.fragments import PORTS, STREAMS, Progress, name_of, not_finish
 from mainbus.wire.growing import Growing
 from mainbus.wire.packets import (
     CONTINUES,
+    FREE,
     HEADER,
     HEADER_SIZE,
     HOST,
@@ -27,6 +28,7 @@ from mainbus.wire.packets import (
     MAX_FRAGMENT,
     MAX_PACKET,
     MORE,
+    POOLED,
     SPECIAL,
     Head,
     Kind,
@@ -41,9 +43,11 @@ from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, St
 
 _SEND: Final = int(Kind.SEND)
 _ONCE: Final = int(Kind.ONCE)
+_PORT_MESSAGE: Final = int(Kind.PORT_MESSAGE)
 _CHANNELED: Final = frozenset(int(kind) for kind in CHANNELED)
 _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
+_POOLED: Final = frozenset({int(Kind.SEND), int(Kind.INVOKE), int(Kind.RESULT)})
 _FRAGMENT: Final = MORE | CONTINUES
 _NO_PACKETS: Final = 1 << 60
 _TINY: Final = 4096
@@ -76,6 +80,7 @@ class Connection:
         role: The end that this is.
         max_message: Bytes that the body of one message may have, all fragments together; a table of ports in front of
             it is not counted.
+        state: Where it stands.
     """
 
     __slots__ = (
@@ -96,9 +101,9 @@ class Connection:
         "state",
     )
 
-    def __init__(self, role: Role, max_message: int) -> None:
+    def __init__(self, role: Role, max_message: int, state: State = State.CONNECTED) -> None:
         self.role = role
-        self.state = State.CONNECTED
+        self.state = state
         self.max_message = max_message
         self.received = 0
         """The number of the last packet scanned, dropped ones included."""
@@ -302,6 +307,10 @@ class Connection:
             return f"packet of kind {name_of(kind)} in fragments"
         if flags & HOST and kind != _SEND:
             return f"packet of kind {name_of(kind)} between a guest and its host"
+        if flags & FREE and kind != _PORT_MESSAGE:
+            return f"packet of kind {name_of(kind)} that is free of credit"
+        if flags & POOLED and (kind not in _POOLED or flags & _FRAGMENT):
+            return f"packet of kind {name_of(kind)} in shared memory"
         if kind >= _SEND and body > self._limit(kind, value):
             return str(MessageTooLarge(body, self._limit(kind, value)))
         name_end = at + HEADER_SIZE + name_length

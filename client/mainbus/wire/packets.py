@@ -21,6 +21,7 @@ __all__ = [
     "CHUNKS",
     "CONTINUES",
     "ERROR",
+    "FREE",
     "HEADER",
     "HEADER_SIZE",
     "HOST",
@@ -33,6 +34,7 @@ __all__ = [
     "MAX_PACKET",
     "MAX_U32",
     "MORE",
+    "POOLED",
     "RESULT",
     "SEND",
     "SPECIAL",
@@ -106,6 +108,8 @@ class Kind(IntEnum):
     PORT_CREDIT = 41
     PORT_CLOSE = 42
     PORT_MOVED = 43
+    PORT_DIRECT = 44
+    PORT_SWITCH = 45
 
     UNDELIVERABLE = 48
     GAP = 49
@@ -119,6 +123,10 @@ class Kind(IntEnum):
     GUEST = 57
     GUEST_CLOSED = 58
     HOST = 59
+    POOL = 60
+    POOL_READY = 61
+    POOL_FREE = 62
+    POOL_CLOSED = 63
 
 
 class Flag(IntFlag):
@@ -132,6 +140,10 @@ class Flag(IntFlag):
     """The sender addressed its target by name."""
     HOST = 8
     """Between a guest and its host: the broker lets it pass from nobody else."""
+    FREE = 16
+    """Comes back after a port that has left, and costs no credit of the broker's: it had come past it."""
+    POOLED = 32
+    """Its body is in shared memory, and what it has in the place of that says where."""
 
 
 # As plain numbers, for what every message passes: an attribute of an enum costs a lookup in Python.
@@ -147,7 +159,9 @@ MORE: Final = int(Flag.MORE)
 CONTINUES: Final = int(Flag.CONTINUES)
 BY_NAME: Final = int(Flag.BY_NAME)
 HOST: Final = int(Flag.HOST)
-KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST
+FREE: Final = int(Flag.FREE)
+POOLED: Final = int(Flag.POOLED)
+KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST | FREE | POOLED
 
 
 Value = TypeVar("Value")

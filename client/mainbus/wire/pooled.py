@@ -1,0 +1,31 @@
+"""What a packet says whose body is in shared memory: where it is, as four numbers."""
+
+from __future__ import annotations
+
+from struct import Struct, error
+from typing import Final, TypeAlias
+
+PLACE: Final = Struct(">QQQQ")
+
+Place: TypeAlias = tuple[int, int, int, int]
+"""Where in the pool the body begins, and its length; where in the body its largest byte string begins, and its length."""
+
+
+def pack(place: Place) -> bytes:
+    """Return the packet's body."""
+    return PLACE.pack(*place)
+
+
+def unpack(body: bytes, pool: int, limit: int) -> Place | None:
+    """Read it; None if that is no place for a body.
+
+    Args:
+        body: The packet's body.
+        pool: Bytes of the pool.
+        limit: Bytes that a body may have.
+    """
+    try:
+        place = start, length, large, size = PLACE.unpack(body)
+    except error:
+        return None
+    return place if start + length <= pool and large + size <= length <= limit else None
