@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 PLACE: Final = Struct(">QQQQ")
 
 Place: TypeAlias = tuple[int, int, int, int]
-"""Where in the pool the body begins, and its length; where in the body its largest byte string begins, and its length."""
+"""Where in the pool the body begins, and its length; where in the body its largest byte string does, and its length."""
 
 
 def pack(place: Place) -> bytes:
