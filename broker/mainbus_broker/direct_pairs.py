@@ -56,10 +56,19 @@ class DirectPairs:
     def refuse(self, owner: PeerPorts, number: int, serial: int) -> None:
         """Note that a renderer could not take its end of a socket."""
         end = owner.ports.get(number)
-        if isinstance(end, PortEnd) and end.direct is not None and end.direct.serial == serial:
+        if not isinstance(end, PortEnd):
+            return
+        if end.direct is not None and end.direct.serial == serial:
             end.direct.dissolve(end)
-            # It asks again when it has had as much traffic as before.
-            owner.put_port_switch(number, 0, refused=True)
+        # The other one may have refused before. It asks again when it has had more traffic.
+        owner.put_port_switch(number, 0, refused=True)
+
+    def lost(self, owner: PeerPorts) -> None:
+        """Note that what was on its way to a renderer on its connection for descriptors may not arrive."""
+        for end in list(owner.ports.values()):
+            if isinstance(end, PortEnd) and end.direct is not None and not end.direct.has_switched(end):
+                end.direct.dissolve()
+                owner.put_port_switch(end.number, 0, refused=True)
 
     def switch(self, owner: PeerPorts, number: int, serial: int) -> None:
         """Note that a renderer has its end of a socket, and has sent here all that it will."""

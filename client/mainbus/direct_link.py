@@ -149,6 +149,7 @@ class DirectLink(asyncio.Protocol):
         self._remote = None
         self.behind.clear()
         self.has_left = self.is_drained = True
+        self._outbox.detach()
         if self._transport is not None:
             self._transport.abort()
 
@@ -218,6 +219,7 @@ class DirectLink(asyncio.Protocol):
             for packet in entry.packets:
                 self._outbox.put_large(packet)
         self._outbox.hand_over()
+        self._outbox.detach()
         # What sits in the transport still leaves.
         self._transport.close()
 

@@ -114,6 +114,7 @@ class Remote:
     def blame(self) -> None:
         """Close the channel, and say that what came by it does not decode."""
         self.lose()
+        self.let_go()
         self.registry.put_close(self, BadMessage.wire_code)
 
     def hurry(self) -> None:
@@ -165,9 +166,10 @@ class Remote:
         self._refusals = 0
 
     def leave_link(self) -> None:
-        """Post by the relay again."""
-        if self.link is not None:
+        """Post by the relay again, what is held for want of the socket's credit first."""
+        if self.link is not None and not self.link.has_left:
             self.link.leave()
+            self._pump()
 
     def left(self, link: DirectLink) -> None:
         """Note that nothing more comes by the socket."""
@@ -249,4 +251,5 @@ class Remote:
         while self._held and self._may_send:
             self._send(*self._next())
         if self._closing and self.opened and not self._held:
+            self.let_go()
             self.registry.put_close(self, 0)

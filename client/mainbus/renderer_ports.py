@@ -90,7 +90,8 @@ class RendererPorts(PortRegistry):
 
     def close_all(self) -> None:
         """Close all ports, and what leaves by them: the connection is gone."""
-        for route in self._routes():
+        # As they are now: what leaves no more may close its port, which is then forgotten.
+        for route in list(self._routes()):
             # It would leave by the next connection.
             route.take()
         self._ending = []
@@ -193,6 +194,7 @@ class RendererPorts(PortRegistry):
         self.send_after(remote)
         if unfinished is not None:
             self._put_unfinished(remote, *unfinished)
+        remote.let_go()
         self.put_close(remote, 0)
 
     def _on_switch(self, message: Message) -> None:
@@ -230,7 +232,6 @@ class RendererPorts(PortRegistry):
     def put_close(self, remote: Remote, code: int) -> None:
         """Send that a port is closed, and forget the port."""
         if self._remotes.pop(remote.number, None) is remote:
-            remote.let_go()
             self._put(remote, build(Kind.PORT_CLOSE, remote.number, value=code), 0)
             self._keep_ending(remote)
 

@@ -55,7 +55,8 @@ _LARGE: Final = 32 * 1024
 
 _NEEDS: Final = {
     (role, state): bytes(
-        SPECIAL if kind < Kind.SEND or kind not in kinds else int(kind in CHANNELED) for kind in range(256)
+        SPECIAL if kind < Kind.SEND or kind not in kinds or kind in MOVES[state] else int(kind in CHANNELED)
+        for kind in range(256)
     )
     for role, states in READABLE.items()
     for state, kinds in states.items()
@@ -321,7 +322,7 @@ class Connection:
             return "name or channel is not UTF-8"
         if kind in _CHANNELED and not channel_length and not flags & CONTINUES:
             return f"packet of kind {name_of(kind)} without a channel"
-        if kind < _SEND:
+        if kind < _SEND or kind in MOVES[self.state]:
             self._move(kind)
         return None
 

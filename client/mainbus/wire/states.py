@@ -75,10 +75,13 @@ MOVES: Final[Mapping[State, Mapping[Kind, State]]] = {
     State.GREETED: {Kind.WELCOME: State.OPEN, Kind.REFUSED: State.CLOSED},
     State.OPEN: {Kind.GOODBYE: State.CLOSED},
     State.LANE: {Kind.REFUSED: State.CLOSED, Kind.GOODBYE: State.CLOSED},
-    State.DIRECT: {},
+    State.DIRECT: {Kind.PORT_SWITCH: State.CLOSED, Kind.PORT_CLOSE: State.CLOSED},
     State.CLOSED: {},
 }
-"""Kinds that move a connection to another state, whoever sends them."""
+"""Kinds that move a connection to another state, whoever sends them; a direct one only whoever reads them."""
+
+FIRST: Final = (State.CONNECTED, State.DIRECT)
+"""Where connections begin."""
 
 READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
     Role.BROKER: {

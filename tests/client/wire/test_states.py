@@ -9,7 +9,7 @@ from mainbus.wire.credit import OVERHEAD, WINDOW
 from mainbus.wire.messages import MAX_MESSAGE, WireLimits
 from mainbus.wire.packets import MAX_FRAGMENT, Flag, Kind
 from mainbus.wire.port_table import MAX_PORTS
-from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
+from mainbus.wire.states import CHANNELED, FIRST, FRAGMENTED, MOVES, READABLE, Role, State
 
 from tests.checks.docs import split
 from tests.support.clones import parse_tables
@@ -47,7 +47,7 @@ def test_nothing_is_read_at_the_end_and_nothing_leads_away_from_it() -> None:
 
 
 def test_every_state_is_reached_and_can_end() -> None:
-    reached = {State.CONNECTED} | {state for moves in MOVES.values() for state in moves.values()}
+    reached = {*FIRST} | {state for moves in MOVES.values() for state in moves.values()}
     assert reached == set(State)
     for state in set(State) - {State.CLOSED}:
         assert State.CLOSED in _reachable(state)
@@ -75,7 +75,7 @@ def test_the_diagram_is_drawn_from_the_moves() -> None:
     diagram, _ports = [block.text for block in split(PAGE)[1] if block.language == "mermaid"]
     drawn = set(re.findall(r"(\w+) --> (\w+) : (\w+)", diagram))
     assert drawn == {(state.value, to.value, kind.name) for state, moves in MOVES.items() for kind, to in moves.items()}
-    assert re.findall(r"\[\*\] --> (\w+)", diagram) == [State.CONNECTED.value]
+    assert re.findall(r"\[\*\] --> (\w+)", diagram) == [state.value for state in FIRST]
     assert re.findall(r"(\w+) --> \[\*\]", diagram) == [State.CLOSED.value]
 
 
@@ -122,6 +122,8 @@ def test_the_page_has_the_limits() -> None:
     assert said["Containers inside containers in a body"] == f"{limits.depth}"
     assert said["Unanswered invokes of one renderer"] == f"{limits.pending:,}"
     assert said["Ends of channels of one renderer"] == f"{limits.ports:,}"
+    assert said["Direct ports of one renderer"] == f"{limits.direct}"
+    assert said["What a port's messages cost before it becomes direct"] == f"{limits.direct_after:,} bytes"
     assert said["Ports of one message"] == f"{MAX_PORTS:,}"
     assert said["Credit of one port"] == f"{WINDOW:,} bytes"
     assert said["What each message on a port costs beside its body"] == f"{OVERHEAD:,} bytes"
