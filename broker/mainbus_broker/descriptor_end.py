@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mainbus.wire.packets import Kind, build
 
 if TYPE_CHECKING:
-    from mainbus_broker.direct_pairs import DirectPairs
+    from mainbus_broker.hub import Hub
     from mainbus_broker.peer import Peer
 
 
@@ -20,14 +20,14 @@ class DescriptorEnd(asyncio.Protocol):
     and at once or not at all: a renderer that does not read them gets none, and nothing waits here.
 
     Args:
-        pairs: All that become direct.
+        hub: The broker.
         peer: The renderer whose connection it is.
         transport: The connection.
         fd: Its own descriptor.
     """
 
-    def __init__(self, pairs: DirectPairs, peer: Peer, transport: asyncio.Transport, fd: int) -> None:
-        self._pairs = pairs
+    def __init__(self, hub: Hub, peer: Peer, transport: asyncio.Transport, fd: int) -> None:
+        self._hub = hub
         self._peer = peer
         self._transport = transport
         self._fd = fd
@@ -57,8 +57,11 @@ class DescriptorEnd(asyncio.Protocol):
         self._fd = -1
         if self._peer.descriptors is self:
             self._peer.descriptors = None
-        if self._peer.ports is not None and not self._peer.closing:
-            self._pairs.lost(self._peer.ports)
+        if self._peer.closing:
+            return
+        self._hub.shared_pools.lost(self._peer)
+        if self._peer.ports is not None:
+            self._hub.direct_pairs.lost(self._peer.ports)
 
     # Private
 

@@ -145,7 +145,7 @@ class Entrance(asyncio.Protocol):
         if peer.descriptors is not None:
             peer.descriptors.abort()
         fd = self._transport.get_extra_info("socket").fileno()
-        peer.descriptors = DescriptorEnd(self._hub.direct_pairs, peer, self._transport, fd)
+        peer.descriptors = DescriptorEnd(self._hub, peer, self._transport, fd)
         self._leave()
         self._transport.set_protocol(peer.descriptors)
         peer.descriptors.start()

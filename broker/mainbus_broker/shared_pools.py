@@ -90,6 +90,12 @@ class SharedPools:
         if pool is not None:
             self._hub.router.tell(pool.sender, build(Kind.POOL_FREE, peer.id, frame=head[7]))
 
+    def lost(self, peer: Peer) -> None:
+        """Note that what was on its way to a renderer on its connection for descriptors may not arrive."""
+        for pool in [pool for pool in self._pools.values() if peer in (pool.sender, pool.receiver)]:
+            if pool.number and not pool.is_open:
+                self._drop(pool)
+
     def forget(self, peer: Peer) -> None:
         """Close the pools of a renderer that is gone: the others read on what it has sent, up to here."""
         for pool in [pool for pool in self._pools.values() if peer in (pool.sender, pool.receiver)]:

@@ -1,6 +1,7 @@
 """The connection for descriptors, from the broker's side: who gets one, and what is sent at once or not at all."""
 
 import pytest
+from mainbus.wire.packets import Kind
 from mainbus_broker import Config
 
 from tests.support.bus import Bus, until
@@ -60,7 +61,7 @@ async def test_who_does_not_read_gets_none(address: str) -> None:
         peer = bus.broker.web_contents.from_name("a")._peer  # type: ignore[union-attr]
         assert peer.descriptors is not None
         sent = 0
-        while peer.descriptors.give(a.port, 0, a.lane.sock.fileno()):
+        while peer.descriptors.give(Kind.PORT_DIRECT, a.port, 0, a.lane.sock.fileno()):
             sent += 1
         assert sent
         a.ask()

@@ -193,7 +193,7 @@ async def test_a_role_grants_direct_by_the_channel_that_the_port_came_by(
 async def test_a_role_without_direct_is_not_told_of_it(address: str) -> None:
     every = ["*"]
     role = Role(match=Match(), names=every, send=every, listen=every)
-    async with Bus(address, config=Config(roles={"tied": role})) as bus:
+    async with Bus(address, config=Config(roles={"tied": role}, shared_memory=False)) as bus:
         renderer = await bus.renderer("a")
         assert bus.peer(renderer).key is None
 

@@ -102,7 +102,7 @@ async def test_a_lost_connection_for_descriptors_is_opened_again(address: str) -
         assert former is not None
         former.abort()
         await until(lambda: peer.descriptors is None)
-        await until(lambda: here.a._session is not None and here.a._session.ports.direct._descriptors is None)  # type: ignore[union-attr]
+        await until(lambda: here.a._session is not None and here.a._session.descriptors._descriptors is None)  # type: ignore[union-attr]
         second = await here.channel()
         await here.talk(*second)
         await here.until_direct(2)

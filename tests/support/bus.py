@@ -129,6 +129,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "streams": hub.replies.streams,
         "flow": flow._main,
         "demands": len(hub.demands),
+        "pools": len(hub.shared_pools),
         "tasks": hub.main.dispatch.tasks,
         "main's ports": hub.main_ports.ports,
         "main's ends": hub.main_ports._remotes,

@@ -9,7 +9,7 @@ from typing import Any
 
 from mainbus.errors import BadMessage, NoSuchRenderer
 from mainbus.remote import describe
-from mainbus.wire import clone, port_table
+from mainbus.wire import clone, pooled, port_table
 from mainbus.wire.messages import DIRECT, FEATURES, Hello, LaneHello, LaneWelcome, Welcome, pack
 from mainbus.wire.packets import HEADER_SIZE, Flag, Kind, build, fragments
 
@@ -88,6 +88,16 @@ def packets() -> list[dict[str, Any]]:
         packet("port switch, of which nothing comes", Kind.PORT_SWITCH, peer=3, request=7, value=1),
         packet("port switch, on the socket", Kind.PORT_SWITCH),
         packet("welcome to descriptors", Kind.LANE),
+        packet("may there be a pool", Kind.POOL, peer=7),
+        packet("may there be a pool, by name", Kind.POOL, Flag.BY_NAME, name="editor"),
+        packet("a descriptor can come", Kind.POOL, peer=3, value=1),
+        packet("a pool to write, with its descriptor", Kind.POOL, peer=7, request=4, value=33_554_432),
+        packet("a pool to read, with its descriptor", Kind.POOL_READY, peer=3, request=4, value=33_554_432),
+        packet("a pool can be read", Kind.POOL_READY, peer=3, request=4, value=1),
+        packet("the same, as it arrives", Kind.POOL_READY, peer=7, request=4, name="editor"),
+        packet("in a pool", Kind.SEND, Flag.POOLED, peer=7, frame=9, channel="open", body=pooled.pack((4096, 9, 6, 3))),
+        packet("free again", Kind.POOL_FREE, peer=3, frame=9),
+        packet("a pool that is closed", Kind.POOL_CLOSED, peer=7),
         packet("undeliverable", Kind.UNDELIVERABLE, Flag.BY_NAME, name="nobody", channel="c", body=b"no such renderer"),
         packet("gap", Kind.GAP, peer=7),
         packet("abort", Kind.ABORT, peer=7),
