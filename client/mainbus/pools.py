@@ -206,10 +206,10 @@ class Pools:
     def _on_closed(self, peer: int) -> None:
         """Forget the pools to and from a renderer that is gone, or does not get any."""
         self._forget_source(peer)
-        for target, pool in list(self._targets.items()):
-            if pool.peer == peer:
-                del self._targets[target]
-                pool.close()
+        for pool in {pool for pool in (*self._targets.values(), *self._made.values()) if pool.peer == peer}:
+            pool.close()
+        self._targets = {target: pool for target, pool in self._targets.items() if pool.peer != peer}
+        self._made = {number: pool for number, pool in self._made.items() if pool.peer != peer}
         self._slots = {slot: taken for slot, taken in self._slots.items() if taken[0].peer != peer}
         for target, tries in self._tries.items():
             self._tries[target] = tries % _TRIES + 1
