@@ -36,7 +36,7 @@ class DescriptorLane:
         self._hello = LaneHello(id=welcome.id, nonce=welcome.descriptors, descriptors=True)
         self._address = address
         self._descriptors: Descriptors | None = None
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], object]] = []
         self._opening: asyncio.Task[None] | None = None
         self._has_failed = False
 
@@ -47,7 +47,7 @@ class DescriptorLane:
         """Whether no task of it runs."""
         return self._opening is None or self._opening.done()
 
-    def when_open(self, call: Callable[[], None]) -> None:
+    def when_open(self, call: Callable[[], object]) -> None:
         """Call when descriptors can come; never, if they cannot."""
         if self._descriptors is not None:
             call()

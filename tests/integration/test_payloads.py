@@ -81,10 +81,11 @@ class Everybody:
 
 @pytest.mark.contract("3.3", "3.6", "3.7", "3.8", "3.11")
 @pytest.mark.parametrize("make", PAYLOADS)
+@pytest.mark.parametrize("shared", [True, False])
 async def test_payloads_of_all_sizes_arrive_unchanged_through_every_verb(
-    address: str, make: Callable[[int], object]
+    address: str, make: Callable[[int], object], shared: bool
 ) -> None:
-    async with Bus(address) as bus:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         everybody = Everybody(bus, await bus.renderer("left"), await bus.renderer("right"))
         for size in SIZES:
             await everybody.all_verbs(make(size))
@@ -109,8 +110,10 @@ async def test_payloads_of_all_sizes_arrive_unchanged_through_send_sync(
 
 
 @pytest.mark.contract("9.1")
-async def test_64_mib_of_bytes_pass_through_every_verb(address: str) -> None:
-    async with Bus(address) as bus:
+@pytest.mark.parametrize("pool", [None, 32 * MIB, 80 * MIB])
+async def test_64_mib_of_bytes_pass_through_every_verb(address: str, pool: int | None) -> None:
+    config = Config(shared_memory=False) if pool is None else Config(limits=Limits(pool=pool))
+    async with Bus(address, config=config) as bus:
         everybody = Everybody(bus, await bus.renderer("left"), await bus.renderer("right"))
         async with asyncio.timeout(50):
             await everybody.all_verbs(bytes(64 * MIB))

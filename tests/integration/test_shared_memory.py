@@ -59,6 +59,11 @@ def pool_of(renderer: IpcRenderer, target: int | str = "there") -> Any:
     return renderer._session.pools._targets.get(target)
 
 
+def sources(renderer: IpcRenderer) -> int:
+    assert renderer._session is not None
+    return len(renderer._session.pools._sources)
+
+
 def under_way(renderer: IpcRenderer) -> int:
     assert renderer._session is not None
     return len(renderer._session.pools)
@@ -79,7 +84,7 @@ async def asked(here: IpcRenderer) -> None:
     assert await within(here.invoke_to("there", "echo", LARGE)) == [LARGE]
     await until(lambda: pool_of(here) is not None)
     # Its answer is the one that the other end asks for a pool with.
-    while await within(here.invoke_to("there", "count")) < 1 or not here._session.pools._sources:  # type: ignore[union-attr]
+    while not await within(here.invoke_to("there", "count")) or not sources(here):
         assert await within(here.invoke_to("there", "echo", LARGE)) == [LARGE]
 
 
@@ -192,7 +197,7 @@ async def test_a_broker_that_is_killed_takes_the_pools_with_it_and_the_next_one_
         await first.line()
         async with mainbus.connect(address, name="here") as here, mainbus.connect(address, name="there") as there:
             there.handle("echo", lambda event, *values: list(values), senders="renderers")
-            there.handle("count", lambda event: len(there._session.pools._sources), senders="renderers")  # type: ignore[union-attr]
+            there.handle("count", lambda event: sources(there), senders="renderers")
             await asked(here)
             back = [Calls(), Calls()]
             for renderer, calls in zip((here, there), back, strict=True):
