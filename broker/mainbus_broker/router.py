@@ -42,7 +42,6 @@ Serve = Callable[["Peer", Head, bytes, int], None]
 LARGE: Final = 32 * 1024
 """Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
-_RESULT: Final = int(Kind.RESULT)
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
 _CALLS: Final = frozenset({int(Kind.INVOKE), _STREAM})
@@ -106,7 +105,7 @@ class Router:
     def serve(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         """Serve one packet of `peer`."""
         if head[2] & POOLED:
-            self._in_pool(peer, head, data, at)
+            self._hub.shared_pools.serve(peer, head, data, at, self._serve[head[1]])
         else:
             self._serve[head[1]](peer, head, data, at)
 
@@ -133,6 +132,28 @@ class Router:
             peer.outbox.put(packet)
         else:
             self._hub.close_slow(peer.contents)
+
+    def refuse(self, peer: Peer, head: Head, data: bytes, at: int, reason: str) -> None:
+        """Say that a message cannot be delivered: an error for an invoke, a notice for the rest."""
+        _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
+        name_end = at + HEADER_SIZE + name_length
+        name = data[at + HEADER_SIZE : name_end]
+        if self._hub.debts.charge(peer.process, debts.NOBODY):
+            peer.owes = True
+        if kind in _CALLS:
+            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
+            return
+        self.tell(
+            peer,
+            build(
+                Kind.UNDELIVERABLE,
+                target_id,
+                flags=flags & BY_NAME,
+                name=name,
+                channel=data[name_end : name_end + channel_length],
+                body=reason.encode(),
+            ),
+        )
 
     # Private: messages
 
@@ -163,7 +184,7 @@ class Router:
                 return
             if target is None:
                 reason = "neither guest nor host" if flags & HOST else "no such renderer"
-                self._refuse(peer, head, data, at, reason)
+                self.refuse(peer, head, data, at, reason)
                 return
             if kind in _CALLS:
                 if not self._note_call(peer, target, head, name):
@@ -177,26 +198,6 @@ class Router:
             target.outbox.put_large(readdressed(head, data, at, peer.id, peer.name_raw))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
-
-    def _in_pool(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        """Serve a message whose body is in shared memory; if it goes nowhere, its sender gets that back."""
-        name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
-        target = self._names.get(name) if name else self._ids.get(head[5])
-        if not name and not head[5]:
-            peer.wire.fail("a message to the main process that is in shared memory")
-            return
-        before = target.outbox.queued if target is not None else 0
-        if target is not None and self._hub.shared_pools.serves(peer, target):
-            self._serve[head[1]](peer, head, data, at)
-        elif head[1] != _RESULT:
-            self._refuse(peer, head, data, at, "no such renderer")
-        if target is None or target.outbox.queued == before:
-            self.free(peer, head)
-
-    def free(self, peer: Peer, head: Head) -> None:
-        """Tell a renderer that what it had in shared memory for somebody has gone nowhere."""
-        if head[2] & POOLED:
-            self.tell(peer, build(Kind.POOL_FREE, frame=head[7]))
 
     def _post(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         count = 0 if head[2] & CONTINUES else head[8]
@@ -325,28 +326,6 @@ class Router:
         if target is not peer:
             peer.partners.add(target)
             target.partners.add(peer)
-
-    def _refuse(self, peer: Peer, head: Head, data: bytes, at: int, reason: str) -> None:
-        """Say that a message cannot be delivered: an error for an invoke, a notice for the rest."""
-        _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
-        name_end = at + HEADER_SIZE + name_length
-        name = data[at + HEADER_SIZE : name_end]
-        if self._hub.debts.charge(peer.process, debts.NOBODY):
-            peer.owes = True
-        if kind in _CALLS:
-            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
-            return
-        self.tell(
-            peer,
-            build(
-                Kind.UNDELIVERABLE,
-                target_id,
-                flags=flags & BY_NAME,
-                name=name,
-                channel=data[name_end : name_end + channel_length],
-                body=reason.encode(),
-            ),
-        )
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
         body = clone.encode(str(error))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus import shared_memory
 from mainbus.open_files import has_files
-from mainbus.wire.packets import HEADER_SIZE, MAX_U32, Head, Kind, build
+from mainbus.wire.packets import HEADER_SIZE, MAX_U32, POOLED, Head, Kind, build
 
 from mainbus_broker import debts
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
     from mainbus_broker.peer import Peer
+    from mainbus_broker.router import Serve
 
 _COST: Final = debts.for_ports(4)
 """Seconds that a pool costs whoever asks for it."""
@@ -56,10 +57,30 @@ class SharedPools:
         """Return how many there are."""
         return len(self._pools)
 
-    def serves(self, sender: Peer, receiver: Peer) -> bool:
-        """Whether what a renderer sends to another one may be in their pool."""
-        pool = self._pools.get((sender.id, receiver.id))
-        return pool is not None and pool.is_open
+    def serve(self, peer: Peer, head: Head, data: bytes, at: int, serve: Serve) -> None:
+        """Serve a message that is in a pool; if it goes nowhere, its sender gets the place back.
+
+        Args:
+            peer: Its sender.
+            head, data, at: Its packet.
+            serve: Serves it as any other of its kind.
+        """
+        if not head[5] and not head[3]:
+            peer.wire.fail("a message to the main process that is in shared memory")
+            return
+        target = self._other(head, data, at)
+        before = target.outbox.queued if target is not None else 0
+        if target is not None and self._can_read(peer, target):
+            serve(peer, head, data, at)
+        elif head[1] != Kind.RESULT:
+            self._hub.router.refuse(peer, head, data, at, "no such renderer")
+        if target is None or target.outbox.queued == before:
+            self.give_back(peer, head)
+
+    def give_back(self, peer: Peer, head: Head) -> None:
+        """Tell a sender that a message of its goes nowhere, if that is in a pool."""
+        if head[2] & POOLED:
+            self._hub.router.tell(peer, build(Kind.POOL_FREE, frame=head[7]))
 
     def asked(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         """Serve a POOL: a sender asks for one, or a receiver says that it can get one."""
@@ -104,6 +125,10 @@ class SharedPools:
             other.outbox.put(build(Kind.POOL_CLOSED, peer.id))
 
     # Private
+
+    def _can_read(self, sender: Peer, receiver: Peer) -> bool:
+        pool = self._pools.get((sender.id, receiver.id))
+        return pool is not None and pool.is_open
 
     def _other(self, head: Head, data: bytes, at: int) -> Peer | None:
         name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from mainbus.address import parse
 from mainbus.descriptor_lane import DescriptorLane
@@ -23,7 +24,7 @@ async def test_all_who_wait_share_one(address: str) -> None:
         assert bus.peer(renderer).descriptors is None
         opened = Calls()
         for number in range(3):
-            lane.when_open(lambda number=number: opened(number))
+            lane.when_open(partial(opened, number))
         assert not opened.calls
         await opened.wait(3)
         assert opened.calls == [(0,), (1,), (2,)]
