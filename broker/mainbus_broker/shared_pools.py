@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mainbus import shared_memory
 from mainbus.open_files import has_files
+from mainbus.wire import pooled
 from mainbus.wire.packets import HEADER_SIZE, MAX_U32, POOLED, Head, Kind, build
 
 from mainbus_broker import debts
@@ -86,7 +87,7 @@ class SharedPools:
         """Serve a POOL: a sender asks for one, or a receiver says that it can get one."""
         other = self._other(head, data, at)
         if other is None:
-            peer.outbox.put(build(Kind.POOL_CLOSED, head[5]))
+            peer.outbox.put(build(Kind.POOL_CLOSED, head[5], value=pooled.NOT_TO))
         elif head[8]:
             pool = self._pools.get((other.id, peer.id))
             if pool is not None and not pool.number and not self._make(pool):
@@ -122,7 +123,7 @@ class SharedPools:
         for pool in [pool for pool in self._pools.values() if peer in (pool.sender, pool.receiver)]:
             del self._pools[pool.sender.id, pool.receiver.id]
             other = pool.receiver if pool.sender is peer else pool.sender
-            other.outbox.put(build(Kind.POOL_CLOSED, peer.id))
+            other.outbox.put(build(Kind.POOL_CLOSED, peer.id, value=pooled.GONE))
 
     # Private
 
@@ -143,7 +144,7 @@ class SharedPools:
             self._pools[sender.id, receiver.id] = Pool(sender, receiver)
             receiver.outbox.put(build(Kind.POOL, sender.id))
         elif pool is None:
-            sender.outbox.put(build(Kind.POOL_CLOSED, receiver.id))
+            sender.outbox.put(build(Kind.POOL_CLOSED, receiver.id, value=pooled.NOT_TO))
         elif pool.is_open:
             # It asks by another address of the same renderer.
             sender.outbox.put(build(Kind.POOL_READY, receiver.id, pool.number, name=receiver.name_raw))
@@ -190,5 +191,5 @@ class SharedPools:
     def _drop(self, pool: Pool) -> None:
         """Close a pool that is of no use."""
         del self._pools[pool.sender.id, pool.receiver.id]
-        pool.sender.outbox.put(build(Kind.POOL_CLOSED, pool.receiver.id))
-        pool.receiver.outbox.put(build(Kind.POOL_CLOSED, pool.sender.id))
+        pool.sender.outbox.put(build(Kind.POOL_CLOSED, pool.receiver.id, value=pooled.NOT_TO))
+        pool.receiver.outbox.put(build(Kind.POOL_CLOSED, pool.sender.id, value=pooled.NOT_FROM))

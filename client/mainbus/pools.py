@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TRIES: Final = 3
 """How often a pool is asked for that the broker does not make, or that is closed."""
+_KEPT: Final = 1024
 
 
 class Pools:
@@ -68,8 +69,9 @@ class Pools:
         packet = self._pooled(target, kind, peer, request, body, fields)
         if packet is not None:
             yield packet
-        else:
-            yield from packets.fragments(kind, peer, request, body, **fields)
+            return
+        yield from packets.fragments(kind, peer, request, body, **fields)
+        if not fields.get("flags", 0) & HOST:
             self._want(target)
 
     def __len__(self) -> int:
@@ -90,7 +92,7 @@ class Pools:
             Kind.POOL: lambda message: self._on_asked(message[2]),
             Kind.POOL_READY: lambda message: self._on_ready(message[2], text_of(message[6]), message[3]),
             Kind.POOL_FREE: lambda message: self._on_free(message[2], message[4]),
-            Kind.POOL_CLOSED: lambda message: self._on_closed(message[2]),
+            Kind.POOL_CLOSED: lambda message: self._on_closed(message[2], message[5]),
         }
 
     # Public: life
@@ -135,6 +137,8 @@ class Pools:
         tries = self._tries.get(target, 0)
         if self._lane is None or target in self._targets or tries >= _TRIES:
             return
+        if len(self._tries) >= _KEPT:
+            self._tries.clear()
         # Not again before the broker has answered.
         self._tries[target] = tries + _TRIES
         if isinstance(target, int):
@@ -156,9 +160,9 @@ class Pools:
 
     def _on_ready(self, peer: int, name: str, number: int) -> None:
         pool = self._made.pop(number, None)
-        if pool is None:
+        if pool is None and peer not in self._targets:
             self._named[number] = (peer, name)
-        else:
+        elif pool is not None:
             self._targets.update(dict.fromkeys([peer, name] if name else [peer], pool))
 
     def _on_free(self, peer: int, slot: int) -> None:
@@ -203,16 +207,19 @@ class Pools:
 
     # Private: both
 
-    def _on_closed(self, peer: int) -> None:
-        """Forget the pools to and from a renderer that is gone, or does not get any."""
-        self._forget_source(peer)
+    def _on_closed(self, peer: int, value: int) -> None:
+        """Forget the pools to or from a renderer, or both."""
+        if value != pooled.NOT_TO:
+            self._forget_source(peer)
+        if value == pooled.NOT_FROM:
+            return
         for pool in {pool for pool in (*self._targets.values(), *self._made.values()) if pool.peer == peer}:
             pool.close()
         self._targets = {target: pool for target, pool in self._targets.items() if pool.peer != peer}
         self._made = {number: pool for number, pool in self._made.items() if pool.peer != peer}
         self._slots = {slot: taken for slot, taken in self._slots.items() if taken[0].peer != peer}
-        for target, tries in self._tries.items():
-            self._tries[target] = tries % _TRIES + 1
+        # Whoever of them it was: one too many is asked for in vain.
+        self._tries = {target: tries % _TRIES + (tries >= _TRIES) for target, tries in self._tries.items()}
 
     def _forget_source(self, peer: int) -> None:
         source = self._sources.pop(peer, None)

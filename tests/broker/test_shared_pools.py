@@ -142,7 +142,8 @@ async def test_a_stranger_gets_none(address: str) -> None:
         # Nor who asks for one to itself, to nobody, or to somebody who has sent it something only.
         for peer in (a.id, 99):
             a.write(POOL, peer=peer)
-            assert (await a.raw.next(POOL_CLOSED)).peer == peer
+            closed = await a.raw.next(POOL_CLOSED)
+            assert (closed.peer, closed.value) == (peer, pooled.NOT_TO)
         assert len(bus.hub.shared_pools) == 0
 
 
@@ -178,7 +179,9 @@ async def test_a_receiver_that_cannot_read_it_ends_it(address: str) -> None:
         b.write(POOL, peer=a.id, value=1)
         _, _, number = await b.given()
         b.write(POOL_READY, peer=a.id, request=number)
-        assert (await a.raw.next(POOL_CLOSED)).peer == b.id
+        for each, other, value in ((a, b, pooled.NOT_TO), (b, a, pooled.NOT_FROM)):
+            closed = await each.raw.next(POOL_CLOSED)
+            assert (closed.peer, closed.value) == (other.id, value)
         assert len(bus.hub.shared_pools) == 0
         # It may be tried again.
         await a.given()
@@ -218,7 +221,8 @@ async def test_whoever_is_gone_its_pools_are_and_the_other_one_is_told(address: 
         a.write(SEND, flags=POOLED, peer=b.id, frame=9, channel=b"c", body=PLACE)
         await a.raw.close()
         assert (await b.raw.next(SEND)).frame == 9
-        assert (await b.raw.next(POOL_CLOSED)).peer == a.id
+        closed = await b.raw.next(POOL_CLOSED)
+        assert (closed.peer, closed.value) == (a.id, pooled.GONE)
         assert len(bus.hub.shared_pools) == 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import mainbus
 import mainbus.blocking
 import pytest
 from mainbus import IpcRenderer, shared_memory
@@ -117,6 +118,34 @@ async def test_who_cannot_map_a_pool_is_sent_to_without_and_asked_no_more_in_the
         # Either end maps, or tries to, three times each way at the most.
         assert 0 < len(tries.calls) <= 12
         assert not pools_of(here)._targets
+
+
+@pytest.mark.contract("8.6")
+async def test_one_way_goes_on_where_there_is_none_the_other_way(address: str) -> None:
+    async with two(address, pools=1) as (bus, here, there):
+        await until_pooled(here)
+        here.handle("echo", lambda event, *values: list(values), senders="renderers")
+        for _ in range(5):
+            await echo(here, LARGE)
+            await echo(there, LARGE, "here")
+            await bus.served(there)
+        assert not pools_of(there)._targets
+        assert pool_of(here).room.size
+        assert len(bus.hub.shared_pools) == 1
+
+
+@pytest.mark.contract("7.8")
+async def test_between_a_guest_and_its_host_there_are_none(address: str) -> None:
+    async with two(address) as (bus, here, _):
+        guest = await here.create_guest()
+        async with mainbus.connect(address, token=guest.token) as other:
+            got = Calls()
+            guest.on("ipc-message", got)
+            for _ in range(3):
+                other.send_to_host("large", LARGE)
+            await got.wait(3)
+            await bus.served(here)
+            assert len(bus.hub.shared_pools) == 0
 
 
 @pytest.mark.contract("8.6")

@@ -74,7 +74,7 @@ async def two(address: str, config: Config | None = None) -> AsyncIterator[tuple
     """Run a broker and a renderer here and another one in a process of its own, with a pool each way."""
     async with Bus(address, config=config) as bus, Program(PARTNER, address) as there:
         assert await there.line() == "ready"
-        here = await bus.renderer("here")
+        here = await bus.renderer("here", reconnect=False)
         await asked(here)
         yield bus, here, there
 
@@ -217,7 +217,7 @@ async def test_a_broker_that_is_killed_takes_the_pools_with_it_and_the_next_one_
 @pytest.mark.contract("8.6")
 async def test_a_renderer_has_no_more_pools_than_the_config_allows(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(pools=1))) as bus:
-        here = await bus.renderer("here")
+        here = await bus.renderer("here", reconnect=False)
         others = [await bus.renderer(name) for name in ("a", "b")]
         for other in others:
             other.handle("echo", lambda event, value: len(value), senders="renderers")

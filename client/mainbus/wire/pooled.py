@@ -5,6 +5,13 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import Final, TypeAlias
 
+GONE: Final = 0
+"""Value of a POOL_CLOSED: the renderer is gone, and with it the pools both ways."""
+NOT_TO: Final = 1
+"""There is no pool to it, any more or at all."""
+NOT_FROM: Final = 2
+"""There is none from it."""
+
 PLACE: Final = Struct(">QQQQ")
 
 Place: TypeAlias = tuple[int, int, int, int]
