@@ -26,12 +26,12 @@ from mainbus.routes import Route
 from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.credit import WINDOW, Receiving, Sending, cost
-from mainbus.wire.packets import CONTINUES, MAIN, Kind, build
+from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, Kind, build
 from mainbus.wire.states import Role, State
 
 if TYPE_CHECKING:
     from mainbus.port_remote import Remote
-    from mainbus.wire.packets import Head, Message
+    from mainbus.wire.packets import Head
 
 _CHUNK: Final = 256 * 1024
 _MESSAGE: Final = int(Kind.PORT_MESSAGE)
@@ -234,13 +234,23 @@ class DirectLink(asyncio.Protocol):
             return
 
     def _scan(self) -> None:
-        for head, data, at in self._wire.packets():
-            self._receive(head, data, at)
-            if self.is_drained:
-                return
-        if self._wire.failure is not None:
+        remote, wire = self._remote, self._wire
+        for head, data, at in wire.packets():
+            length, kind, flags, names, channels, _, _, _, ports = head
+            if kind != _MESSAGE or flags or ports or remote is None or self._untaken >= WINDOW or wire.is_inside:
+                self._receive(head, data, at)
+                if self.is_drained:
+                    break
+            else:
+                # What nearly all of them are: a whole message.
+                self._take_in(remote, data[at + HEADER_SIZE + names + channels : at + length])
+        if remote is not None and remote.end.queue:
+            remote.end.run()
+        if self._wire.failure is not None and not self.is_drained:
             self._fault(str(self._wire.failure))
-        self._outbox.flush_soon()
+        elif self._outbox.queued:
+            # Not in another turn of the loop: what a listener has answered is what somebody waits for.
+            self._outbox.flush()
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
         kind = head[1]
@@ -251,21 +261,20 @@ class DirectLink(asyncio.Protocol):
         if message is None or self._remote is None:
             return
         if kind == _MESSAGE:
-            self._take_in(self._remote, message)
+            self._take_in(self._remote, message[8])
         elif kind == _CREDIT:
             self._sending.credited(message[5])
             self._remote.go_on()
         else:
             self._drained(is_closed=kind == _CLOSE)
 
-    def _take_in(self, remote: Remote, message: Message) -> None:
-        body = message[8]
+    def _take_in(self, remote: Remote, body: bytes) -> None:
         self._untaken += cost(len(body))
         if remote.end.is_shut:
             # Nobody takes it any more; what each side holds must not wait for that.
             self._credit(cost(len(body)))
         else:
-            remote.end.receive(body, [], self)
+            remote.end.arrive(body, [], self)
 
     def _drained(self, *, is_closed: bool = False) -> None:
         """Go on with what has come by the relay."""

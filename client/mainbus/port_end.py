@@ -235,14 +235,23 @@ class End:
 
     def receive(self, body: bytes, ports: list[MessagePort], payee: Payee | None = None) -> None:
         """Take in a message. `payee`: who is credited for it when it is taken; None if it came by the relay."""
-        if self.is_shut:
-            return
-        self.queue.append((body, ports, payee))
-        if payee is not None:
-            self.apart += 1
-        self.size += cost(len(body))
+        self.arrive(body, ports, payee)
         if self.started:
             self.schedule()
+
+    def arrive(self, body: bytes, ports: list[MessagePort], payee: Payee | None = None) -> None:
+        """Take in a message, as `receive`; `run` is called behind the last of what arrives together."""
+        if not self.is_shut:
+            self.queue.append((body, ports, payee))
+            if payee is not None:
+                self.apart += 1
+            self.size += cost(len(body))
+
+    def run(self) -> None:
+        """Dispatch what has arrived, now: no code of the user's may be running."""
+        handle = self._handle() if self.started and not self._scheduled and self._handle is not None else None
+        if handle is not None:
+            self._dispatch(handle)
 
     def end(self) -> None:
         """Note that the other end is gone, after all that has arrived."""

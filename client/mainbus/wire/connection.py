@@ -140,6 +140,11 @@ class Connection:
         self._at = 0
 
     @property
+    def is_inside(self) -> bool:
+        """Whether fragments of some message are missing."""
+        return bool(self._partials)
+
+    @property
     def backlog(self) -> bool:
         """Whether bytes that were fed have not been scanned yet (those of an incomplete packet do not count)."""
         return self._at < len(self._data) and self.failure is None
