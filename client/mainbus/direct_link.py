@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
-from mainbus.wire import packets
 from mainbus.wire.connection import Connection
-from mainbus.wire.credit import WINDOW, Receiving, Sending, cost
-from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, Kind, build
+from mainbus.wire.credit import OVERHEAD, WINDOW, Receiving, Sending, cost
+from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, MAX_FRAGMENT, Kind, build, fragments
 from mainbus.wire.states import Role, State
 
 if TYPE_CHECKING:
@@ -112,10 +111,16 @@ class DirectLink(asyncio.Protocol):
         """Whether a message may be written now."""
         return self.is_open and self._sending.may_send
 
-    def post(self, body: bytes) -> None:
-        """Send a message."""
-        self._sending.sent(len(body))
-        self._route.put(packets.message(Kind.PORT_MESSAGE, MAIN, 0, body), cost(len(body)))
+    def post(self, body: bytes) -> bool:
+        """Send a message; False if that is not to be done here, or not now."""
+        sending = self._sending
+        if self.has_left or not self.is_open or sending.used >= WINDOW:
+            return False
+        size = len(body)
+        sending.used += OVERHEAD + size
+        packet = build(_MESSAGE, body=body) if size <= MAX_FRAGMENT else fragments(_MESSAGE, MAIN, 0, body)
+        self._route.put(packet, OVERHEAD + size)
+        return True
 
     def taken(self, size: int) -> None:
         """Count a message with a body of `size` bytes out: its sender may go on."""
@@ -234,6 +239,14 @@ class DirectLink(asyncio.Protocol):
             return
 
     def _scan(self) -> None:
+        # What a listener answers leaves now, not in another turn of the loop: somebody waits for it.
+        self._outbox.flush_follows()
+        try:
+            self._serve()
+        finally:
+            self._outbox.flush()
+
+    def _serve(self) -> None:
         remote, wire = self._remote, self._wire
         for head, data, at in wire.packets():
             length, kind, flags, names, channels, _, _, _, ports = head
@@ -246,11 +259,8 @@ class DirectLink(asyncio.Protocol):
                 self._take_in(remote, data[at + HEADER_SIZE + names + channels : at + length])
         if remote is not None and remote.end.queue:
             remote.end.run()
-        if self._wire.failure is not None and not self.is_drained:
-            self._fault(str(self._wire.failure))
-        elif self._outbox.queued:
-            # Not in another turn of the loop: what a listener has answered is what somebody waits for.
-            self._outbox.flush()
+        if wire.failure is not None and not self.is_drained:
+            self._fault(str(wire.failure))
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
         kind = head[1]
@@ -269,7 +279,7 @@ class DirectLink(asyncio.Protocol):
             self._drained(is_closed=kind == _CLOSE)
 
     def _take_in(self, remote: Remote, body: bytes) -> None:
-        self._untaken += cost(len(body))
+        self._untaken += OVERHEAD + len(body)
         if remote.end.is_shut:
             # Nobody takes it any more; what each side holds must not wait for that.
             self._credit(cost(len(body)))

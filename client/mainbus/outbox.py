@@ -121,6 +121,10 @@ class Outbox:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
+    def flush_follows(self) -> None:
+        """Schedule nothing: the caller calls `flush` in this turn of the loop, whatever happens before."""
+        self._scheduled = True
+
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""
         self._scheduled = False

@@ -351,6 +351,8 @@ class End:
         if self._inbox is None:
             self._inbox = Inbox(self.loop.loop, _RUNNING)
         for _ in range(_TURN):
+            if not self.queue:
+                break
             if not self._inbox.clear:
                 self._wait_for_turn(self._inbox, handle)
                 return True
@@ -363,7 +365,7 @@ class End:
                 return True
         if self.queue:
             self.schedule()
-        elif self.finish():
+        elif (self.is_shut or self.is_over) and self.finish():
             self._kept = None
             handle.closed()
         return True
