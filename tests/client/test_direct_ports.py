@@ -15,6 +15,7 @@ from mainbus.blocking import connect as connect_blocking
 from mainbus.wire.credit import OVERHEAD, WINDOW
 from mainbus_broker import Config, Match, Role
 from mainbus_broker.config import Limits
+from mainbus_broker.port_end import PortEnd
 
 from tests.support.bus import Bus, Calls, until, within
 from tests.support.direct import AT_ONCE
@@ -237,6 +238,33 @@ async def test_a_direct_port_that_is_not_taken_holds_up_its_sender(address: str)
         for _ in range(200):
             assert (await within(anext(taking))).data == body
         await within(a.drain())
+
+
+@pytest.mark.contract("9.2")
+async def test_who_has_not_taken_what_came_past_the_broker_asks_for_no_new_window(address: str) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        taking = b.__aiter__()
+        a.post_message("first")
+        assert (await within(anext(taking))).data == "first"
+        await here.until_direct(1)
+        a.post_message("past the broker")
+        assert b.end is not None
+        end = b.end
+        await until(lambda: end.apart == 1)
+        # Back to the relay, which goes on alone.
+        a.post_message("with a port", [MessageChannel().port2])
+        for number in range(5):
+            a.post_message(number)
+        await until(lambda: len(end.queue) == 7)
+        await here.bus.served(here.b)
+        ports = here.bus.peer(here.b).ports
+        assert ports is not None
+        assert [each.wants_direct for each in ports.ports.values() if isinstance(each, PortEnd)] == [False, False]
+        got = [(await within(anext(taking))).data for _ in range(7)]
+        assert got == ["past the broker", "with a port", *range(5)]
+        a.post_message("more")
+        await here.until_direct(1)
 
 
 @pytest.mark.contract("7.3")
