@@ -242,6 +242,7 @@ class Hub:
             peer.lane.close()
         if peer.descriptors is not None:
             peer.descriptors.abort()
+            peer.descriptors = None
         self._tell_watchers(Kind.LEFT, peer)
         self.hosting.gone(peer)
         self.web_contents.remove(peer.contents)

@@ -285,7 +285,7 @@ async def test_a_connection_that_is_lost_takes_its_direct_ports_along(address: s
         assert here.a.stats()["direct_ports"] == 0
 
 
-@pytest.mark.parametrize("turns", range(0, 40, 3))
+@pytest.mark.parametrize("turns", range(0, 40, 7))
 async def test_whenever_a_connection_is_lost_nothing_is_left(address: str, turns: int) -> None:
     async with two(address) as here:
         a, b = await here.channel()
@@ -382,3 +382,30 @@ async def test_a_renderer_at_a_memory_address_does_not_offer_it() -> None:
         assert isinstance(renderer, mainbus.IpcRenderer)
         assert renderer._session is not None
         assert renderer._session.ports.direct is None
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 7))
+@pytest.mark.parametrize("way", ["close", "leave"])
+async def test_whenever_a_port_is_closed_or_leaves_nothing_waits_for_its_socket(
+    address: str, way: str, turns: int
+) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        got = await here.talk(a, b)
+        a.post_message("second")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if way == "close":
+            a.close()
+        else:
+            here.a.post_message("to", None, [a])
+            (moved,) = await here.arrived.wait(2)
+            moved.post_message("third")
+            await until(lambda: len(got) == 3)
+            moved.close()
+        for renderer in (here.a, here.b):
+            assert renderer._session is not None
+            direct = renderer._session.ports.direct
+            assert direct is not None
+            await until(lambda: direct.is_empty)  # noqa: B023 - it is awaited at once
+        assert got[:2] == ["first", "second"] or way == "close"
