@@ -390,6 +390,7 @@ class WebContents:
     def send_encoded(self, channel: bytes, body: bytes, packet: bytes | None) -> None:
         """Send a message that was encoded for several renderers; `packet` if it fits into one."""
         route = self._peer.route
+        self._peer.shared += len(body)
         if packet is not None:
             route.put(packet, len(packet))
         else:
@@ -465,6 +466,7 @@ class WebContents:
         body = clone.encode(args, max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
+        self._hub.holdings.added(len(body))
         return body
 
     def _check_room(self) -> None:

@@ -155,6 +155,11 @@ class Outbox:
         return self.queued + self._transport.get_write_buffer_size()
 
     @property
+    def count(self) -> int:
+        """Packets that wait here."""
+        return len(self._packets)
+
+    @property
     def last_number(self) -> int:
         """The number on its connection of the last packet put here; 0 if there was none."""
         return self.written + len(self._packets)

@@ -87,7 +87,6 @@ def packets() -> list[dict[str, Any]]:
         packet("port switch", Kind.PORT_SWITCH, peer=3, request=7),
         packet("port switch, of which nothing comes", Kind.PORT_SWITCH, peer=3, request=7, value=1),
         packet("port switch, on the socket", Kind.PORT_SWITCH),
-        packet("welcome to descriptors", Kind.LANE),
         packet("undeliverable", Kind.UNDELIVERABLE, Flag.BY_NAME, name="nobody", channel="c", body=b"no such renderer"),
         packet("gap", Kind.GAP, peer=7),
         packet("abort", Kind.ABORT, peer=7),
