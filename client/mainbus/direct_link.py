@@ -299,6 +299,7 @@ class DirectLink(asyncio.Protocol):
                 remote.ended()
         while self.behind:
             self.behind.popleft()()
+        self._remote = None
         self._finish()
 
     def _fault(self, reason: str) -> None:

@@ -51,6 +51,8 @@ class DirectPorts:
         self._loop = asyncio.get_running_loop()
         self._descriptors: Descriptors | None = None
         self._is_opening = False
+        self._is_off = False
+        """Whether the broker lets no connection for descriptors in, so that nothing is asked for any more."""
         self._asking: list[Remote] = []
         """Ports that ask when there is a connection for descriptors."""
         self._links: set[DirectLink] = set()
@@ -71,6 +73,8 @@ class DirectPorts:
 
     def ask(self, remote: Remote) -> None:
         """Ask for a socket for a port."""
+        if self._is_off:
+            return
         if self._descriptors is not None:
             self._put(None, build(Kind.PORT_DIRECT, remote.number))
             return
@@ -117,8 +121,9 @@ class DirectPorts:
         try:
             await descriptors.open(self._address, self._hello)
         except (OSError, MainbusError) as error:
-            # From now on nothing is asked for again: what a port has here, it has without.
             log.debug("no connection for descriptors, so no port becomes direct: %s", error)
+            self._is_off = True
+            self._asking.clear()
             return
         self._descriptors = descriptors
         self._is_opening = False
