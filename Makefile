@@ -19,8 +19,8 @@ demo: $(READY) ## a daemon and renderers in processes of their own show the four
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
 	@$(PY) -m pytest -n 2 $(ARGS)
 
-bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
-	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+bench: $(VENV)/.bench ## the benchmarks, beside the peers that are here; ONLY=latency runs one of them; ARGS="--quick"
+	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 chaos: ## processes are killed, frozen and lied to while others talk, then all is audited; DURATION=120 SEED=
 fuzz: ## try to break wire, clone, handshake, ports, configuration and broker with inputs that reach new code; DURATION=60 SEED=
@@ -42,7 +42,7 @@ smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13
 
 lock: ## resolve all packages anew and write their versions to tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
-	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs,bench]'
 	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
 
 venv: $(READY) ## only make the environment
@@ -54,5 +54,5 @@ $(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once; it takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools && $(PIP) --no-build-isolation -e '.[test]' && touch $@
-$(VENV)/.docs: $(READY)
-	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])') && touch $@
+$(VENV)/.docs $(VENV)/.bench: $(READY)
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(@F:.%=%)"])') && touch $@

@@ -171,7 +171,7 @@ MORE_ATTACKS: Final[dict[str, Attack]] = {"floods the pair": flood_pair}
 
 def attack(order: common.Order) -> None:
     """Do it again and again, telling nothing but that it has begun."""
-    act = {**ATTACKS, **MORE_ATTACKS}[order.workload]
+    act = {**ATTACKS, **MORE_ATTACKS}[order.workloads[0]]
     common.ready()
     while True:
         try:

@@ -175,9 +175,11 @@ class Broker:
             "slow_consumers": hub.counters["slow_consumers"],
             "overruns": hub.counters["overruns"],
             "dropped_notices": hub.counters["dropped_notices"],
+            "over_total": hub.counters["over_total"],
             "out_of_memory": hub.counters["out_of_memory"],
             "direct_ports": hub.direct_pairs.open,
             "queued": sum(peer.contents.queued for peer in hub.renderers),
+            "held": hub.holdings.total,
         }
 
     # Public: events

@@ -26,6 +26,7 @@ from mainbus_broker.demands import Demands
 from mainbus_broker.direct_pairs import DirectPairs
 from mainbus_broker.flow import Flow
 from mainbus_broker.gate import Gate
+from mainbus_broker.holdings import Holdings
 from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process, can_hand_over, same_user
@@ -78,6 +79,7 @@ class Hub:
         self.tokens = Tokens()
         self.policies = Policies(config.roles)
         self.quota = Quota(self)
+        self.holdings = Holdings(self)
         self.debts = Debts(self.loop)
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
@@ -256,6 +258,7 @@ class Hub:
             peer.lane.close()
         if peer.descriptors is not None:
             peer.descriptors.abort()
+            peer.descriptors = None
         self._tell_watchers(Kind.LEFT, peer)
         self.hosting.gone(peer)
         self.web_contents.remove(peer.contents)

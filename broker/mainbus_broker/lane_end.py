@@ -67,6 +67,11 @@ class LaneEnd(asyncio.Protocol):
         """How many calls are to be answered here."""
         return len(self._calls)
 
+    @property
+    def held(self) -> int:
+        """Bytes that have come and are not served, and that wait to be read."""
+        return self._wire.held + self._outbox.size + self._outbox.held
+
     def look_again(self) -> None:
         """Look again whether what this lane waits for has come, or whether there is room now."""
         if (self._held is not None or self._wire.backlog) and not self._scheduled:
@@ -83,6 +88,7 @@ class LaneEnd(asyncio.Protocol):
             self.forget(request)
             kind, value, body = outcome
             self._route.put(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+            self._hub.holdings.added(len(body))
             if self._outbox.size + self._route.size > self._peer.limits.backlog:
                 self._hub.loop.call_soon(self._peer.close_slow)
 
@@ -118,6 +124,7 @@ class LaneEnd(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Serve what has arrived."""
+        self._hub.holdings.added(len(data))
         self._wire.feed(data)
         if not self._scheduled:
             self._scan()

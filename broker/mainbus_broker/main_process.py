@@ -26,7 +26,7 @@ from mainbus.wire.packets import ERROR, HEADER_SIZE, INVOKE, ITEM, MAIN, RESULT,
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.peer import Peer
-from mainbus_broker.queries import answer_query
+from mainbus_broker.queries import ASKED_WITH_ARGS, answer_query
 from mainbus_broker.web_contents import Level
 from mainbus_broker.web_frame import WebFrameMain
 
@@ -246,7 +246,11 @@ class MainProcess:
         return True
 
     def _start_query(self, peer: Peer, message: Message) -> bool:
-        outcome = answer_query(self._hub, peer, message[7], self._answers)
+        args = self._decode(peer, message) if message[7] in ASKED_WITH_ARGS else ()
+        if args is None:
+            outcome = self._answers.refused(BadMessage(f"the arguments of {message[7]!r} do not decode"))
+        else:
+            outcome = answer_query(self._hub, peer, message[7], args, self._answers)
         self._put(peer, message[3], outcome)
         return True
 

@@ -90,6 +90,7 @@ class Peer(asyncio.Protocol):
         "said_goodbye",
         "secret",
         "serve",
+        "shared",
         "streams",
         "takes_pools",
         "transport",
@@ -166,6 +167,8 @@ class Peer(asyncio.Protocol):
         """Whether its process has to wait before more of it is served."""
         self.unread = 0
         """Bytes of answers to it since they were last compared with what waits."""
+        self.shared = 0
+        """Bytes of broadcasts to it, of which some may wait, since stock was taken: others have the same bytes."""
         self._hub = hub
         self._calls: Calls | None = None
         self._reading = True
@@ -225,6 +228,7 @@ class Peer(asyncio.Protocol):
     def charge(self, size: int) -> None:
         """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
         self.unread += size
+        self._hub.holdings.left -= size
         if self.unread > self.limits.hard:
             # Most of it has long been read, as a rule.
             self.unread = self.contents.queued
@@ -242,9 +246,13 @@ class Peer(asyncio.Protocol):
     def no_memory(self) -> None:
         """Close it, since there is no memory for what it sends: that was within its limits, and nobody's fault."""
         self._hub.counters["out_of_memory"] += 1
+        self.evict("there is no memory for what it has sent", blame=False)
+
+    def evict(self, reason: str, *, blame: bool = True) -> None:
+        """Close it, to have the memory that it takes. Arguments as of `close`."""
         # First: what has come of large messages is what there is to be freed.
-        self.wire.fail("there is no memory for what it has sent")
-        self.close(str(self.wire.failure))
+        self.wire.fail(reason)
+        self.close(reason, blame=blame)
 
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
@@ -277,6 +285,8 @@ class Peer(asyncio.Protocol):
             self._hub.debts.charge(self.process, FAULT)
             # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()
+            self.outbox.detach()
+            self.outbox.take()
         else:
             self._part()
 
@@ -295,6 +305,7 @@ class Peer(asyncio.Protocol):
         """Serve what has arrived, as much as one turn allows."""
         if self.closing:
             return
+        self._hub.holdings.added(len(data))
         try:
             self.wire.feed(data)
         except MemoryError:

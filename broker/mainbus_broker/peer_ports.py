@@ -31,6 +31,9 @@ class PeerPorts:
 
     __slots__ = ("_claimed", "_last", "_table", "directs", "max_ports", "peer", "ports")
 
+    is_here = False
+    """What goes to it leaves this process."""
+
     def __init__(self, peer: Peer, table: PortTable, max_ports: int) -> None:
         self.peer = peer
         self.max_ports = max_ports

@@ -52,15 +52,18 @@ class PortTable:
         with self.work:
             self._message(owner, number, flags, self.depart(owner, entries), body)
 
-    def credit(self, owner: Owner, number: int, credit: int) -> None:
-        """Tell whoever posts to an end that what it has posted was taken."""
+    def credit(self, owner: Owner, number: int, credit: int) -> Owner | None:
+        """Tell whoever posts to an end that what it has posted was taken; returns who that is."""
         found = owner.ports.get(number)
-        if isinstance(found, PortEnd) and found.other is not None:
-            # No more than it has had: else every packet with credit would be one for whoever posts.
-            credit = min(credit, found.untaken)
-            if credit:
-                found.untaken -= credit
-                found.other.credited(credit)
+        if not isinstance(found, PortEnd) or found.other is None:
+            return None
+        other = found.other
+        # No more than it has had: else every packet with credit would be one for whoever posts.
+        credit = min(credit, found.untaken)
+        if credit:
+            found.untaken -= credit
+            other.credited(credit)
+        return other.owner
 
     def close(self, owner: Owner, number: int) -> None:
         """Close an end, or note that nothing more comes back after one that has left."""
@@ -124,6 +127,21 @@ class PortTable:
             return None
         return found.other.poster if found.other is not None else found.last_poster
 
+    def held(self, owner: Owner) -> int:
+        """Return the bytes that wait here, or in the main process, because of an owner."""
+        ends = [found for found in owner.ports.values() if isinstance(found, PortEnd)]
+        size = sum(end.used for end in ends if end.other is not None and end.other.is_here)
+        doubtful, seen = [end.other for end in ends], set[PortEnd]()
+        while doubtful:
+            end = doubtful.pop()
+            if end is not None and end not in seen:
+                seen.add(end)
+                size += end.waiting
+                # Of those on their way nobody else has the other end, or none of them has an owner.
+                for one in end.travelling():
+                    doubtful += [each for each in (one, one.other) if each is not None and each.owner is None]
+        return size
+
     # Private
 
     def _message(self, owner: Owner, number: int, flags: int, travelling: list[PortEnd], body: bytes) -> None:
@@ -143,7 +161,7 @@ class PortTable:
             posted = (flags & ~FREE, travelling, body)
             found.used += cost_of(posted)
             found.posts(owner)
-            found.other.posted.append(posted)
+            found.other.post(posted)
             self._deliver(found.other)
             if found.used > self._most:
                 self._overrun(found)

@@ -231,6 +231,7 @@ class Router:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
             target.outbox.put(packet)
+            target.shared += length
             if target.outbox.queued > high or target.pausing:
                 self._hub.flow.added(peer, target, length, broadcast=True)
 
@@ -377,7 +378,9 @@ class Router:
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
         if owner is not None:
-            self._hub.ports.credit(owner, head[5], head[8])
+            poster = self._hub.ports.credit(owner, head[5], head[8])
+            if isinstance(poster, PeerPorts):
+                self._check_backlog(peer, poster.peer)
 
     def _port_close(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
@@ -419,7 +422,10 @@ class Router:
             peer.close(f"notifies {target.label}, which does not read", blame=True)
 
     def _demand(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        callee = self._hub.replies.callee(peer, head[6])
         self._hub.demands.give(peer, head[6], head[8])
+        if callee is not None:
+            self._check_backlog(peer, callee)
 
     def _pause(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])

@@ -391,6 +391,7 @@ class WebContents:
     def send_encoded(self, channel: bytes, body: Body, packet: bytes | None) -> None:
         """Send a message that was encoded for several renderers; `packet` if it fits into one."""
         route = self._peer.route
+        self._peer.shared += len(body)
         if packet is not None:
             route.put(packet, len(packet))
         else:
@@ -466,6 +467,7 @@ class WebContents:
         body = clone.encode_body(args, max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
+        self._hub.holdings.added(len(body))
         return body
 
     def _check_room(self) -> None:

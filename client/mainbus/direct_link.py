@@ -23,15 +23,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
-from mainbus.wire import packets
 from mainbus.wire.connection import Connection
-from mainbus.wire.credit import WINDOW, Receiving, Sending, cost
-from mainbus.wire.packets import CONTINUES, MAIN, Kind, build
+from mainbus.wire.credit import OVERHEAD, WINDOW, Receiving, Sending, cost
+from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, MAX_FRAGMENT, Kind, build, fragments
 from mainbus.wire.states import Role, State
 
 if TYPE_CHECKING:
     from mainbus.port_remote import Remote
-    from mainbus.wire.packets import Head, Message
+    from mainbus.wire.packets import Head
 
 _CHUNK: Final = 256 * 1024
 _MESSAGE: Final = int(Kind.PORT_MESSAGE)
@@ -112,10 +111,16 @@ class DirectLink(asyncio.Protocol):
         """Whether a message may be written now."""
         return self.is_open and self._sending.may_send
 
-    def post(self, body: bytes) -> None:
-        """Send a message."""
-        self._sending.sent(len(body))
-        self._route.put(packets.message(Kind.PORT_MESSAGE, MAIN, 0, body), cost(len(body)))
+    def post(self, body: bytes) -> bool:
+        """Send a message; False if that is not to be done here, or not now."""
+        sending = self._sending
+        if self.has_left or not self.is_open or sending.used >= WINDOW:
+            return False
+        size = len(body)
+        sending.used += OVERHEAD + size
+        packet = build(_MESSAGE, body=body) if size <= MAX_FRAGMENT else fragments(_MESSAGE, MAIN, 0, body)
+        self._route.put(packet, OVERHEAD + size)
+        return True
 
     def taken(self, size: int) -> None:
         """Count a message with a body of `size` bytes out: its sender may go on."""
@@ -234,13 +239,28 @@ class DirectLink(asyncio.Protocol):
             return
 
     def _scan(self) -> None:
-        for head, data, at in self._wire.packets():
-            self._receive(head, data, at)
-            if self.is_drained:
-                return
-        if self._wire.failure is not None:
-            self._fault(str(self._wire.failure))
-        self._outbox.flush_soon()
+        # What a listener answers leaves now, not in another turn of the loop: somebody waits for it.
+        self._outbox.flush_follows()
+        try:
+            self._serve()
+        finally:
+            self._outbox.flush()
+
+    def _serve(self) -> None:
+        remote, wire = self._remote, self._wire
+        for head, data, at in wire.packets():
+            length, kind, flags, names, channels, _, _, _, ports = head
+            if kind != _MESSAGE or flags or ports or remote is None or self._untaken >= WINDOW or wire.is_inside:
+                self._receive(head, data, at)
+                if self.is_drained:
+                    break
+            else:
+                # What nearly all of them are: a whole message.
+                self._take_in(remote, data[at + HEADER_SIZE + names + channels : at + length])
+        if remote is not None and remote.end.queue:
+            remote.end.run()
+        if wire.failure is not None and not self.is_drained:
+            self._fault(str(wire.failure))
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
         kind = head[1]
@@ -251,21 +271,20 @@ class DirectLink(asyncio.Protocol):
         if message is None or self._remote is None:
             return
         if kind == _MESSAGE:
-            self._take_in(self._remote, message)
+            self._take_in(self._remote, bytes(message[8]))
         elif kind == _CREDIT:
             self._sending.credited(message[5])
             self._remote.go_on()
         else:
             self._drained(is_closed=kind == _CLOSE)
 
-    def _take_in(self, remote: Remote, message: Message) -> None:
-        body = message[8]
-        self._untaken += cost(len(body))
+    def _take_in(self, remote: Remote, body: bytes) -> None:
+        self._untaken += OVERHEAD + len(body)
         if remote.end.is_shut:
             # Nobody takes it any more; what each side holds must not wait for that.
             self._credit(cost(len(body)))
         else:
-            remote.end.receive(bytes(body), [], self)
+            remote.end.arrive(body, [], self)
 
     def _drained(self, *, is_closed: bool = False) -> None:
         """Go on with what has come by the relay."""
@@ -280,6 +299,7 @@ class DirectLink(asyncio.Protocol):
                 remote.ended()
         while self.behind:
             self.behind.popleft()()
+        self._remote = None
         self._finish()
 
     def _fault(self, reason: str) -> None:

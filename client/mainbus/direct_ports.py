@@ -59,8 +59,8 @@ class DirectPorts:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no socket is open."""
-        return not self._links and not self._tasks
+        """Whether no socket is open, or is to be."""
+        return not (self._links or self._tasks or self._waiting)
 
     def ask(self, remote: Remote) -> None:
         """Ask for a socket for a port."""
@@ -110,7 +110,7 @@ class DirectPorts:
             return
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-        link = DirectLink(sock, self._max_message, self._gone)
+        link = DirectLink(sock, self._max_message, partial(self._gone, serial))
         # It may be cancelled before its first step, or in the midst of it.
         self._spawn(self._connect(number, serial, sock, link), lambda: self._check(link, sock))
 
@@ -125,7 +125,8 @@ class DirectPorts:
             self._refuse(number, serial)
             return
         remote = self._remotes.get(number)
-        if remote is None or not remote.may_switch:
+        # The other end may have been closed by now: its renderer could not take it.
+        if remote is None or not remote.may_switch or link.is_drained:
             link.abort()
             self._refuse(number, serial)
             return
@@ -142,8 +143,10 @@ class DirectPorts:
         if number in self._remotes:
             self._put(None, build(Kind.PORT_DIRECT, number, serial, value=1))
 
-    def _gone(self, link: DirectLink) -> None:
+    def _gone(self, serial: int, link: DirectLink) -> None:
         self._links.discard(link)
+        # If its port is closed or has left meanwhile, no answer comes.
+        self._waiting.pop(serial, None)
 
     def _spawn(self, coroutine: Coroutine[object, object, None], done: Callable[[], None] | None = None) -> None:
         task = self._loop.create_task(coroutine, name="mainbus direct port")

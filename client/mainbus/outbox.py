@@ -141,6 +141,10 @@ class Outbox:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
+    def flush_follows(self) -> None:
+        """Schedule nothing: the caller calls `flush` in this turn of the loop, whatever happens before."""
+        self._scheduled = True
+
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""
         self._scheduled = False
@@ -169,6 +173,11 @@ class Outbox:
         if self._transport is None:
             return self.queued
         return self.queued + self._transport.get_write_buffer_size()
+
+    @property
+    def count(self) -> int:
+        """Packets that wait here."""
+        return len(self._packets)
 
     @property
     def last_number(self) -> int:

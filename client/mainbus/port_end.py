@@ -235,14 +235,23 @@ class End:
 
     def receive(self, body: bytes, ports: list[MessagePort], payee: Payee | None = None) -> None:
         """Take in a message. `payee`: who is credited for it when it is taken; None if it came by the relay."""
-        if self.is_shut:
-            return
-        self.queue.append((body, ports, payee))
-        if payee is not None:
-            self.apart += 1
-        self.size += cost(len(body))
+        self.arrive(body, ports, payee)
         if self.started:
             self.schedule()
+
+    def arrive(self, body: bytes, ports: list[MessagePort], payee: Payee | None = None) -> None:
+        """Take in a message, as `receive`; `run` is called behind the last of what arrives together."""
+        if not self.is_shut:
+            self.queue.append((body, ports, payee))
+            if payee is not None:
+                self.apart += 1
+            self.size += cost(len(body))
+
+    def run(self) -> None:
+        """Dispatch what has arrived, now: no code of the user's may be running."""
+        handle = self._handle() if self.started and not self._scheduled and self._handle is not None else None
+        if handle is not None:
+            self._dispatch(handle)
 
     def end(self) -> None:
         """Note that the other end is gone, after all that has arrived."""
@@ -342,6 +351,8 @@ class End:
         if self._inbox is None:
             self._inbox = Inbox(self.loop.loop, _RUNNING)
         for _ in range(_TURN):
+            if not self.queue:
+                break
             if not self._inbox.clear:
                 self._wait_for_turn(self._inbox, handle)
                 return True
@@ -354,7 +365,7 @@ class End:
                 return True
         if self.queue:
             self.schedule()
-        elif self.finish():
+        elif (self.is_shut or self.is_over) and self.finish():
             self._kept = None
             handle.closed()
         return True

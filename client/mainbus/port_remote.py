@@ -81,6 +81,8 @@ class Remote:
         if ends:
             # Ports travel by the relay.
             self.leave_link()
+        elif self.link is not None and not self._held and self.link.post(body):
+            return
         if not self._held and self._may_send:
             self._send(body, ends)
         else:
@@ -232,9 +234,7 @@ class Remote:
         return body, ends
 
     def _send(self, body: bytes, ends: list[End]) -> None:
-        link = self.link
-        if link is not None and not link.has_left:
-            link.post(body)
+        if self.link is not None and self.link.post(body):
             return
         self._sending.sent(len(body))
         self.registry.put_message(self, body, ends)

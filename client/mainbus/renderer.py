@@ -196,6 +196,22 @@ class IpcRenderer(Frames):
         found: dict[str, Any] = await self._invoke(Kind.QUERY, MAIN, "status", (), None)
         return found
 
+    async def granted(self, verb: str, channel: str) -> bool:
+        """Return whether this renderer's role, if it has one, lets it do something. Safe to cancel.
+
+        Args:
+            verb: "send", "invoke", "handle", "listen", "send_to", "broadcast", "direct" or "monitor".
+            channel: The channel.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+            ValidationError: There is no such verb.
+            TypeError: The channel is not of 1 to 255 bytes of UTF-8.
+        """
+        check_channel(channel)
+        found: bool = await self._invoke(Kind.QUERY, MAIN, "granted", (verb, channel), None)
+        return found
+
     # Public: guests and hosts
 
     async def create_guest(self, name: str | None = None) -> Guest:

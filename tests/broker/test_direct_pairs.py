@@ -5,6 +5,7 @@ import os
 import socket
 from pathlib import Path
 
+import cbor2
 import mainbus
 import pytest
 from mainbus_broker import Config, Match, Role
@@ -12,7 +13,20 @@ from mainbus_broker.config import Limits
 
 from tests.support.bus import Bus, until
 from tests.support.direct import Side, sides
-from tests.support.raw import FREE, PORT_CLOSE, PORT_CREDIT, PORT_DIRECT, PORT_MESSAGE, POST, Packet, args
+from tests.support.raw import (
+    CONTINUES,
+    FREE,
+    MORE,
+    PORT_CLOSE,
+    PORT_CREDIT,
+    PORT_DIRECT,
+    PORT_MESSAGE,
+    PORT_MOVED,
+    POST,
+    Packet,
+    args,
+    fragments,
+)
 
 pytestmark = pytest.mark.contract("7.6")
 
@@ -223,3 +237,22 @@ async def test_ports_of_a_renderer_at_a_memory_address_stay_as_they_are() -> Non
         renderer = await bus.renderer("a")
         assert isinstance(renderer, mainbus.IpcRenderer)
         assert bus.peer(renderer).key is None
+
+
+@pytest.mark.contract("9.2")
+async def test_what_comes_back_after_a_direct_port_is_marked_and_costs_nothing(address: str) -> None:
+    async with sides(address) as (_, a, b):
+        entry = b.port.to_bytes(4) + bytes(4)
+        b.raw.write(Packet(POST, value=1, channel=b"to", body=entry + args("b")))
+        await b.raw.next(PORT_MOVED)
+        number = int.from_bytes((await b.raw.next(POST)).body[:4])
+        large = Packet(PORT_MESSAGE, flags=FREE, peer=b.port, body=cbor2.dumps(bytes(200_000)))
+        b.raw.write(*fragments(large), large._replace(body=args("small")), Packet(PORT_CLOSE, peer=b.port))
+        packets = [await b.raw.next(PORT_MESSAGE) for _ in range(3)]
+        assert [packet.flags for packet in packets] == [FREE | MORE, FREE | CONTINUES, FREE]
+        assert {packet.peer for packet in packets} == {number}
+        a.raw.write(Packet(PORT_MESSAGE, peer=a.port, body=args(1)))
+        body = (await b.raw.next(PORT_MESSAGE)).body
+        b.raw.write(Packet(PORT_CREDIT, peer=number, value=WINDOW))
+        # For what was posted by the relay, and nothing else.
+        assert (await a.raw.next(PORT_CREDIT)).value == 4096 + len(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,8 +12,10 @@ import mainbus
 import pytest
 from mainbus import IpcRenderer, MessageChannel, MessagePort, open_files
 from mainbus.blocking import connect as connect_blocking
-from mainbus_broker import Config
+from mainbus.wire.credit import OVERHEAD, WINDOW
+from mainbus_broker import Config, Match, Role
 from mainbus_broker.config import Limits
+from mainbus_broker.port_end import PortEnd
 
 from tests.support.bus import Bus, Calls, until, within
 from tests.support.direct import AT_ONCE
@@ -141,6 +144,129 @@ async def test_more_than_one_may_have_are_refused_by_the_renderer_itself(address
         assert here.b.stats()["direct_ports"] == 1
 
 
+async def test_no_more_ports_are_direct_than_may_be(address: str) -> None:
+    async with two(address, Config(limits=Limits(direct_after=1, direct=2))) as here:
+        channels = [await here.channel() for _ in range(4)]
+        for a, b in channels:
+            await here.talk(a, b)
+        await refusals(here.a, channels[-1][0])
+        await here.until_direct(2)
+        assert here.bus.broker.stats()["direct_ports"] == 2
+
+
+async def test_all_ports_are_relayed_where_that_is_switched_off(address: str) -> None:
+    async with two(address, Config(direct_ports=False, limits=Limits(direct_after=1))) as here:
+        a, b = await here.channel()
+        got = await here.talk(a, b)
+        a.post_message("second")
+        await until(lambda: len(got) == 2)
+        assert here.a.stats()["direct_ports"] == here.bus.broker.stats()["direct_ports"] == 0
+
+
+@pytest.mark.contract("8.4")
+async def test_a_role_without_direct_keeps_its_ports_with_the_broker(address: str) -> None:
+    every = ["*"]
+    tied = Role(match=Match(token="tied"), names=every, send=every, invoke=every, handle=every, listen=every)
+    async with two(address, Config(limits=Limits(direct_after=1), roles={"tied": tied})) as here:
+        c = await here.bus.renderer("c", token="tied")
+        arrived = Calls()
+        c.on("port", lambda event, _: arrived(event.ports[0]))
+        here.bus.ipc_main.on("tie", lambda event, _: here.bus.contents(c).post_message("port", None, event.ports))
+        channel = MessageChannel()
+        here.a.post_message("tie", None, [channel.port2])
+        (there,) = await arrived.wait()
+        got = await here.talk(channel.port1, there)
+        for number in range(10):
+            channel.port1.post_message(number)
+            await until(lambda: got[-1] == number)  # noqa: B023 - it is awaited at once
+        assert here.a.stats()["direct_ports"] == c.stats()["direct_ports"] == 0
+
+
+@pytest.mark.contract("7.2")
+async def test_a_message_with_a_port_goes_by_the_broker_in_its_place(address: str) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        got: list[Any] = []
+        b.on("message", lambda event: got.append((event.data, len(event.ports))))
+        b.start()
+        a.post_message("first")
+        await here.until_direct(1)
+        for number in range(3):
+            a.post_message("plain")
+            a.post_message(number, [MessageChannel().port2])
+        a.post_message("last")
+        await until(lambda: len(got) == 8)
+        assert got == [("first", 0), ("plain", 0), (0, 1), ("plain", 0), (1, 1), ("plain", 0), (2, 1), ("last", 0)]
+        a.post_message("more")
+        await here.until_direct(1)
+        await until(lambda: got[-1] == ("more", 0))
+
+
+@pytest.mark.contract("3.10")
+async def test_what_was_posted_arrives_before_its_renderer_leaves(address: str) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        got = await here.talk(a, b)
+        closed = Calls()
+        b.on("close", closed)
+        await here.until_direct(1)
+        # More than may be under way at once.
+        for number in range(1000):
+            a.post_message(number)
+        await here.a.aclose()
+        await closed.wait()
+        assert got == ["first", *range(1000)]
+
+
+@pytest.mark.contract("9.2")
+async def test_a_direct_port_that_is_not_taken_holds_up_its_sender(address: str) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        taking = b.__aiter__()
+        a.post_message("first")
+        assert (await within(anext(taking))).data == "first"
+        await here.until_direct(1)
+        body = bytes(16 * 1024)
+        for _ in range(200):
+            a.post_message(body)
+        # All that may be under way, and no more, is in the other renderer.
+        assert b.end is not None
+        end = b.end
+        await until(lambda: end.size >= WINDOW)
+        await here.bus.served(here.a)
+        assert end.size < WINDOW + len(body) + 2 * OVERHEAD
+        for _ in range(200):
+            assert (await within(anext(taking))).data == body
+        await within(a.drain())
+
+
+@pytest.mark.contract("9.2")
+async def test_who_has_not_taken_what_came_past_the_broker_asks_for_no_new_window(address: str) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        taking = b.__aiter__()
+        a.post_message("first")
+        assert (await within(anext(taking))).data == "first"
+        await here.until_direct(1)
+        a.post_message("past the broker")
+        assert b.end is not None
+        end = b.end
+        await until(lambda: end.apart == 1)
+        # Back to the relay, which goes on alone.
+        a.post_message("with a port", [MessageChannel().port2])
+        for number in range(5):
+            a.post_message(number)
+        await until(lambda: len(end.queue) == 7)
+        await here.bus.served(here.b)
+        ports = here.bus.peer(here.b).ports
+        assert ports is not None
+        assert [each.wants_direct for each in ports.ports.values() if isinstance(each, PortEnd)] == [False, False]
+        got = [(await within(anext(taking))).data for _ in range(7)]
+        assert got == ["past the broker", "with a port", *range(5)]
+        a.post_message("more")
+        await here.until_direct(1)
+
+
 @pytest.mark.contract("7.3")
 async def test_a_connection_that_is_lost_takes_its_direct_ports_along(address: str) -> None:
     async with two(address) as here:
@@ -159,7 +285,7 @@ async def test_a_connection_that_is_lost_takes_its_direct_ports_along(address: s
         assert here.a.stats()["direct_ports"] == 0
 
 
-@pytest.mark.parametrize("turns", range(0, 40, 3))
+@pytest.mark.parametrize("turns", range(0, 40, 7))
 async def test_whenever_a_connection_is_lost_nothing_is_left(address: str, turns: int) -> None:
     async with two(address) as here:
         a, b = await here.channel()
@@ -231,8 +357,6 @@ async def test_a_blocking_renderer_has_relayed_ports(address: str) -> None:
                 assert renderer.invoke("ready") is None
                 done.wait(10)
 
-        import threading
-
         done = threading.Event()
         ready = asyncio.Event()
         here.bus.ipc_main.handle("ready", lambda event: ready.set())
@@ -258,3 +382,30 @@ async def test_a_renderer_at_a_memory_address_does_not_offer_it() -> None:
         assert isinstance(renderer, mainbus.IpcRenderer)
         assert renderer._session is not None
         assert renderer._session.ports.direct is None
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 7))
+@pytest.mark.parametrize("way", ["close", "leave"])
+async def test_whenever_a_port_is_closed_or_leaves_nothing_waits_for_its_socket(
+    address: str, way: str, turns: int
+) -> None:
+    async with two(address) as here:
+        a, b = await here.channel()
+        got = await here.talk(a, b)
+        a.post_message("second")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if way == "close":
+            a.close()
+        else:
+            here.a.post_message("to", None, [a])
+            (moved,) = await here.arrived.wait(2)
+            moved.post_message("third")
+            await until(lambda: len(got) == 3)
+            moved.close()
+        for renderer in (here.a, here.b):
+            assert renderer._session is not None
+            direct = renderer._session.ports.direct
+            assert direct is not None
+            await until(lambda: direct.is_empty)  # noqa: B023 - it is awaited at once
+        assert got[:2] == ["first", "second"] or way == "close"

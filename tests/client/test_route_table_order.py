@@ -175,7 +175,7 @@ steps = st.one_of(
 
 
 @pytest.mark.contract("2.19", "9.3", "9.1")
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(steps, max_size=60))
 def test_a_renderer_gets_everything_in_the_order_sent_and_never_beyond_the_credit(
     taken: list[tuple[object, ...]],

@@ -113,7 +113,7 @@ async def test_payloads_of_all_sizes_arrive_unchanged_through_send_sync(
 async def test_64_mib_of_bytes_pass_through_every_verb(address: str) -> None:
     async with Bus(address) as bus:
         everybody = Everybody(bus, await bus.renderer("left"), await bus.renderer("right"))
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(100):
             await everybody.all_verbs(bytes(64 * MIB))
 
 

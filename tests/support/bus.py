@@ -18,6 +18,8 @@ from mainbus_broker import Broker, Config, IpcMain, WebContents
 from mainbus_broker.hub import Hub
 from mainbus_broker.peer import Peer
 
+from tests.support import nursery
+
 T = TypeVar("T")
 
 PATIENCE = 10.0
@@ -134,6 +136,7 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "main's ports": hub.main_ports.ports,
         "main's ends": hub.main_ports._remotes,
         "main's parts": hub.main_ports._unfinished,
+        "direct ports": hub.direct_pairs.open,
     }
     for peer in peers:
         held |= {
@@ -150,6 +153,8 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
             f"{peer.label}: waiting bytes": peer.inbox.size,
             f"{peer.label}: running": peer.inbox.running,
             f"{peer.label}: ports": peer.ports.ports if peer.ports is not None else None,
+            f"{peer.label}: direct ports": peer.ports.directs if peer.ports is not None else 0,
+            f"{peer.label}: descriptors": peer.descriptors,
             f"{peer.label}: posting": peer.posting,
         }
     left = {what: value for what, value in held.items() if value}
@@ -217,13 +222,13 @@ class Program:
     """
 
     def __init__(self, source: str, *args: str, env: dict[str, str] | None = None) -> None:
-        self.process: asyncio.subprocess.Process
-        self._argv = program(source, *args)
+        self.process: nursery.Process
+        self._source = PRELUDE + dedent(source)
+        self._args = args
         self._env = env
 
     async def __aenter__(self) -> Self:
-        pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe, env=self._env)
+        self.process = await nursery.start(self._source, *self._args, env=self._env)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -233,7 +238,6 @@ class Program:
 
     async def line(self) -> str:
         """Return the next line that it says."""
-        assert self.process.stdout is not None
         line = await within(self.process.stdout.readline())
         if not line:
             raise AssertionError(f"the program has ended, with {await self.end()}")
@@ -245,8 +249,6 @@ class Program:
 
     async def end(self) -> int:
         """Wait until it has ended; returns its exit status."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.close()
         await within(self.process.stdout.read())
         return await within(self.process.wait())

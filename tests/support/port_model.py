@@ -414,10 +414,10 @@ async def play(
         for end in list(owner.ends):
             if end.handle is not None:
                 end.handle.close()
-    for end in world.ends:
-        # Nobody holds what waits in a port that was closed and never started.
-        end.handle = None
     for _ in range(1000):
+        for end in world.ends:
+            # Nobody holds what waits in a port that was closed and never started, or arrives only now.
+            end.handle = None
         await world.bus.settle()
         if not world.registries():
             break

@@ -87,7 +87,6 @@ def packets() -> list[dict[str, Any]]:
         packet("port switch", Kind.PORT_SWITCH, peer=3, request=7),
         packet("port switch, of which nothing comes", Kind.PORT_SWITCH, peer=3, request=7, value=1),
         packet("port switch, on the socket", Kind.PORT_SWITCH),
-        packet("welcome to descriptors", Kind.LANE),
         packet("may there be a pool", Kind.POOL, peer=7),
         packet("may there be a pool, by name", Kind.POOL, Flag.BY_NAME, name="editor"),
         packet("a descriptor can come", Kind.POOL, peer=3, value=1),

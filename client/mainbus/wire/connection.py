@@ -166,9 +166,20 @@ class Connection:
         self._at = 0
 
     @property
+    def is_inside(self) -> bool:
+        """Whether fragments of some message are missing."""
+        return bool(self._partials)
+
+    @property
     def backlog(self) -> bool:
         """Whether bytes that were fed have not been scanned yet (those of an incomplete packet do not count)."""
         return (self._at < len(self._data) or self._next is not None) and self.failure is None
+
+    @property
+    def held(self) -> int:
+        """Bytes that were fed and are not yet part of a message that was returned."""
+        parts = sum(partial.size for partial in self._partials.values()) if self._partials else 0
+        return len(self._data) - self._at + sum(map(len, self._pieces)) + parts
 
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
