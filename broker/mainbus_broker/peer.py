@@ -286,7 +286,7 @@ class Peer(asyncio.Protocol):
             # It is owed nothing: what the kernel has not taken is given up.
             self.transport.abort()
             self.outbox.detach()
-            self.outbox.take()
+            self.outbox.drop()
         else:
             self._part()
 

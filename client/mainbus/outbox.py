@@ -208,10 +208,15 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """Return the packets that wait here and forget them."""
-        packets, self._packets = [bytes(packet) for packet in self._packets], []
+        packets = [bytes(packet) for packet in self._packets]
+        self.drop()
+        return packets
+
+    def drop(self) -> None:
+        """Forget the packets that wait here."""
+        self._packets = []
         self._in_pieces = 0
         self.queued = 0
-        return packets
 
     async def wait_until(self, done: Callable[[], bool]) -> None:
         """Wait until `done()`, asked whenever something has left or `wake` is called. Safe to cancel."""

@@ -257,5 +257,8 @@ async def test_packets_in_pieces_are_whole_when_they_are_taken_back() -> None:
     outbox = Outbox(asyncio.get_running_loop(), 10)
     outbox.put_large(Pieces((b"head", b"body")))
     assert outbox.take() == [b"headbody"]
+    outbox.put_large(Pieces((b"head", b"body")))
+    outbox.drop()
+    assert outbox.queued == 0
     outbox.put(b"later")
     assert outbox.take() == [b"later"]

@@ -179,7 +179,8 @@ class Connection:
     def held(self) -> int:
         """Bytes that were fed and are not yet part of a message that was returned."""
         parts = sum(partial.size for partial in self._partials.values()) if self._partials else 0
-        return len(self._data) - self._at + sum(map(len, self._pieces)) + parts
+        behind = len(self._next[0]) - self._next[1] if self._next is not None else 0
+        return len(self._data) - self._at + behind + sum(map(len, self._pieces)) + parts
 
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.

@@ -189,6 +189,21 @@ def test_large_messages_arrive_whole_however_they_are_cut(step: int, turn: dict[
     assert arrived[-1] == ["last"]
 
 
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("step", [50_001, 200_000])
+def test_what_is_held_is_what_was_fed_and_not_yet_returned(step: int) -> None:
+    data = b"".join(_packets(1, [bytes(100_000)]) * 4)
+    wire = opened(Role.BROKER, limit=1 << 20)
+    size = len(data) // 4
+    for at in range(0, len(data), step):
+        wire.feed(data[at : at + step])
+        fed = min(at + step, len(data))
+        for _ in wire.packets(1):
+            pass
+        assert wire.held == fed - wire.received * size
+    assert wire.received == len(data) // size or wire.backlog
+
+
 @pytest.mark.contract("4.6")
 def test_more_than_was_declared_is_wrong_and_less_too() -> None:
     wire = opened(Role.RENDERER, limit=1 << 20)
