@@ -16,6 +16,7 @@ from mainbus.wire.packets import (
     FREE,
     HEADER_SIZE,
     HOST,
+    LARGE,
     MAIN,
     MORE,
     POOLED,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
 
 Serve = Callable[["Peer", Head, bytes, int], None]
-
-LARGE: Final = 32 * 1024
-"""Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
@@ -77,7 +75,7 @@ class Router:
                 Kind.FRAME: self._to_main,
                 Kind.FRAME_CLOSED: self._to_main,
                 Kind.GUEST: hub.hosting.serve,
-                Kind.GUEST_CLOSED: self._guest_closed,
+                Kind.GUEST_CLOSED: lambda peer, head, data, at: hub.hosting.let_go(peer, head[8]),
                 Kind.SYNC: self._sync,
                 Kind.ONCE: self._once,
                 Kind.PAUSE: self._pause,
@@ -495,9 +493,6 @@ class Router:
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()
-
-    def _guest_closed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        self._hub.hosting.let_go(peer, head[8])
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])

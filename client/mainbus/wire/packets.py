@@ -29,6 +29,7 @@ __all__ = [
     "ITEM",
     "KIND_AT",
     "KNOWN_FLAGS",
+    "LARGE",
     "MAIN",
     "MAX_FRAGMENT",
     "MAX_PACKET",
@@ -60,6 +61,9 @@ KIND_AT: Final = 4
 
 MAX_FRAGMENT: Final = 128 * 1024
 """Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass."""
+
+LARGE: Final = 32 * 1024
+"""Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
 MAX_PACKET: Final = HEADER_SIZE + 255 + 255 + MAX_FRAGMENT
 
