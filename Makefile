@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 PIP := $(PY) -m pip --disable-pip-version-check install -qq -c tests/constraints.txt
 EXAMPLES := reply_stream worker_behind_a_port guest_and_host worker_pool log_follower plugin_host repl
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check chaos fuzz docs smoke lock venv clean
+.PHONY: help demo test test-windows bench check chaos fuzz docs smoke lock venv clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
 demo: $(READY) ## a daemon and renderers in processes of their own show the four patterns and send_sync; then the examples
 	@$(PY) docs/examples/demo.py
@@ -18,6 +18,8 @@ demo: $(READY) ## a daemon and renderers in processes of their own show the four
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
 	@$(PY) -m pytest -n 2 $(ARGS)
+test-windows: $(READY) ## the suite over named pipes, with Windows' Python under Wine; ARGS="--python 3.13" or some tests
+	@$(PY) -m tests.windows.run $(ARGS)
 
 bench: $(VENV)/.bench ## the benchmarks, beside the peers that are here; ONLY=latency runs one of them; ARGS="--quick"
 	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
@@ -29,12 +31,11 @@ chaos fuzz: $(READY)
 
 check: $(READY) ## lint, format, types, layout, contract rules, docs
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
-	@$(PY) -m mypy --strict
+	@$(PY) -m mypy --strict && $(PY) -m tests.checks.windows
 	@$(PY) -m tests.checks
 
 docs: $(VENV)/.docs ## build the documentation in build/docs; a warning or a broken link fails
-	@$(PY) -m tests.checks docs
-	@$(PY) -m sphinx -q -E -W --keep-going -d build/doctrees docs build/docs
+	@$(PY) -m tests.checks docs && $(PY) -m sphinx -q -E -W --keep-going -d build/doctrees docs build/docs
 	@$(PY) -m tests.checks.site build/docs
 
 smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13" picks some
@@ -49,7 +50,7 @@ venv: $(READY) ## only make the environment
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
-$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.pyx)
+$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/*.p[yx][xd] client/mainbus/wire/*.p[yx][xd] broker/mainbus_broker/*.pyx)
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once; it takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)

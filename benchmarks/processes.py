@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -20,6 +21,9 @@ PATIENCE: Final = 60.0
 
 SUBSCRIBERS: Final = 50
 """Who gets a broadcast, in two processes."""
+
+DESCRIPTORS: Final = 16384
+"""Open files of one process."""
 
 Figures = dict[str, float]
 
@@ -181,6 +185,17 @@ def cpu_time(pid: int) -> float:
     except OSError:
         return 0.0
     return total / 1e3
+
+
+def allow_many_descriptors() -> None:
+    """Let the processes that are started from now on have as many connections as a storm makes."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def can_pin() -> bool:

@@ -96,6 +96,7 @@ def run(
         if not chosen or cell.peer in chosen
         if not workloads or {cell.workload, cell.workload.partition(":")[0]} & set(workloads)
     }
+    processes.allow_many_descriptors()
     sittings = _sittings(cells, results)
     for number in range(options.repetitions):
         for step, sitting in enumerate(sittings):

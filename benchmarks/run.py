@@ -41,13 +41,16 @@ QUESTIONS: Final[dict[str, Question]] = {
 
 QUICK: Final = Options(seconds=0.2, repetitions=1)
 
-RESULTS: Final = Path(__file__).parent / "results" / "bench.json"
+RESULTS: Final = Path(__file__).parent / "results"
 """Where the figures of the last run are, unless the command line says so."""
 
 
 def main(only: Sequence[str] = ()) -> None:
     """Measure what the command line asks for, print tables, write JSON, draw plots."""
     arguments = _parser(only).parse_args()
+    if arguments.json is None:
+        # A part of the questions must not take the place of all of them.
+        arguments.json = RESULTS / ("bench.json" if arguments.only == ",".join(QUESTIONS) else f"{arguments.only}.json")
     if arguments.again:
         found = json.loads(arguments.json.read_text())
         results = report.results(found)
@@ -56,8 +59,9 @@ def main(only: Sequence[str] = ()) -> None:
     print(report.headline(found), flush=True)
     for name in found["questions"]:
         print(QUESTIONS[name].text(results))
-    if found["shrink"] == 1:
-        print(report.table("Must and goal", goals.table(results)))
+    rows = goals.table(results)
+    if found["shrink"] == 1 and len(rows) > 1:
+        print(report.table("Must and goal", rows))
     print(report.absent(results))
     if arguments.write:
         published.publish(results, found)
@@ -103,7 +107,7 @@ def _parser(only: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--loop", choices=["uvloop", "asyncio"], default="asyncio" if sys.platform == "win32" else "uvloop"
     )
-    parser.add_argument("--json", type=Path, default=RESULTS, help="the file of all figures; plots lie beside it")
+    parser.add_argument("--json", type=Path, help="the file of all figures; plots lie beside it")
     parser.add_argument("--shrink", type=int, default=1, help="divide the numbers of connections by this, to try it")
     parser.add_argument("--again", action="store_true", help="measure nothing: take the figures of that file")
     parser.add_argument("--write", action="store_true", help="put the table into README.md and the plots into docs/")

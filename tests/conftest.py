@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -13,11 +14,26 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.skips"]
+pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.skips", "tests.support.left_out"]
 
 Backend = tuple[str, dict[str, object]]
 
-LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False}), ("uvloop", {"use_uvloop": True})]
+if sys.platform != "win32":
+    # `make test-windows` runs them.
+    collect_ignore = [
+        "broker/cli/test_doctor_pipe.py",
+        "broker/listeners/test_pipe.py",
+        "client/test_address_pipe.py",
+        "client/test_windows.py",
+        "client/transports/test_pipe.py",
+        "windows/test_command.py",
+        "windows/test_patterns.py",
+    ]
+
+LOOPS: list[tuple[str, dict[str, object]]] = [("asyncio", {"use_uvloop": False})]
+
+if sys.platform != "win32":
+    LOOPS.append(("uvloop", {"use_uvloop": True}))
 
 # How long the drawing of an example takes is the machine's business. `make fuzz` draws more of them.
 settings.register_profile("mainbus", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -66,7 +82,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """A unix: address that nobody else uses, in a folder of mode 0700, short enough for the kernel's limit."""
+    """An address that nobody else uses: on Windows a pipe, else in a folder of mode 0700 and short enough."""
+    if sys.platform == "win32":
+        yield f"pipe:mb-{secrets.token_hex(8)}"
+        return
     folder = Path(tempfile.mkdtemp(prefix="mb"))
     yield f"unix:{folder}/s"
     shutil.rmtree(folder)

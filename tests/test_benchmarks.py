@@ -13,11 +13,24 @@ import pytest
 from tests.checks.tree import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
+PAIR = ("mainbus-main", "multiprocessing")
 
 
 def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / script), "--seconds", "0.02", "--repetitions", "1", *arguments]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50, env={**os.environ, **environment})
+
+
+def published(readme: Path, figures: Path) -> str:
+    """Publish a run in a page, and return that."""
+    code = """if True:
+        import json, sys, published, report
+        from pathlib import Path
+        found = json.loads(Path(sys.argv[2]).read_text())
+        published.publish(report.results(found), found, Path(sys.argv[1]), Path(sys.argv[1]).parent)
+    """
+    subprocess.run([sys.executable, "-c", code, str(readme), str(figures)], cwd=BENCHMARKS, check=True, timeout=50)
+    return readme.read_text()
 
 
 def figures(path: Path) -> dict[tuple[str, str, str], list[dict[str, float]]]:
@@ -57,25 +70,36 @@ def test_each_question_is_answered_for_every_peer(
 
 def test_a_run_is_set_beside_must_and_goal_and_drawn(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    arguments = ["--only=pipelined,one-way,payload", "--peers=mainbus-main,multiprocessing", "--json", str(out)]
+    arguments = ["--only=pipelined,one-way,payload", "--peers", ",".join(PAIR), "--json", str(out)]
     first = run("run.py", *arguments, "--loop=asyncio")
     assert (first.returncode, first.stderr) == (0, "")
     assert "loop asyncio" in first.stdout
     kinds = Counter((peer, workload.partition(":")[0]) for peer, workload, _ in figures(out))
     assert kinds == {
         (peer, workload): count
-        for peer in ("mainbus-main", "multiprocessing")
+        for peer in PAIR
         for workload, count in (("in-flight", 1), ("one-way", 1), ("payload", 3))
     }
     (row,) = (line for line in first.stdout.splitlines() if line.startswith("W2 64 in flight"))
     assert "≥ 0.8 x multiprocessing.connection" in row
-    assert row.endswith(("must not met", "must met, goal not", "goal met"))
+    ours, theirs = (figures(out)[peer, "in-flight", "unpinned"][0]["rate"] for peer in PAIR)
+    assert f"{ours / theirs:.2f} x multiprocessing" in row
+    verdict = "goal met" if ours >= 1.2 * theirs else "must met, goal not" if ours >= 0.8 * theirs else "must not met"
+    assert row.endswith(verdict)
     drawing = ElementTree.fromstring((tmp_path / "pipelined.svg").read_text())
     drawn = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert {"mainbus, renderer to main", "multiprocessing.connection, 2 processes"} <= set(drawn)
 
     again = run("run.py", "--again", "--json", str(out))
     assert (again.returncode, again.stdout) == (0, first.stdout)
+
+    readme = tmp_path / "README.md"
+    readme.write_text((BENCHMARKS / "README.md").read_text())
+    before, after = published(readme, out), published(readme, out)
+    assert row.split("  ")[0] in after
+    assert "![pipelined](../docs/static/benchmarks/pipelined.svg)" in after
+    assert after == before
+    assert after.count("\n## ") == (BENCHMARKS / "README.md").read_text().count("\n## ")
 
 
 def test_a_peer_that_is_not_here_is_named(tmp_path: Path) -> None:

@@ -25,14 +25,15 @@ class Driver(BlockingClient):
         from rpyc.utils.factory import unix_connect
 
         connection: Any = unix_connect(path, config={"sync_request_timeout": 60})
-        self._connection = connection
-        self._echo = rpyc.async_(connection.root.echo)
+        # To name it each time would be a request each time.
+        self._call = connection.root.echo
+        self._echo = rpyc.async_(self._call)
         self._push = rpyc.async_(connection.root.push)
         self._asked: deque[Any] = deque()
         self._pushed: deque[Any] = deque()
 
     def call(self, value: Any) -> Any:
-        return decode(self._connection.root.echo(encode(value)))
+        return decode(self._call(encode(value)))
 
     def ask(self, value: Any) -> None:
         self._asked.append(self._echo(encode(value)))

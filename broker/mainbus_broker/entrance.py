@@ -76,7 +76,7 @@ class Entrance(asyncio.Protocol):
         self._leave()
 
     @property
-    def uid(self) -> int | None:
+    def uid(self) -> int | str | None:
         """Whose process it is."""
         return self._process.uid
 

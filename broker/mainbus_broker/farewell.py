@@ -27,7 +27,9 @@ class Farewell(asyncio.Protocol):
         self._timer = hub.loop.call_later(LINGER, transport.abort)
         hub.leaving[self] = hub.loop.create_future()
         transport.set_protocol(self)
-        transport.write_eof()
+        # A pipe cannot: there the goodbye itself makes the renderer close.
+        if transport.can_write_eof():
+            transport.write_eof()
         transport.resume_reading()
 
     def close(self) -> None:

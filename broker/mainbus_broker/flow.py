@@ -163,6 +163,7 @@ class Flow:
 
     def _tell(self, source: Peer, target: Peer | None, pause: Pause) -> None:
         self._serial += 1
+        self._hub.counters["pauses"] += 1
         pause.serial, pause.told, pause.acknowledged, pause.overrun = self._serial, True, False, 0
         address, name = (target.id, target.name_raw) if target is not None else (MAIN, b"")
         source.outbox.put(build(Kind.PAUSE, address, pause.serial, value=int(pause.broadcasts), name=name))

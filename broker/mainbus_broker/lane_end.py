@@ -94,7 +94,7 @@ class LaneEnd(asyncio.Protocol):
 
     def limit(self, request: int, seconds: float, expire: Callable[[], None]) -> None:
         """Call `expire` if a call is not answered within `seconds`."""
-        self._limits[request] = self._hub.loop.call_later(seconds, expire)
+        self._limits[request] = self._hub.loop.call_later(seconds, self._expire, expire)
 
     def forget(self, request: int) -> None:
         """Answer a call no more."""
@@ -145,6 +145,10 @@ class LaneEnd(asyncio.Protocol):
         self._outbox.resume_writing()
 
     # Private
+
+    def _expire(self, expire: Callable[[], None]) -> None:
+        self._hub.counters["timeouts"] += 1
+        expire()
 
     def _forget_all(self) -> None:
         for timer in self._limits.values():

@@ -230,6 +230,7 @@ class MainProcess:
         if target is None:
             self._refuse(event, NoHandlerError(channel))
         elif bound is not None:
+            self._hub.refuse(peer, bound)
             self._refuse(event, bound)
         elif request in inbox.handlers or request in inbox.streams:
             peer.close(f"request {request} is pending already", blame=True)
@@ -263,7 +264,8 @@ class MainProcess:
         try:
             peer.contents.open_frame(frame_id, text_of(name), parent_id)
         except MainbusError as error:
-            log.warning("refused frame %d of %s: %s", frame_id, peer.label, error)
+            if isinstance(error, LimitExceeded):
+                self._hub.refuse(peer, error)
             outcome = self._answers.refused(error)
         if request:
             self._put(peer, request, outcome)
@@ -326,6 +328,7 @@ class MainProcess:
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
+        self._hub.counters["timeouts"] += 1
         self.dispatch.cancel(peer.inbox, request, late=True)
 
     # Callbacks of the dispatch

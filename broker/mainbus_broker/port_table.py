@@ -33,6 +33,10 @@ class PortTable:
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
         self._most = 2 * MAX_UNTAKEN + max_message
+        self.broken = 0
+        """Channels that were closed since somebody broke the rules, or posted too much on them."""
+        self.closed_at_once = 0
+        """Ends that arrived closed, since their receiver had as many as it may."""
         self.work: Final = Steps()
         """Ports are nested as deep as anybody likes, and one that leaves may bring others along."""
 
@@ -183,6 +187,7 @@ class PortTable:
 
     def _break(self, end: PortEnd) -> None:
         """Close both ends of a channel. Those who have them are told, and confirm it as any other close."""
+        self.broken += 1
         ends = [each for each in (end, end.other) if each is not None]
         for each in ends:
             each.other = None
@@ -200,6 +205,7 @@ class PortTable:
 
     def _assign(self, end: PortEnd, owner: Owner) -> Entry:
         if len(owner.ports) >= owner.max_ports:
+            self.closed_at_once += 1
             # Its receiver has as many as it may: it gets a closed one, and the other end is told.
             self.drop(end)
             return 0, 0
@@ -234,6 +240,7 @@ class PortTable:
         while (posted := end.next_posted()) is not None:
             if not end.fits(posted, self._max_message):
                 # Somebody who had it broke the rules; only this channel ends.
+                log.warning("a port was closed: a part of a message does not fit to what came before it")
                 self._break(end)
                 self.drop(*posted[1])
                 return

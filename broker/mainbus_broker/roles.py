@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -27,7 +28,7 @@ class Match:
     """Who gets a role: whoever fits all that is given here. Nothing at all fits everybody.
 
     Args:
-        uid: The user whose process it is, from the kernel. Another user than the broker's is let in only so.
+        uid: The user whose process it is, from the kernel (on Windows a SID). Other users are let in only so.
         token: What the renderer shows at `connect(token=...)`; or "sha256:" and the digest of it, in hexadecimal.
         address: Where it has connected, of those where the broker listens.
 
@@ -35,7 +36,7 @@ class Match:
         ConfigError: A value is not what it should be.
     """
 
-    uid: int | None = None
+    uid: int | str | None = None
     token: str | None = field(default=None, repr=False)
     address: str | None = None
 
@@ -167,8 +168,9 @@ def _problems_of_match(match: Match) -> Iterator[str]:
     uid: Any = match.uid
     token: Any = match.token
     address: Any = match.address
-    if uid is not None and (isinstance(uid, bool) or not isinstance(uid, int) or not 0 <= uid <= MAX_U32):
-        yield f"uid: expected a user ID, a whole number from 0, but found {uid!r}"
+    if uid is not None and not _is_user(uid):
+        sid = ' or a SID, such as "S-1-5-18"' if sys.platform == "win32" else ""
+        yield f"uid: expected a user ID, a whole number from 0{sid}, but found {uid!r}"
     # No word of what was found: it may well be a secret.
     if token is not None and (not isinstance(token, str) or not token):
         yield "token: expected a text that is not empty"
@@ -179,6 +181,12 @@ def _problems_of_match(match: Match) -> Iterator[str]:
             parse(address if isinstance(address, str) else "")
         except AddressError as error:
             yield f"address: {error.reason}"
+
+
+def _is_user(uid: object) -> bool:
+    if sys.platform == "win32" and isinstance(uid, str):
+        return uid.startswith("S-1-")
+    return isinstance(uid, int) and not isinstance(uid, bool) and 0 <= uid <= MAX_U32
 
 
 def _is_digest(text: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
+from mainbus.quick import COMPILED
 from mainbus.wire import clone, port_table
 from mainbus.wire.packets import (
     BY_NAME,
@@ -22,6 +23,7 @@ from mainbus.wire.packets import (
     POOLED,
     Head,
     Kind,
+    Taker,
     build,
     plain,
     readdress,
@@ -33,6 +35,9 @@ from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
 from mainbus_broker.port_end import PortEnd
+
+if COMPILED:
+    from mainbus_broker.router_fast import QuickRouter
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
@@ -59,6 +64,8 @@ class Router:
         self._high = hub.config.limits.high
         self._hard = hub.config.limits.hard
         self._unfinished = hub.config.limits.unfinished
+        self.taker: Taker | None = QuickRouter(hub) if COMPILED else None
+        """Who takes the common packets of renderers without a role; None: nobody does."""
         self._serve: dict[int, Serve] = plain(
             {
                 Kind.SEND: self._message,
@@ -133,25 +140,14 @@ class Router:
 
     def refuse(self, peer: Peer, head: Head, data: bytes, at: int, reason: str) -> None:
         """Say that a message cannot be delivered: an error for an invoke, a notice for the rest."""
-        _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
-        name_end = at + HEADER_SIZE + name_length
-        name = data[at + HEADER_SIZE : name_end]
+        self._hub.counters["undeliverable"] += 1
         if self._hub.debts.charge(peer.process, debts.NOBODY):
             peer.owes = True
-        if kind in _CALLS:
-            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
-            return
-        self.tell(
-            peer,
-            build(
-                Kind.UNDELIVERABLE,
-                target_id,
-                flags=flags & BY_NAME,
-                name=name,
-                channel=data[name_end : name_end + channel_length],
-                body=reason.encode(),
-            ),
-        )
+        if head[1] in _CALLS:
+            name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
+            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else head[5]))
+        else:
+            self.tell(peer, forwards.undeliverable(head, data, at, reason))
 
     # Private: messages
 
@@ -263,6 +259,8 @@ class Router:
             caller = self._ids.get(caller_id)
             # Nobody waits: the answer comes too late, or was never asked for.
             waits = caller is not None and self._hub.replies.callee(caller, request) is peer
+            if not waits:
+                self._hub.counters["late_answers"] += 1
             callers = (caller,) if caller is not None and waits else ()
             if flags & MORE:
                 if not forwards.begin(peer, head, b"", callers, self._unfinished):
@@ -296,6 +294,7 @@ class Router:
         if head[2] & MORE:
             forwards.refuse(peer, head, name)
         if bound is not None:
+            self._hub.refuse(peer, bound)
             self._answer(peer, head, bound)
         else:
             peer.wire.fail(f"request {head[6]} is pending already")
@@ -438,6 +437,7 @@ class Router:
     def _undeliverable(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
         if source is not None and source in peer.oneway:
+            self._hub.counters["undeliverable"] += 1
             length, _, flags, name_length, channel_length = head[:5]
             if source.outbox.queued >= self._hard:
                 # It may have caused none of them, so it is not closed for them.
@@ -475,6 +475,7 @@ class Router:
             if bound is None:
                 self._hub.main.sync(peer, message, lane)
             else:
+                self._hub.refuse(peer, bound)
                 lane.answer(message[3], (Kind.ERROR, bound.wire_code, clone.encode(str(bound))))
 
     def _once(self, peer: Peer, head: Head, data: bytes, at: int) -> None:

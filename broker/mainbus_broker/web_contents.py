@@ -58,6 +58,7 @@ class WebContents:
         "_ready",
         "id",
         "name",
+        "plain_frame",
         "process",
         "role",
     )
@@ -69,6 +70,8 @@ class WebContents:
         self.process: Process = peer.process
         self._hub = hub
         self._peer = peer
+        self.plain_frame: WebFrameMain | None = None
+        """The main frame, once it has sent something, while only `ipc_main` can listen to that; else None."""
         self._destroyed = False
         self._frames: Frames | None = None
         self._ipc: IpcMain | None = None
@@ -107,6 +110,7 @@ class WebContents:
         """Listeners and handlers for this renderer only; asked before `ipc_main`."""
         if self._ipc is None:
             self._ipc = self.new_ipc()
+            self.plain_frame = None
         return self._ipc
 
     @property
@@ -312,35 +316,23 @@ class WebContents:
     def invoke_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Reply:
         """Invoke the handler of a frame. As `invoke`."""
         peer = self._check_frame(frame_id)
-        raw = self._granted(peer, "handle", channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
-        self._check_room()
+        raw, body = self._request(peer, channel, args, timeout)
         limit = peer.limits.pending
         if len(peer.calls) >= limit:
             raise TooManyRequests(limit)
-        request = peer.calls.next_request()
-        reply = peer.calls.open(channel, request, peer.route, timeout)
-        value = milliseconds(timeout)
-        packet = packets.message(Kind.INVOKE, MAIN, request, body, frame=frame_id, value=value, channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request)
+        reply = peer.calls.open(channel, peer.calls.next_request(), peer.route, timeout)
+        self._put_request(Kind.INVOKE, raw, body, frame_id, reply)
         return reply
 
     def stream_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
         """Ask the handler of a frame for a stream. As `stream`."""
         peer = self._check_frame(frame_id)
-        raw = self._granted(peer, "handle", channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
+        raw, body = self._request(peer, channel, args, timeout)
         limit = self._hub.config.limits.streams
         if peer.calls.streams >= limit:
             raise TooManyRequests(limit, "The number of open streams")
-        self._check_room()
-        request = peer.calls.next_request()
-        reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
-        value = milliseconds(timeout)
-        packet = packets.message(Kind.STREAM, MAIN, request, body, frame=frame_id, value=value, channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        reply = peer.calls.open_stream(channel, peer.calls.next_request(), peer.route, timeout, peer.demand)
+        self._put_request(Kind.STREAM, raw, body, frame_id, reply)
         return Stream(reply)
 
     # For the broker
@@ -364,6 +356,8 @@ class WebContents:
         if frame is None:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
+        if not frame_id and self._messages is None and not self.registries(frame):
+            self.plain_frame = frame
         return frame
 
     def dispatched(self) -> None:
@@ -434,6 +428,7 @@ class WebContents:
         if event in MESSAGES:
             if self._messages is None:
                 self._messages = self.new_ipc()
+                self.plain_frame = None
             return self._messages
         if self._emitter is None:
             self._emitter = Emitter(EVENTS)
@@ -455,6 +450,20 @@ class WebContents:
         self._hub.owner.check()
         return self._peer
 
+    def _request(self, peer: Peer, channel: str, args: Sequence[object], timeout: float | None) -> tuple[bytes, Body]:
+        """Return channel and body of a request that may be made."""
+        raw = self._granted(peer, "handle", channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        self._check_room()
+        return raw, body
+
+    @staticmethod
+    def _put_request(kind: Kind, raw: bytes, body: Body, frame_id: int, reply: Reply) -> None:
+        request, value = reply.request, milliseconds(reply.timeout)
+        packet = packets.message(kind, MAIN, request, body, frame=frame_id, value=value, channel=raw)
+        reply.route.put(packet, HEADER_SIZE + len(body), request, is_free=kind == Kind.STREAM)
+
     def _granted(self, peer: Peer, verb: str, channel: str) -> bytes:
         """Return a channel's UTF-8 if the renderer may get something there."""
         raw = check_channel(channel)
@@ -473,6 +482,7 @@ class WebContents:
     def _check_room(self) -> None:
         hard = self._hub.config.limits.hard
         if self.queued >= hard:
+            self._hub.counters["queue_full"] += 1
             raise SendQueueFull(hard, self.name or self.id)
 
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:

@@ -45,6 +45,7 @@ class WebFrameMain:
         """Listeners and handlers for this frame only; asked before `contents.ipc` and `ipc_main`."""
         if self.own_ipc is None:
             self.own_ipc = self._contents.new_ipc()
+            self._contents.plain_frame = None
         return self.own_ipc
 
     @property

@@ -8,8 +8,12 @@ import stat
 import sys
 import tempfile
 from dataclasses import dataclass
+from typing import Final
 
 from mainbus.errors import AddressError
+
+if sys.platform == "win32":
+    from mainbus.windows import current_user
 
 __all__ = ["PATH_LIMIT", "Address", "check_folder", "default_address", "is_default_folder", "parse"]
 
@@ -17,7 +21,9 @@ PATH_LIMIT = 107 if sys.platform == "linux" else 103
 """The longest socket path in bytes: the room in ``sockaddr_un`` without its closing NUL."""
 
 _NAME_LIMIT = 255
-_SCHEMES = ("memory",) if sys.platform == "win32" else ("unix", "memory")
+_SCHEMES = ("pipe", "memory") if sys.platform == "win32" else ("unix", "memory")
+_PIPE_LIMIT = 247
+"""Of the 256 characters that Windows allows, ``\\\\.\\pipe\\`` takes nine."""
 _REMEDY = "set XDG_RUNTIME_DIR to a folder of your own, or MAINBUS_ADDRESS to an address"
 
 
@@ -26,8 +32,8 @@ class Address:
     """Where a broker is reached; ``str()`` gives the text that `parse` reads.
 
     Attributes:
-        scheme: ``"unix"`` or ``"memory"``.
-        path: the socket's absolute path, or the name inside this process (may be empty).
+        scheme: ``"unix"``, on Windows ``"pipe"``; or ``"memory"``.
+        path: the socket's absolute path, the pipe's name, or the name inside this process (may be empty).
     """
 
     scheme: str
@@ -41,19 +47,20 @@ def parse(text: str, *, across: bool = False) -> Address:
     """Read an address.
 
     Args:
-        text: ``unix:/path/of/a/socket`` (a relative path starts at the current folder), or ``memory:`` with an
-            optional name, inside this process.
+        text: ``unix:/path/of/a/socket`` (a relative path starts at the current folder), on Windows ``pipe:name``; or
+            ``memory:`` with an optional name, inside this process.
         across: it has to lead from one process to another.
 
     Returns:
         The address, its path absolute.
 
     Raises:
-        AddressError: unknown scheme, or a path that no socket can have, or one inside this process ``across``.
+        AddressError: unknown scheme, or a path that no socket can have (or a name that no pipe can), or one inside this
+            process ``across``.
     """
     scheme, colon, rest = text.partition(":")
     if not colon:
-        raise AddressError(text, f"an address starts with its scheme, as in 'unix:{text}'")
+        raise AddressError(text, f"an address starts with its scheme, as in '{_SCHEMES[0]}:{text}'")
     if scheme not in _SCHEMES:
         known = " and ".join(f"'{scheme}:'" for scheme in _SCHEMES if not across or scheme != "memory")
         raise AddressError(text, f"unknown scheme '{scheme}:', this system has {known}")
@@ -61,14 +68,15 @@ def parse(text: str, *, across: bool = False) -> Address:
         raise AddressError(text, "it is an address inside one process, which no other process can reach")
     if "\0" in rest:
         raise AddressError(repr(text), "it contains a NUL character")
-    return Address(scheme, _memory_name(text, rest) if scheme == "memory" else _unix_path(text, rest))
+    return Address(scheme, _PATHS[scheme](text, rest))
 
 
 def default_address(*, across: bool = False) -> Address:
     """The address of both ends when none is given. `across` as in `parse`.
 
     ``MAINBUS_ADDRESS`` if set. Else ``mainbus/<app>.sock`` in ``$XDG_RUNTIME_DIR``, if that is a folder of this user,
-    else ``<app>.sock`` in ``mainbus-<uid>`` in the temporary folder. ``<app>`` is ``MAINBUS_APP`` or ``default``.
+    else ``<app>.sock`` in ``mainbus-<uid>`` in the temporary folder. On Windows it is the pipe ``mainbus-<sid>-<app>``,
+    with the user's SID. ``<app>`` is ``MAINBUS_APP`` or ``default``.
 
     Raises:
         AddressError: a variable makes no address, or somebody else may have made the folder in the temporary one.
@@ -76,7 +84,7 @@ def default_address(*, across: bool = False) -> Address:
     if text := os.environ.get("MAINBUS_ADDRESS"):
         return parse(text, across=across)
     if sys.platform == "win32":
-        raise AddressError("MAINBUS_ADDRESS", "it is not set, and this system has no default address")
+        return parse(f"pipe:mainbus-{current_user()}-{_app_name()}")
     address = parse(f"unix:{os.path.join(_default_folder(), _app_name())}.sock")
     check_folder(address)
     return address
@@ -92,9 +100,11 @@ def check_folder(address: Address) -> None:
     Raises:
         AddressError: it is not, and the text says what to do.
     """
+    if address.scheme != "unix":
+        return
     folder = os.path.dirname(address.path)
     # The name first: asking for the temporary folder may try out several.
-    if address.scheme != "unix" or os.path.basename(folder) != _fallback_name() or folder != _fallback_folder():
+    if os.path.basename(folder) != _fallback_name() or folder != _fallback_folder():
         return
     try:
         status = os.lstat(folder)
@@ -115,6 +125,17 @@ def _memory_name(text: str, name: str) -> str:
     return name
 
 
+def _pipe_name(text: str, name: str) -> str:
+    if not name:
+        raise AddressError(text, "the name is missing, as in 'pipe:app'")
+    if "\\" in name:
+        raise AddressError(text, r"a pipe's name has no backslash; 'pipe:app' is what Windows calls \\.\pipe\app")
+    if len(name.encode("utf-16-le", "surrogatepass")) > 2 * _PIPE_LIMIT:
+        raise AddressError(text, f"the name is longer than {_PIPE_LIMIT} characters")
+    # Windows does not tell capitals from small letters.
+    return name.lower()
+
+
 def _unix_path(text: str, path: str) -> str:
     if not path:
         raise AddressError(text, "the path is missing, as in 'unix:/run/user/1000/app.sock'")
@@ -131,9 +152,12 @@ def _unix_path(text: str, path: str) -> str:
     return path
 
 
+_PATHS: Final = {"unix": _unix_path, "pipe": _pipe_name, "memory": _memory_name}
+
+
 def _app_name() -> str:
     app = os.environ.get("MAINBUS_APP") or "default"
-    if "/" in app or app in {".", ".."}:
+    if "/" in app or "\\" in app or app in {".", ".."}:
         raise AddressError(app, "MAINBUS_APP must be a plain file name")
     return app
 

@@ -12,16 +12,12 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mainbus.cores import CHUNK
+from mainbus.quick import OutboxCore
 from mainbus.wire.pieces import Packet, Pieces
 
 if TYPE_CHECKING:
     from mainbus.routes import Route
-
-CHUNK: Final = 256 * 1024
-"""Bytes handed to the transport at once, at most (but for a single packet that is longer)."""
-
-ROOM: Final = 1024 * 1024
-"""Bytes that may wait here; what is more waits in its route, where a pause can still hold it."""
 
 _WRITES_A_TURN: Final = 4
 
@@ -29,57 +25,20 @@ _BUFFER: Final = 416 * 1024
 """Bytes that the system should buffer on a connection where large messages leave: fewer turns for each of them."""
 
 
-class Outbox:
+class Outbox(OutboxCore):
     """Packets of one connection that have not been handed to its transport yet."""
 
-    __slots__ = (
-        "_blocked",
-        "_in_flight",
-        "_in_pieces",
-        "_loop",
-        "_packets",
-        "_ready",
-        "_scheduled",
-        "_starved",
-        "_transport",
-        "_waiters",
-        "_when_low",
-        "_widened",
-        "calls",
-        "handed",
-        "held",
-        "max_calls",
-        "queued",
-        "written",
-    )
+    __slots__ = ("_widened", "held")
+
+    _transport: asyncio.Transport | None
+    _ready: list[Route]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_calls: int) -> None:
-        self.calls = 0
-        """Invokes that have left and are unanswered, to all targets together."""
-        self.max_calls = max_calls
-        self.queued = 0
-        """Bytes that wait here, in order."""
-        self.handed = 0
-        """Bytes handed to the transport, ever."""
+        super().__init__(loop, max_calls)
         self.held = 0
         """Bytes that wait in the routes of this connection."""
-        self.written = 0
-        """Packets handed to the transport, ever."""
-        self._loop = loop
-        self._transport: asyncio.Transport | None = None
-        # Lists: they are short at the front of which something is taken, and an empty one is small.
-        self._packets: list[Packet] = []
-        self._in_pieces = 0
-        """How many of them are in pieces."""
-        self._ready: list[Route] = []
-        self._starved: dict[Route, None] = {}
-        self._scheduled = False
-        self._blocked = True
-        self._in_flight: tuple[Packet, int] = (b"", 0)
         self._widened = False
         """Whether the system's buffer of this connection was made larger, for what is large."""
-        self._waiters: list[asyncio.Future[None]] = []
-        self._when_low: tuple[int, Callable[[], None]] | None = None
 
     # Public
 
@@ -97,14 +56,6 @@ class Outbox:
         self._transport = None
         self._blocked = True
 
-    def put(self, packet: bytes) -> None:
-        """Queue one packet; all of one turn of the loop leave in one write."""
-        self._packets.append(packet)
-        self.queued += len(packet)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
-
     def put_large(self, packet: Packet) -> None:
         """Queue one packet, which may be in pieces."""
         if isinstance(packet, Pieces):
@@ -112,6 +63,10 @@ class Outbox:
         self._packets.append(packet)
         self.queued += len(packet)
         self.flush_soon()
+
+    def flush_follows(self) -> None:
+        """Schedule nothing: the caller calls `flush` in this turn of the loop, whatever happens before."""
+        self._scheduled = True
 
     def pull(self, route: Route) -> None:
         """Take packets from `route` whenever there is room, one in turn with the other routes."""
@@ -134,16 +89,6 @@ class Outbox:
         if self._starved:
             self._feed_starved()
             self.flush_soon()
-
-    def flush_soon(self) -> None:
-        """Hand over what waits, and what is put meanwhile, with the next turn of the loop."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
-
-    def flush_follows(self) -> None:
-        """Schedule nothing: the caller calls `flush` in this turn of the loop, whatever happens before."""
-        self._scheduled = True
 
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""

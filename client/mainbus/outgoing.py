@@ -13,6 +13,7 @@ from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.pools import Pools
 from mainbus.port_end import End
+from mainbus.quick import COMPILED
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
@@ -37,6 +38,11 @@ from mainbus.wire.packets import (
     build,
 )
 from mainbus.wire.pieces import Body, Packet
+
+if COMPILED:
+    from mainbus.leaving_fast import Leaving
+else:
+    from mainbus.leaving import Leaving
 
 _POOLED: Final = frozenset({SEND, INVOKE, RESULT})
 """What can be in shared memory."""
@@ -66,6 +72,8 @@ class Outgoing:
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
         self.pools = Pools(self.outbox)
+        self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
+        """What sends the common message at once; `send` and `invoke` send them all."""
         self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
 
     # Public
@@ -149,21 +157,8 @@ class Outgoing:
         """Send a request, in its place; its result comes to the `Reply`. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        request = self.calls.next_request()
-        reply = self.calls.open(channel, request, route, timeout)
-        packet = self._packets(
-            peer if name is None else name,
-            kind,
-            peer,
-            request,
-            body,
-            flags=_by(name),
-            frame=frame if peer == MAIN and name is None else 0,
-            value=0 if timeout is None else milliseconds(timeout),
-            name=_raw(name),
-            channel=raw,
-        )
-        route.put(packet, HEADER_SIZE + len(body), request)
+        reply = self.calls.open(channel, self.calls.next_request(), route, timeout)
+        self._put_request(kind, peer, name, raw, body, frame, reply)
         return reply
 
     def stream(
@@ -181,20 +176,8 @@ class Outgoing:
         """Send the request of a stream, in its place; its items and its end come to the reply. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        request = self.calls.next_request()
-        reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
-        packet = packets.message(
-            STREAM,
-            peer,
-            request,
-            body,
-            flags=_by(name),
-            frame=frame if peer == MAIN and name is None else 0,
-            value=milliseconds(timeout),
-            name=_raw(name),
-            channel=raw,
-        )
-        route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        reply = self.calls.open_stream(channel, self.calls.next_request(), route, timeout, self._send_demand)
+        self._put_request(STREAM, peer, name, raw, body, frame, reply)
         return reply
 
     def ask(self, kind: Kind, what: str, **fields: Unpack[Fields]) -> Reply:
@@ -225,6 +208,23 @@ class Outgoing:
             self.outbox.put(build(kind, peer, request, **fields))
 
     # Private
+
+    def _put_request(
+        self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply
+    ) -> None:
+        packet = self._packets(
+            peer if name is None else name,
+            kind,
+            peer,
+            reply.request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(reply.timeout),
+            name=_raw(name),
+            channel=raw,
+        )
+        reply.route.put(packet, HEADER_SIZE + len(body), reply.request, is_free=kind == STREAM)
 
     def _check_room(self, route: Route, body: Body, accepted: bool) -> None:
         assert self.welcome is not None

@@ -174,6 +174,11 @@ class IpcRenderer(Frames):
             "running": len(self._arrivals.dispatch.tasks),
             "direct_ports": len(session.ports.direct or ()),
             "reconnects": session.reconnects,
+            "pauses": session.pauses,
+            "timeouts": session.calls.expired,
+            "gaps": self._arrivals.told["gap"],
+            "undeliverable": self._arrivals.told["undeliverable"],
+            "message_errors": self._arrivals.told["message-error"],
         }
 
     # Public: what the broker knows

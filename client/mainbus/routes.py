@@ -6,13 +6,15 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
+from mainbus.cores import ROOM
 from mainbus.nothing import NOTHING
-from mainbus.outbox import ROOM, Outbox
+from mainbus.outbox import Outbox
+from mainbus.quick import RouteCore
 from mainbus.wire.packets import BY_NAME, HEADER
 from mainbus.wire.pieces import Packet, front_of
 
 
-class Route:
+class Route(RouteCore):
     """What one sender has for one target and may not send yet.
 
     Five things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
@@ -20,21 +22,19 @@ class Route:
     behind it, so that the order within a pair never changes; other routes go on.
     """
 
-    __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "owed", "paused", "size", "unanswered")
+    __slots__ = ("_replies", "_unsent", "listed", "owed", "size")
+
+    _outbox: Outbox
+    _queue: deque[Entry]
 
     def __init__(self, outbox: Outbox, credit: int) -> None:
-        self.credit = credit
-        """Invokes that may be unanswered at a time."""
-        self.unanswered = 0
-        self.paused = False
+        super().__init__(outbox, credit, NOTHING)
         self.size = 0
         """Bytes that wait here."""
         self.owed = 0
         """Those of them that are replies."""
         self.listed = False
         """Whether the outbox will ask for packets by itself."""
-        self._outbox = outbox
-        self._queue: deque[Entry] = NOTHING
         self._unsent: dict[int, Entry] | None = None
         self._replies: deque[Entry] | None = None
         """The replies among what waits, in order; None before the first."""
@@ -51,15 +51,9 @@ class Route:
             is_free: Whether the request costs no credit: that of a stream.
         """
         cost = 1 if request and not is_free else 0
-        if (
-            not self._queue
-            and not self.paused
-            and self._outbox.queued < ROOM
-            and (not cost or self._may_invoke())
-            and isinstance(packet, bytes)
-        ):
+        if self.is_free and (not cost or self.has_credit) and isinstance(packet, bytes):
             if cost:
-                self._charge(cost)
+                self.charge(cost)
             self._outbox.put(packet)
             return
         entry = Entry(packet, size, request, cost)
@@ -164,7 +158,7 @@ class Route:
             if not entry.begun:
                 if entry.is_held:
                     return self._next_reply()
-                if entry.cost and not self._may_invoke():
+                if entry.cost and not self.has_credit:
                     if self.unanswered < self.credit:
                         self._outbox.starve(self)
                     return self._next_reply()
@@ -193,7 +187,7 @@ class Route:
         for entry in reversed(entries):
             if entry.taken:
                 entry.taken = entry.begun = False
-                self._charge(-entry.cost)
+                self.charge(-entry.cost)
             entry.given_back = True
             self._insert(0, entry)
             if entry.is_reply and self._replies is not None:
@@ -236,20 +230,13 @@ class Route:
 
     # Private
 
-    def _may_invoke(self) -> bool:
-        return self.unanswered < self.credit and self._outbox.calls < self._outbox.max_calls
-
-    def _charge(self, invokes: int = 1) -> None:
-        self.unanswered += invokes
-        self._outbox.calls += invokes
-
     def _is_withdrawn(self, entry: Entry) -> bool:
         is_final = entry.begun or entry.given_back or not entry.request
         return not is_final and entry.request not in (self._unsent or ())
 
     def _begin(self, entry: Entry) -> None:
         entry.begun = True
-        self._charge(entry.cost)
+        self.charge(entry.cost)
         if entry.request and self._unsent:
             self._unsent.pop(entry.request, None)
 

@@ -75,7 +75,8 @@ class Session(Outgoing):
         super().__init__(asyncio.get_running_loop(), ports)
         self.address = address
         self.name = name
-        self._met = self.routes.names
+        self.met = self.routes.names
+        """The names of renderers by id, as far as somebody has told."""
         self.frames = FrameTable()
         self.hosting = Hosting()
         self.lane: Lane | None = None
@@ -83,6 +84,8 @@ class Session(Outgoing):
         self.descriptors: DescriptorLane | None = None
         """How descriptors come; None where none do."""
         self.reconnects = 0
+        self.pauses = 0
+        """How often it was asked to hold what it has for somebody."""
         self.dispatching = False
         """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
         self._watching = False
@@ -235,11 +238,13 @@ class Session(Outgoing):
         self.welcome = welcome
         self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
+        self.leaving.limit(welcome.limits.message, welcome.limits.depth)
         self.descriptors = DescriptorLane(welcome, self.address) if welcome.descriptors is not None else None
         self.ports.welcomed(welcome, self.descriptors)
         self.pools.welcomed(welcome, self.descriptors)
         self.name = welcome.name
         self.link = link
+        link.wire.owner, link.wire.taker = self, self._receiver.taker
         self._goodbye = None
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
@@ -358,11 +363,12 @@ class Session(Outgoing):
             if message[1] & POOLED:
                 message = self.pools.arrive(message)
             kind, peer = message[0], message[2]
-            if peer and peer not in self._met and kind in _INTRODUCING:
+            if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)
             self._handlers[kind](message)
 
     def _on_pause(self, message: Message) -> None:
+        self.pauses += 1
         _, _, peer, serial, _, value, name, _, _ = message
         self.routes.pause(peer, text_of(name) if name else None, broadcasts=bool(value))
         self.notice(Kind.PAUSED, peer, serial)

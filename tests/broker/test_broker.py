@@ -11,6 +11,7 @@ from mainbus.address import default_address
 from mainbus.wire.messages import Hello, pack
 from mainbus_broker import Broker, Config, IpcMain, Limits, WebContents
 
+from tests.support import bare
 from tests.support.bus import Bus, Calls, Program, program, until, within
 from tests.support.leaks import child_processes
 
@@ -224,7 +225,7 @@ async def test_its_statistics_follow_what_happens(address: str) -> None:
 @pytest.mark.contract("2.1")
 async def test_a_stranger_who_says_nothing_is_sent_away(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(handshake_timeout=0.01))) as bus:
-        reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        reader, writer = await bare.connect(address)
         assert b"no hello in 0.01 s" in await within(reader.read())
         writer.close()
         await writer.wait_closed()
@@ -306,7 +307,7 @@ async def test_spawn_says_when_the_program_cannot_be_started_or_never_connects(a
         with pytest.raises(ChildProcessError, match="3"):
             await bus.broker.spawn(program("sys.exit(3)"))
         with pytest.raises(TimeoutError):
-            await bus.broker.spawn(["sleep", "1000"], timeout=0.01)
+            await bus.broker.spawn(program("asyncio.run(forever())"), timeout=0.01)
         assert not bus.hub.tokens._open
         assert not bus.hub.tokens._waiting
 
@@ -332,7 +333,7 @@ async def test_a_program_of_the_tests_talks_in_lines(address: str) -> None:
 
 async def test_a_hello_that_nobody_understands_is_refused_by_name(address: str) -> None:
     async with Bus(address) as bus:
-        reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        reader, writer = await bare.connect(address)
         writer.write(pack(Hello(version=99)))
         assert b"99" in await within(reader.read())
         writer.close()

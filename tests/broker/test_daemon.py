@@ -18,7 +18,10 @@ from mainbus_broker.daemon import Loop, SetupFailed, run
 
 
 def ask(number: signal.Signals = signal.SIGTERM) -> None:
-    os.kill(os.getpid(), number)
+    if sys.platform == "win32":
+        signal.raise_signal(number)  # kill would end it at once
+    else:
+        os.kill(os.getpid(), number)
 
 
 @pytest.fixture(autouse=True)

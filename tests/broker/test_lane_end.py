@@ -13,6 +13,7 @@ from mainbus_broker import Config, IpcMain
 from mainbus_broker.config import Limits
 from mainbus_broker.lane_end import LaneEnd
 
+from tests.support import bare
 from tests.support import raw as wire
 from tests.support.bus import Bus, until
 from tests.support.raw import Packet, Raw, args, raw
@@ -46,7 +47,7 @@ class Main:
 @asynccontextmanager
 async def lane(address: str, owner: Raw, nonce: bytes | None = None) -> AsyncIterator[Raw]:
     """Open a lane of a renderer."""
-    opened = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+    opened = Raw(*await bare.connect(address))
     try:
         said = {"id": owner.id, "nonce": nonce or owner.welcome["lane"]}
         opened.write(Packet(wire.LANE, body=cbor2.dumps(said)))

@@ -456,7 +456,7 @@ async def test_more_handlers_than_were_granted_are_refused(address: str) -> None
         assert renderer._session is not None
         # Past the client, which would hold it back.
         reply = renderer._session.calls.open("x", 999, renderer._session.main, None)
-        renderer._session.main._charge()
+        renderer._session.main.charge(1)
         renderer._session.outbox.put(build(Kind.INVOKE, MAIN, 999, b"\x80", channel=b"x"))
         with pytest.raises(Exception, match="1") as caught:
             await within(reply)

@@ -1,7 +1,7 @@
 """What a role allows, and who gets which."""
 
 import hmac
-import os
+import sys
 from typing import Any
 
 import pytest
@@ -11,7 +11,12 @@ from mainbus_broker.roles import VERBS
 
 pytestmark = pytest.mark.contract("8.4")
 
-HERE = "unix:/run/app/app.sock"
+if sys.platform == "win32":
+    HERE, SPELT_OTHERWISE, ELSEWHERE = "pipe:app", "pipe:App", "pipe:other"
+else:
+    HERE, SPELT_OTHERWISE = "unix:/run/app/app.sock", "unix:/run/app/../app/app.sock"
+    ELSEWHERE = "unix:/run/app/other.sock"
+
 ME = Process(1, 1000, 1000)
 
 
@@ -66,8 +71,8 @@ def test_decisions_are_remembered_up_to_a_bound() -> None:
         (Match(uid=1000), True),
         (Match(uid=0), False),
         (Match(address=HERE), True),
-        (Match(address="unix:/run/app/../app/app.sock"), True),
-        (Match(address="unix:/run/app/other.sock"), False),
+        (Match(address=SPELT_OTHERWISE), True),
+        (Match(address=ELSEWHERE), False),
         (Match(token="t"), True),
         (Match(token="T"), False),
         (Match(uid=1000, address=HERE, token="t"), True),
@@ -86,7 +91,7 @@ def test_the_first_role_that_matches_counts() -> None:
 
 
 def test_a_process_whose_user_is_unknown_fits_no_user() -> None:
-    assert Policies({"x": Role(match=Match(uid=os.getuid()))}).role_of(Process(1, None, None), HERE, None) is None
+    assert Policies({"x": Role(match=Match(uid=1000))}).role_of(Process(1, None, None), HERE, None) is None
 
 
 def test_tokens_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,4 +108,7 @@ def test_tokens_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytes
     assert len(compared) == 3
     assert (policies.knows_token("a"), policies.knows_token("d")) == (True, False)
     assert len(compared) == 9
+    policies = Policies({name: Role(match=Match(token=name)) for name in "abc"})
+    assert policies.role_of(ME, HERE, "a") == "a"
+    assert len(compared) == 12
     assert {len(one) for pair in compared for one in pair} == {32}

@@ -1,6 +1,5 @@
 """How much everybody together may hold: connections, and those that have not said who they are."""
 
-import os
 from contextlib import AsyncExitStack
 
 import mainbus
@@ -9,13 +8,13 @@ from mainbus import TooManyRequests
 from mainbus_broker import Config, Limits, Match, Role
 
 from tests.support import raw as wire
-from tests.support.bus import Bus, until, within
+from tests.support.bus import USER, Bus, until, within
 from tests.support.bystanders import bystanders
 from tests.support.raw import Packet, raw
 
 pytestmark = pytest.mark.contract("8.6")
 
-OTHERS = {"other": Role(match=Match(uid=os.geteuid()), invoke=["*"], handle=["*"], names=["*"], send_to=["*"])}
+OTHERS = {"other": Role(match=Match(uid=USER), invoke=["*"], handle=["*"], names=["*"], send_to=["*"])}
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def test_another_user_has_half_of_them(address: str) -> None:
             await stack.enter_async_context(raw(address, hello=False))
         async with raw(address, hello=False) as third:
             [refused] = await third.rest()
-            text = f"The number of connections of uid {os.geteuid()} without a hello exceeds the limit of 2"
+            text = f"The number of connections of uid {USER} without a hello exceeds the limit of 2"
             assert (refused.value, refused.said) == (TooManyRequests.wire_code, text)
         assert len(bus.hub.entering) == 2
 
@@ -74,7 +73,7 @@ async def test_renderers_are_bounded_and_a_reconnect_takes_its_own_place(address
 @pytest.mark.usefixtures("strangers")
 async def test_renderers_of_another_user_are_bounded(address: str) -> None:
     async with Bus(address, config=Config(limits=Limits(user_connections=2), roles=OTHERS)) as bus, bystanders(bus):
-        text = f"The number of renderers of uid {os.geteuid()} exceeds the limit of 2"
+        text = f"The number of renderers of uid {USER} exceeds the limit of 2"
         with pytest.raises(TooManyRequests, match=text):
             async with mainbus.connect(address):
                 pass

@@ -21,7 +21,8 @@ from mainbus import (
 )
 from mainbus_broker import Config, IpcMain, Limits, WebContents
 
-from tests.support.bus import Bus, Calls, stop_reading, until, within
+from tests.support import bare
+from tests.support.bus import USER, Bus, Calls, stop_reading, until, within
 
 GONE = "^Object has been destroyed$"
 
@@ -45,7 +46,11 @@ async def test_name_role_and_process(address: str) -> None:
         assert (named.name, nameless.name) == ("editor", None)
         assert (named.role, named.host_web_contents) == (None, None)
         process = named.process
-        assert (process.pid, process.uid, process.gid) == (os.getpid(), os.getuid(), os.getgid())
+        assert (process.pid, process.uid, process.gid) == (
+            os.getpid(),
+            USER,
+            os.getgid() if sys.platform != "win32" else None,
+        )
         if sys.platform == "linux":
             assert process.executable == os.path.realpath(sys.executable)
 
@@ -168,7 +173,7 @@ async def test_ready_of_one_that_goes_before_is_an_error(address: str) -> None:
     async with Bus(address) as bus:
         created = Calls()
         bus.broker.on("web-contents-created", created)
-        _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        _, writer = await bare.connect(address)
         writer.write(mainbus.wire.messages.pack(mainbus.wire.messages.Hello()))
         (contents,) = await created.wait()
         waiting = asyncio.ensure_future(contents.ready())

@@ -11,7 +11,7 @@ FOLDERS = {"broker", "client", "tests", "benchmarks", "docs"}
 FILES = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "Makefile"}
 # Each package and the folder of tests that mirrors it.
 MIRRORS = {"broker/mainbus_broker": "tests/broker", "client/mainbus": "tests/client"}
-FREE_TESTS = {"integration", "chaos", "checks", "docs", "fuzz", "support", "vectors"}
+FREE_TESTS = {"integration", "chaos", "checks", "docs", "fuzz", "support", "vectors", "windows"}
 MOST_LINES = 500
 
 

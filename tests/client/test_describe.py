@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import PurePosixPath
 from uuid import UUID
 
 import pytest
@@ -56,7 +56,7 @@ def test_args_where_they_say_more() -> None:
 
 
 def test_os_fields() -> None:
-    assert describe(OSError(2, "no", Path("/a")))["os"] == {"errno": 2, "strerror": "no", "filename": "/a"}
+    assert describe(OSError(2, "no", PurePosixPath("/a")))["os"] == {"errno": 2, "strerror": "no", "filename": "/a"}
     assert describe(OSError(2, "no", b"/a"))["os"] == {"errno": 2, "strerror": "no", "filename": b"/a"}
     assert describe(OSError(9, "no", 3))["os"] == {"errno": 9, "strerror": "no", "filename": 3}
     assert "os" not in describe(OSError("text"))

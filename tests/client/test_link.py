@@ -14,6 +14,7 @@ from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.wire.messages import Hello, Welcome
 
+from tests.support import bare
 from tests.support import raw as wire
 from tests.support.bus import until, within
 from tests.support.raw import Packet, Raw
@@ -43,7 +44,7 @@ async def broker(address: str, answer: Callable[[Raw], Awaitable[None]]) -> Asyn
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         done.append(asyncio.ensure_future(serve(Raw(reader, writer))))
 
-    server = await asyncio.start_unix_server(accept, address.removeprefix("unix:"))
+    server = await bare.serve(address, accept)
     try:
         yield
     finally:

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import repeat
 
 import pytest
-from mainbus.outbox import CHUNK, Outbox
+from mainbus.cores import CHUNK
+from mainbus.outbox import Outbox
 from mainbus.routes import Route
 from mainbus.wire.pieces import Pieces
 
@@ -46,7 +48,9 @@ async def ends() -> AsyncIterator[Ends]:
     for end in (ours, other):
         end.setblocking(False)
     outbox = Outbox(loop, 10)
-    transport, _ = await loop.create_unix_connection(lambda: _Protocol(outbox), sock=ours)
+    # The pair is one of TCP where there are no Unix sockets.
+    connect = loop.create_connection if sys.platform == "win32" else loop.create_unix_connection
+    transport, _ = await connect(lambda: _Protocol(outbox), sock=ours)
     try:
         yield Ends(outbox, transport, other)
     finally:

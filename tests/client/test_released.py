@@ -2,7 +2,7 @@
 
 import pytest
 from mainbus import ObjectDestroyedError, SendQueueFull
-from mainbus.address import parse
+from mainbus.address import Address
 from mainbus.released import again, refused, released
 
 
@@ -26,10 +26,10 @@ def test_each_caller_gets_an_error_of_its_own_with_all_that_the_first_has() -> N
 @pytest.mark.contract("9.7")
 @pytest.mark.parametrize("error", [FileNotFoundError(), ConnectionRefusedError()])
 def test_no_broker_there_names_address_and_remedies(error: OSError) -> None:
-    text = str(refused(parse("unix:/x/s"), error))
+    text = str(refused(Address("unix", "/x/s"), error))
     for part in ("unix:/x/s", "mainbus serve", "MAINBUS_ADDRESS", "connect_timeout"):
         assert part in text
 
 
 def test_another_reason_is_told_as_it_is() -> None:
-    assert "no room" in str(refused(parse("unix:/x/s"), OSError("no room")))
+    assert "no room" in str(refused(Address("unix", "/x/s"), OSError("no room")))

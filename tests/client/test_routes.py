@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from mainbus.outbox import ROOM, Outbox
+from mainbus.cores import ROOM
+from mainbus.outbox import Outbox
 from mainbus.routes import Entry, Route
 from mainbus.wire.packets import BY_NAME, Kind, build
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 
 import mainbus
@@ -11,6 +10,7 @@ from mainbus import session
 from mainbus.wire import clone
 from mainbus.wire.packets import Kind, build
 
+from tests.support import bare
 from tests.support.bus import Bus, until, within
 from tests.support.renderers import Told, broker_process, go_on, stop
 
@@ -222,7 +222,7 @@ async def test_a_broker_that_speaks_another_protocol_ends_the_attempts(
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_unix_server(talk, address.removeprefix("unix:"))
+    server = await bare.serve(address, talk)
     try:
 
         def broken() -> bool:
@@ -240,7 +240,7 @@ async def test_a_broker_that_speaks_another_protocol_ends_the_attempts(
         await renderer.aclose()
 
 
-async def refuses(address: str, error: mainbus.MainbusError) -> asyncio.AbstractServer:
+async def refuses(address: str, error: mainbus.MainbusError) -> bare.Server:
     """Serve as a broker that says no to everybody."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -249,7 +249,7 @@ async def refuses(address: str, error: mainbus.MainbusError) -> asyncio.Abstract
         await reader.read()
         writer.close()
 
-    return await asyncio.start_unix_server(talk, address.removeprefix("unix:"))
+    return await bare.serve(address, talk)
 
 
 @pytest.mark.contract("9.6", "9.7")
@@ -295,7 +295,7 @@ async def test_a_reconnect_whose_name_is_taken_goes_on_and_warns_once(
     finally:
         server.close()
     assert [record.levelno for record in caplog.records if "is taken" in record.message].count(logging.WARNING) == 1
-    os.unlink(address.removeprefix("unix:"))
+    Path(address.removeprefix("unix:")).unlink(missing_ok=True)
     async with Bus(address):
         await told.wait("reconnected")
         await renderer.aclose()

@@ -8,6 +8,8 @@ import pytest
 from mainbus import session
 from mainbus.wire.messages import Welcome, pack
 
+from tests.support import bare
+
 
 class Silent(asyncio.Protocol):
     """A broker that welcomes and then never says a word."""
@@ -33,7 +35,7 @@ class Silent(asyncio.Protocol):
 async def test_it_ends_all_the_same(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "GOODBYE_TIMEOUT", 0.01)
     silent = Silent()
-    server = await asyncio.get_running_loop().create_unix_server(lambda: silent, address.removeprefix("unix:"))
+    server = await bare.serve_protocol(address, lambda: silent)
     try:
         async with asyncio.timeout(10):
             ipc_renderer = await mainbus.connect(address)
@@ -44,4 +46,3 @@ async def test_it_ends_all_the_same(address: str, monkeypatch: pytest.MonkeyPatc
             ipc_renderer.send("channel")
     finally:
         server.close()
-        await server.wait_closed()

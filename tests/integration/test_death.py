@@ -10,7 +10,7 @@ import pytest
 from mainbus import ConnectionLost, NoSuchRenderer, ReplyNeverSent
 
 from tests.support import raw as wire
-from tests.support.bus import PING, Bus, Calls, Program, until, within
+from tests.support.bus import INTERRUPTED, PING, Bus, Calls, Program, until, within
 from tests.support.raw import Packet, args, raw
 
 NEVER = "Error invoking remote method 'x': reply was never sent"
@@ -64,7 +64,7 @@ async def main():
         renderer.send_to("other", "large", "x" * 3_000_000)
         while not transport.get_write_buffer_size():
             await asyncio.sleep(0)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), KILL)
 
 asyncio.run(main())
 """
@@ -232,7 +232,7 @@ async def test_a_killed_main_process_fails_all_that_wait_at_once(address: str) -
 
 # Ends that the program chooses itself, inside a handler.
 
-ENDS = {"exit": 3, "exit later": 4, "interrupt": -2}
+ENDS = {"exit": 3, "exit later": 4, "interrupt": INTERRUPTED}
 
 
 @pytest.mark.contract("5.5", "9.5")

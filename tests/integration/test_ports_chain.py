@@ -1,6 +1,5 @@
 """Ports that go from process to process: nothing is lost on the way, and whoever dies closes what it had."""
 
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from mainbus import IpcRenderer, MessageChannel
 from mainbus.ports import MessagePort
 from mainbus_broker import WebContents
 
-from tests.support.bus import Bus, Program, until, within
+from tests.support.bus import KILLED, Bus, Program, until, within
 from tests.support.renderers import stop
 
 NODES = ("a", "b", "c", "d")
@@ -80,7 +79,7 @@ async def post(event, what):
         transport = renderer._session.link.transport
         while not transport.get_write_buffer_size():
             await asyncio.sleep(0)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), KILL)
     elif what == "inside":
         inner = mainbus.MessageChannel()
         held.append(inner.port1)
@@ -269,7 +268,7 @@ async def test_of_a_message_that_is_cut_short_nothing_arrives_but_the_close(keep
         channel = MessageChannel()
         log = heard(channel.port1)
         renderer = await with_victim(bus, "large", keeper, channel.port2)
-        assert await victim.end() == -signal.SIGKILL
+        assert await victim.end() == KILLED
         await until(lambda: log[-1:] == ["closed"])
         # Whatever has come of it is whole.
         assert [len(text) for text in log] in ([6], [5, 6], [5, 3_000_000, 6])

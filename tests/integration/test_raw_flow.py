@@ -1,6 +1,5 @@
 """Pauses and lanes on the raw wire, kept and broken."""
 
-import asyncio
 import os
 
 import cbor2
@@ -9,6 +8,7 @@ import pytest
 from mainbus_broker import Config
 from mainbus_broker.config import Limits
 
+from tests.support import bare
 from tests.support import raw as wire
 from tests.support.bus import Bus
 from tests.support.bystanders import bystanders, warnings
@@ -61,7 +61,7 @@ async def test_who_overruns_a_pause_is_closed_and_not_its_target(
 
 async def open_lane(address: str, owner: Raw, nonce: bytes | None = None, id: int | None = None) -> tuple[Raw, Packet]:
     """Open a connection, ask for a lane of `owner`, and return both with the answer."""
-    lane = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+    lane = Raw(*await bare.connect(address))
     said = {"id": owner.id if id is None else id, "nonce": owner.welcome["lane"] if nonce is None else nonce}
     lane.write(Packet(wire.LANE, body=cbor2.dumps(said)))
     answer = await lane.read()

@@ -8,9 +8,10 @@ from typing import Any
 
 import cbor2
 import pytest
-from mainbus import ReplyNeverSent, TooManyRequests
+from mainbus import BadMessage, ReplyNeverSent, TooManyRequests
 from mainbus_broker import Config, Limits
 
+from tests.support import bare
 from tests.support import raw as wire
 from tests.support.bus import PATIENCE, Bus, Calls, until
 from tests.support.bystanders import bystanders, warnings
@@ -30,7 +31,7 @@ def stop_reading(renderer: Raw) -> None:
 
 async def lane_of(address: str, owner: Raw) -> Raw:
     """Open a lane of a renderer."""
-    lane = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+    lane = Raw(*await bare.connect(address))
     lane.write(Packet(wire.LANE, body=cbor2.dumps({"id": owner.id, "nonce": owner.welcome["lane"]})))
     await lane.next(wire.LANE)
     return lane
@@ -96,6 +97,19 @@ async def test_messages_that_are_never_finished(address: str, caplog: pytest.Log
         assert goodbye.kind == wire.GOODBYE
         assert warnings(caplog)[-1].endswith("more than 3 messages that are not finished")
         assert len(bus.hub.renderers) == 2
+
+
+async def test_a_body_that_is_deeper_than_the_broker_takes(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with Bus(address, config=Config(limits=Limits(depth=4))) as bus, bystanders(bus), raw(address) as hog:
+        heard = Calls()
+        bus.ipc_main.handle("c", heard)
+        hog.write(Packet(wire.INVOKE, request=1, channel=b"c", body=args([[[1]]])))
+        await hog.next(wire.RESULT)
+        hog.write(Packet(wire.INVOKE, request=2, channel=b"c", body=args([[[[1]]]])))
+        assert (await hog.next(wire.ERROR)).value == BadMessage.wire_code
+        await hog.next(wire.GOODBYE)
+        assert len(heard.calls) == 1
+        assert warnings(caplog)[-1].endswith("The nesting depth exceeds the limit of 4")
 
 
 async def test_calls_that_block_are_for_the_main_process(address: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from textwrap import dedent
@@ -20,17 +22,34 @@ from mainbus_broker.peer import Peer
 
 from tests.support import nursery
 
+if sys.platform == "win32":
+    from mainbus import windows
+
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 10.0 if sys.platform != "win32" else 30.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 PING = "bus:ping"
+
+if sys.platform == "win32":
+    USER: int | str = windows.current_user()
+else:
+    USER = os.geteuid()
+"""The user of this process, as the system names it."""
+
+KILL = 9
+"""The signal that nobody can catch; to Windows an exit status."""
+KILLED = KILL if sys.platform == "win32" else -KILL
+INTERRUPTED = 0xC000_013A if sys.platform == "win32" else -signal.SIGINT
+"""The exit statuses of programs that have killed themselves with it, or died of Ctrl-C."""
 
 PRELUDE = """
 import asyncio, os, signal, sys
 import mainbus
 from mainbus_broker import Broker, IpcMain
+
+KILL = 9
 
 def say(*words):
     print(*words, flush=True)
@@ -241,7 +260,7 @@ class Program:
         line = await within(self.process.stdout.readline())
         if not line:
             raise AssertionError(f"the program has ended, with {await self.end()}")
-        return line.decode().rstrip("\n")
+        return line.decode().rstrip("\r\n")
 
     def kill(self) -> None:
         """Kill it with the signal that nobody can catch."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
 import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Self
+
+if sys.platform != "win32":
+    import fcntl
+    import pty
+    import termios
 
 COMMAND = [sys.executable, "-m", "mainbus_broker"]
 

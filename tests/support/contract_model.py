@@ -7,6 +7,7 @@ of it, once and in order, or a beginning of it where one of the two was lost mea
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -24,7 +25,7 @@ CONFIG = Config(limits=Limits(running=RUNNING, high=16_384, low=4_096))
 """Little is enough, so that a few messages make everybody pause."""
 
 LARGE = "x" * 2_000
-PATIENCE = 10.0
+PATIENCE = 10.0 if sys.platform != "win32" else 30.0
 _TURNS = 64
 
 

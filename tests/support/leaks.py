@@ -166,6 +166,8 @@ def _children(process: Path) -> set[int]:
 
 
 def _listed(folder: Path) -> list[Path]:
+    if sys.platform == "win32":
+        return []  # whose emulation on Linux shows the files of Linux; a pipe left open is a ResourceWarning there
     try:
         return list(folder.iterdir())
     except FileNotFoundError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -72,6 +74,9 @@ async def broker_process(address: str) -> AsyncIterator[Program]:
 
 async def stop(program: Program) -> None:
     """Stop a program so that it reads nothing more, and wait until it really stands still."""
+    if sys.platform == "win32":
+        _all_threads("NtSuspendProcess", program)
+        return
     program.process.send_signal(signal.SIGSTOP)
     stat = Path(f"/proc/{program.process.pid}/stat")
     if stat.exists():
@@ -80,7 +85,19 @@ async def stop(program: Program) -> None:
 
 def go_on(program: Program) -> None:
     """Let a stopped program go on."""
-    program.process.send_signal(signal.SIGCONT)
+    if sys.platform == "win32":
+        _all_threads("NtResumeProcess", program)
+    else:
+        program.process.send_signal(signal.SIGCONT)
+
+
+if sys.platform == "win32":
+
+    def _all_threads(verb: str, program: Program) -> None:
+        """Suspend or resume all threads of a program: the debuggers' way, for want of a signal."""
+        assert program.process._transport is not None  # type: ignore[attr-defined]
+        popen = program.process._transport.get_extra_info("subprocess")  # type: ignore[attr-defined]
+        assert getattr(ctypes.WinDLL("ntdll"), verb)(ctypes.c_void_p(int(popen._handle))) == 0
 
 
 class Told:

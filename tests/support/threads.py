@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -14,7 +15,7 @@ from mainbus_broker import Broker, Config, IpcMain, WebContents
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 10.0 if sys.platform != "win32" else 30.0
 """Seconds after which a wait has failed; a passing test never gets near."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -42,8 +43,10 @@ class Ends:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
-            folder = undo.enter_context(TemporaryDirectory(prefix="mainbus-"))
-            self.address = f"unix:{folder}/s"
+            if sys.platform == "win32":
+                self.address = f"pipe:mainbus-{secrets.token_hex(8)}"
+            else:
+                self.address = f"unix:{undo.enter_context(TemporaryDirectory(prefix='mainbus-'))}/s"
             try:
                 parse(self.address)
             except AddressError as error:
@@ -130,7 +133,11 @@ def _ready() -> None:
 def _end_with_stdin() -> None:
     # However the parent ends.
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":
+        # There, kill would end it at once.
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

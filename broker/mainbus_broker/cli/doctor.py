@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,12 +14,16 @@ import typer
 from mainbus_broker.cli.arguments import Address, seconds
 from mainbus_broker.cli.doctor_address import find_address
 from mainbus_broker.cli.doctor_broker import examine_broker
-from mainbus_broker.cli.doctor_files import examine_files
 from mainbus_broker.cli.doctor_here import examine_here
 from mainbus_broker.cli.failures import ExitCode
 from mainbus_broker.cli.findings import Finding, Level
 from mainbus_broker.cli.output import as_json, show
 from mainbus_broker.cli.terminal import Column, Styled, table
+
+if sys.platform == "win32":
+    from mainbus_broker.cli.doctor_pipe import examine_pipe as examine_place
+else:
+    from mainbus_broker.cli.doctor_files import examine_files as examine_place
 
 EXAMPLES: Final = """
   mainbus doctor
@@ -56,7 +61,7 @@ def _examine(text: str | None, timeout: float) -> Iterator[Finding]:
     address, findings = find_address(text)
     yield from findings
     if address is not None:
-        yield from examine_files(address)
+        yield from examine_place(address)
         yield from asyncio.run(examine_broker(address, timeout))
 
 

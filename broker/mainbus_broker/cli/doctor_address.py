@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,7 +13,8 @@ from mainbus.errors import AddressError
 
 from mainbus_broker.cli.findings import Finding, hint, ok, wrong
 
-_REMEDY: Final = "give another one, such as --address unix:/run/user/1000/app.sock, to both ends"
+_EXAMPLE: Final = "pipe:app" if sys.platform == "win32" else "unix:/run/user/1000/app.sock"
+_REMEDY: Final = f"give another one, such as --address {_EXAMPLE}, to both ends"
 
 
 def find_address(text: str | None) -> tuple[Address | None, list[Finding]]:
@@ -27,12 +29,10 @@ def find_address(text: str | None) -> tuple[Address | None, list[Finding]]:
         # A fault of the folder says itself what to do.
         reason, _, remedy = str(error).partition("; ")
         return None, [wrong("address", f"{reason} ({_source(text)})", remedy or _REMEDY)]
-    length = len(os.fsencode(address.path))
-    findings = [
-        ok("address", f"{address}, {_source(text)}"),
-        *_variables(text),
-        ok("path", f"{length} bytes of the {PATH_LIMIT} that a socket's path can have"),
-    ]
+    findings = [ok("address", f"{address}, {_source(text)}"), *_variables(text)]
+    if address.scheme == "unix":
+        length = len(os.fsencode(address.path))
+        findings.append(ok("path", f"{length} bytes of the {PATH_LIMIT} that a socket's path can have"))
     return address, findings
 
 
@@ -42,6 +42,8 @@ def _source(text: str | None) -> str:
         return "from --address"
     if os.environ.get("MAINBUS_ADDRESS"):
         return "from MAINBUS_ADDRESS"
+    if sys.platform == "win32":
+        return f"from {'MAINBUS_APP and ' if os.environ.get('MAINBUS_APP') else ''}the user's SID"
     app = "MAINBUS_APP and " if os.environ.get("MAINBUS_APP") else ""
     return f"from {app}{'the temporary folder' if _runtime_fault() else 'XDG_RUNTIME_DIR'}"
 
@@ -59,7 +61,9 @@ def _variables(text: str | None) -> Iterator[Finding]:
 
 
 def _runtime_fault() -> str | None:
-    """Say why XDG_RUNTIME_DIR is not where the default address is; None if it is."""
+    """Say why XDG_RUNTIME_DIR is not where the default address is; None if it is, or cannot be."""
+    if sys.platform == "win32":
+        return None
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if not runtime:
         return "is not set"

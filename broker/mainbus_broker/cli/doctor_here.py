@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,6 +14,11 @@ from mainbus.wire import CODEC
 from mainbus_broker.cli.findings import Finding, hint, ok
 from mainbus_broker.versions import python_version, version_of
 
+if sys.platform == "win32":
+    from mainbus.windows import current_user
+else:
+    import resource
+
 _FEW_FILES: Final = 4096
 """Descriptors below which a broker may run out of them: each renderer has one, or two."""
 
@@ -24,10 +28,14 @@ def examine_here() -> Iterator[Finding]:
     where = os.path.dirname(mainbus.__file__)
     yield ok("mainbus", f"{version_of('mainbus')}, in {where}")
     yield ok("python", f"{python_version()}, {sys.executable}")
-    yield _user()
+    if sys.platform == "win32":
+        yield ok("user", current_user())
+    else:
+        yield _user()
     yield _loop()
     yield _codec()
-    yield _files()
+    if sys.platform != "win32":
+        yield _files()
 
 
 def _user() -> Finding:
@@ -39,6 +47,8 @@ def _user() -> Finding:
 
 
 def _loop() -> Finding:
+    if sys.platform == "win32":
+        return ok("loop", "asyncio with the Proactor of Windows")
     if find_spec("uvloop") is not None:
         return ok("loop", f"uvloop {version_of('uvloop')}")
     return hint("loop", "asyncio: uvloop is not installed, which is faster", "`pip install uvloop`")

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mainbus.address import Address
+from mainbus.errors import AddressError
 
 from mainbus_broker.listeners import memory
 from mainbus_broker.listeners.identity import Process, can_hand_over, identify, same_user
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    from mainbus_broker.listeners import pipe
+else:
     from mainbus_broker.listeners import unix
 
 __all__ = ["Listener", "Process", "can_hand_over", "identify", "listen", "same_user"]
@@ -55,6 +58,11 @@ async def listen(
     """
     if address.scheme == "memory":
         return memory.listen(address, protocol_factory)
-    if sock is not None:
-        return await unix.adopt(address, protocol_factory, sock)
-    return await unix.listen(address, protocol_factory)
+    if sys.platform == "win32":
+        if sock is not None:
+            raise AddressError(str(address), "Windows hands over no listening sockets")
+        return await pipe.listen(address, protocol_factory)
+    else:
+        if sock is not None:
+            return await unix.adopt(address, protocol_factory, sock)
+        return await unix.listen(address, protocol_factory)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from mainbus.transports.memory_transport import MemoryTransport
 
+if sys.platform == "win32":
+    from mainbus.windows import client_of, current_user, executable_of, user_of
+
 __all__ = ["Process", "can_hand_over", "identify", "peer_of", "same_user"]
 
 # struct ucred: pid, uid, gid.
@@ -27,29 +30,36 @@ class Process:
 
     Attributes:
         pid: its process ID; 0 if the system does not say.
-        uid: its effective user; None if the system does not say.
-        gid: its effective group; None if the system does not say.
+        uid: its effective user, on Windows the text of its SID; None if the system does not say.
+        gid: its effective group; None if the system does not say, as Windows.
     """
 
     pid: int
-    uid: int | None
+    uid: int | str | None
     gid: int | None
 
     @property
     def executable(self) -> str | None:
         """The program's path, or None. It informs and never decides: the process may run another one by now."""
-        try:
-            return os.readlink(f"/proc/{self.pid}/exe")
-        except OSError:
-            # Gone, another user's, or a system without /proc.
-            return None
+        if sys.platform == "win32":
+            return executable_of(self.pid)
+        else:
+            try:
+                return os.readlink(f"/proc/{self.pid}/exe")
+            except OSError:
+                # Gone, another user's, or a system without /proc.
+                return None
 
 
 def identify(transport: asyncio.BaseTransport) -> Process:
     """Ask the kernel who is at the other end of a transport."""
     if isinstance(transport, MemoryTransport):
         return _ourselves()
-    return peer_of(transport.get_extra_info("socket"))
+    if sys.platform == "win32":
+        pid = client_of(transport.get_extra_info("pipe").fileno())
+        return Process(pid, user_of(pid) if pid else None, None)
+    else:
+        return peer_of(transport.get_extra_info("socket"))
 
 
 def can_hand_over(transport: asyncio.BaseTransport) -> bool:
@@ -86,6 +96,6 @@ def _darwin(credentials: bytes, pid: int) -> Process:
 
 def _ourselves() -> Process:
     if sys.platform == "win32":
-        return Process(os.getpid(), None, None)
+        return Process(os.getpid(), current_user(), None)
     else:
         return Process(os.getpid(), os.geteuid(), os.getegid())

@@ -156,6 +156,11 @@ class BlockingRenderer(Frames):
             "running": self._work.running,
             "waiting": len(self._work),
             "reconnects": session.reconnects,
+            "pauses": session.pauses,
+            "timeouts": session.calls.expired,
+            "gaps": self._arrivals.told["gap"],
+            "undeliverable": self._arrivals.told["undeliverable"],
+            "message_errors": self._arrivals.told["message-error"],
         }
 
     # Public: what the broker knows

@@ -1,11 +1,17 @@
 """The ways to a broker: one file per scheme, each with ``connect`` and ``connect_blocking``; sessions import it."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from mainbus.address import Address, check_folder
-from mainbus.transports import memory, unix
+from mainbus.transports import memory
+
+if sys.platform == "win32":
+    from mainbus.transports import pipe as here
+else:
+    from mainbus.transports import unix as here
 
 __all__ = ["Endpoint", "connect", "connect_blocking"]
 
@@ -68,7 +74,7 @@ async def connect(address: Address, protocol_factory: Callable[[], P]) -> tuple[
     check_folder(address)
     if address.scheme == "memory":
         return await memory.connect(address, protocol_factory)
-    return await unix.connect(address, protocol_factory)
+    return await here.connect(address, protocol_factory)
 
 
 def connect_blocking(address: Address, timeout: float | None) -> Endpoint:
@@ -85,4 +91,4 @@ def connect_blocking(address: Address, timeout: float | None) -> Endpoint:
     check_folder(address)
     if address.scheme == "memory":
         return memory.connect_blocking(address)
-    return unix.connect_blocking(address, timeout)
+    return here.connect_blocking(address, timeout)

@@ -30,6 +30,7 @@ from mainbus.wire.packets import (
     MORE,
     POOLED,
     SPECIAL,
+    ConnectionCore,
     Head,
     Kind,
     Message,
@@ -74,7 +75,7 @@ _NOTHING: Final = bytes([SPECIAL]) * 256
 _unpack = HEADER.unpack_from
 
 
-class Connection:
+class Connection(ConnectionCore):
     """The reading half of one connection and its state.
 
     Args:
@@ -85,42 +86,20 @@ class Connection:
     """
 
     __slots__ = (
-        "_at",
-        "_data",
         "_have",
-        "_max_body",
         "_max_message",
         "_need",
-        "_needs",
-        "_next",
-        "_partials",
-        "_pieces",
-        "failure",
-        "received",
         "role",
-        "skip",
         "state",
     )
 
     def __init__(self, role: Role, max_message: int, state: State = State.CONNECTED) -> None:
+        super().__init__(_NEEDS[role, state])
         self.role = role
         self.state = state
         self.max_message = max_message
-        self.received = 0
-        """The number of the last packet scanned, dropped ones included."""
-        self.skip = 0
-        """Packets up to this number have come another way and are dropped."""
-        self.failure: RemoteProtocolError | None = None
-        """The other end's fault, once there was one; nothing is scanned after it."""
-        self._needs = _NEEDS[role, self.state]
-        self._data = b""
-        self._at = 0
-        self._pieces: list[bytes | memoryview] = []
         self._have = 0
         self._need = HEADER_SIZE
-        self._next: tuple[bytes, int] | None = None
-        """What was fed behind `_data`, and where in it the next packet begins."""
-        self._partials: dict[tuple[int, int], _Partial] | None = None
 
     # Public
 
@@ -142,6 +121,9 @@ class Connection:
         """Take bytes as they arrive, in pieces of any size."""
         if self.failure is not None:
             return
+        if type(data) is not bytes:
+            # asyncio's Proactor loop hands out bytearrays, of which no slice could be a key.
+            data = bytes(data)
         if self._pieces:
             # Joined once a whole packet is there, so that a packet in tiny pieces costs no quadratic copying.
             self._pieces.append(data)
@@ -171,6 +153,11 @@ class Connection:
         return bool(self._partials)
 
     @property
+    def scanned(self) -> int:
+        """Bytes of what was fed that were scanned."""
+        return self._at
+
+    @property
     def backlog(self) -> bool:
         """Whether bytes that were fed have not been scanned yet (those of an incomplete packet do not count)."""
         return (self._at < len(self._data) or self._next is not None) and self.failure is None
@@ -185,15 +172,23 @@ class Connection:
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
 
-        The buffer is valid for as long as it is referenced.
+        Those that the `taker` takes are not yielded. The buffer is valid for as long as it is referenced.
         """
         data = self._data
         end = len(data)
         start = at = self._at
         last = min(end, at + size)
+        taker = self.taker
         while at < last and count and self.failure is None:
             needs = self._needs
-            for packet in scan(data, at, last, count, needs, self._max_body):
+            if taker is not None:
+                count = self.hand_over(last, count)
+                at = self._at
+                if count <= 0 or at >= last or self.failure is not None:
+                    break
+            # One that was not taken stands in front of others that may be.
+            found = scan(data, at, last, count if taker is None else 1, needs, self._max_body)
+            for packet in found:
                 self._at = at = packet[2] + packet[0][0]
                 count -= 1
                 self.received = number = self.received + 1
@@ -203,7 +198,7 @@ class Connection:
                         # The state has moved, or there was a fault.
                         break
             else:
-                if at < last and count:
+                if at < last and count and (taker is None or not found):
                     number = self.received + 1
                     special = self._special(data, at)
                     if special is None:
@@ -221,7 +216,7 @@ class Connection:
         if self._at == end:
             self._data, self._at = self._next or (b"", 0)
             self._next = None
-            if self._data:
+            if self._data and count > 0:
                 yield from self.packets(count, size - (end - start))
 
     def fail(self, reason: str) -> None:

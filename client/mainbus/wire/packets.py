@@ -11,9 +11,9 @@ from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, fro
 from mainbus.wire.pieces import Body, Packet, Pieces
 
 if CODEC == "compiled":
-    from mainbus.wire.packets_fast import build, readdress, scan, whole
+    from mainbus.wire.packets_fast import ConnectionCore, Taker, build, readdress, scan, whole
 else:
-    from mainbus.wire.header import build, readdress, scan, whole
+    from mainbus.wire.header import ConnectionCore, Taker, build, readdress, scan, whole
 
 __all__ = [
     "BROADCAST",
@@ -40,11 +40,13 @@ __all__ = [
     "SEND",
     "SPECIAL",
     "STREAM",
+    "ConnectionCore",
     "Fields",
     "Flag",
     "Head",
     "Kind",
     "Message",
+    "Taker",
     "build",
     "fragments",
     "message",

@@ -1,4 +1,6 @@
+from mainbus.wire.header import ConnectionCore as ConnectionCore
 from mainbus.wire.header import Head, Message
+from mainbus.wire.header import Taker as Taker
 
 def build(
     kind: int,
