@@ -187,6 +187,7 @@ class Broker:
             "dropped_notices": hub.counters["dropped_notices"],
             "over_total": hub.counters["over_total"],
             "out_of_memory": hub.counters["out_of_memory"],
+            "direct_ports": hub.direct_pairs.open,
             "queued": sum(peer.contents.queued for peer in hub.renderers),
             "held": hub.holdings.total,
         }

@@ -65,6 +65,16 @@ class Limits:
     """Streams that one renderer may have open, and that the main process may have open there."""
     ports: Count = 4096
     """Ends of message channels that one renderer may have."""
+    direct: Count = 256
+    """Of them, those that may be direct at a time; each costs that renderer a descriptor."""
+    direct_after: Bytes = 256 * KIB
+    """What the messages on a port must have cost, 4 KiB and their bytes each, before it becomes direct."""
+    pool: Bytes = 32 * MIB
+    """Bytes of one pool of shared memory, by which one renderer sends large messages to another one."""
+    pools: Count = 16
+    """Pools that one renderer may send or receive by; it is sent to without, if there would be more."""
+    pool_memory: Bytes = GIB
+    """Bytes of all pools together, whether anything is in them or not."""
     frames: Count = 256
     """Child frames that one renderer may have open."""
     guests: Count = 256
@@ -118,6 +128,10 @@ class Config:
     """Seconds that a cancelled handler has to clean up; one that still runs then is logged."""
     tracebacks: bool = False
     """Whether the traceback of a handler's exception may cross to the caller."""
+    direct_ports: bool = True
+    """Whether a port between two renderers may become direct: then its messages do not pass through the broker."""
+    shared_memory: bool = True
+    """Whether large messages between two renderers travel in shared memory, where the system has it."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     """What different renderers may do, by the roles' names; the first role that matches a renderer is its own."""
 

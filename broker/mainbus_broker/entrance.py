@@ -15,11 +15,13 @@ from mainbus.wire.packets import Kind
 from mainbus.wire.states import Role
 
 from mainbus_broker.debts import FAULT
+from mainbus_broker.descriptor_end import DescriptorEnd
 from mainbus_broker.lane_end import LaneEnd
 from mainbus_broker.listeners import Process, identify, same_user
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
+    from mainbus_broker.peer import Peer
 
 log = logging.getLogger("mainbus.broker")
 
@@ -100,7 +102,8 @@ class Entrance(asyncio.Protocol):
                 if message[0] == Kind.HELLO:
                     self._admit(unpack(Hello, message[8]))
                 else:
-                    self._admit_lane(unpack(LaneHello, message[8]))
+                    hello = unpack(LaneHello, message[8])
+                    (self._admit_descriptors if hello.descriptors else self._admit_lane)(hello)
             except MainbusError as error:
                 self._refuse(error)
             return
@@ -122,9 +125,8 @@ class Entrance(asyncio.Protocol):
             peer.start()
 
     def _admit_lane(self, hello: LaneHello) -> None:
-        peer = self._hub.renderers.ids.get(hello.id)
-        ours = peer is not None and (peer.process.pid, peer.process.uid) == (self._process.pid, self._process.uid)
-        if peer is None or not ours or not any(hmac.compare_digest(nonce, hello.nonce) for nonce in peer.lane_nonces):
+        peer = self._peer_of(hello)
+        if peer is None or not any(hmac.compare_digest(nonce, hello.nonce) for nonce in peer.lane_nonces):
             raise ConnectRefused("this broker", "no renderer of this process has that lane")
         # The old one holds until the renderer shows that it knows the new one: it may have given up waiting for it.
         peer.lane_nonces = (hello.nonce, secrets.token_bytes(len(hello.nonce)))
@@ -135,6 +137,24 @@ class Entrance(asyncio.Protocol):
         self._leave()
         self._transport.set_protocol(peer.lane)
         peer.lane.start()
+
+    def _admit_descriptors(self, hello: LaneHello) -> None:
+        peer = self._peer_of(hello)
+        if peer is None or peer.key is None or not hmac.compare_digest(peer.key, hello.nonce):
+            raise ConnectRefused("this broker", "no renderer of this process has that key")
+        if peer.descriptors is not None:
+            peer.descriptors.abort()
+        fd = self._transport.get_extra_info("socket").fileno()
+        peer.descriptors = DescriptorEnd(self._hub, peer, self._transport, fd)
+        self._leave()
+        self._transport.set_protocol(peer.descriptors)
+        peer.descriptors.start()
+
+    def _peer_of(self, hello: LaneHello) -> Peer | None:
+        """Return the renderer that opens a second connection, if it is one of the same process."""
+        peer = self._hub.renderers.ids.get(hello.id)
+        ours = peer is not None and (peer.process.pid, peer.process.uid) == (self._process.pid, self._process.uid)
+        return peer if ours else None
 
     def _refuse(self, error: MainbusError) -> None:
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO

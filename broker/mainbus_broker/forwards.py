@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mainbus.wire import heap
 from mainbus.wire.fragments import Progress, not_finished, stream_of, without_first
-from mainbus.wire.packets import CHUNKS, HEADER_SIZE, MORE, Head, Kind
+from mainbus.wire.packets import BY_NAME, CHUNKS, HEADER_SIZE, MORE, Head, Kind, build
 
 if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
@@ -93,6 +93,20 @@ def is_inside(peer: Peer, head: Head, target: Peer | None) -> bool:
         peer.wire.fail(not_finished(head[1]))
         return True
     return False
+
+
+def undeliverable(head: Head, data: bytes, at: int, reason: str) -> bytes:
+    """Return what tells a sender that its message reaches nobody."""
+    _, _, flags, name_length, channel_length, target_id, _, _, _ = head
+    name_end = at + HEADER_SIZE + name_length
+    return build(
+        Kind.UNDELIVERABLE,
+        target_id,
+        flags=flags & BY_NAME,
+        name=data[at + HEADER_SIZE : name_end],
+        channel=data[name_end : name_end + channel_length],
+        body=reason.encode(),
+    )
 
 
 def _address(head: Head, name: bytes, stream: int) -> Key:

@@ -115,6 +115,7 @@ class Gate:
             self._hub.router.drop_ports(peer, head, data, at)
         self._note(peer, verb, _channel(head, data, at))
         self._tell(peer, head, data, at, verb)
+        self._hub.shared_pools.give_back(peer, head)
 
     def _tell(self, peer: Peer, head: Head, data: bytes, at: int, verb: str) -> None:
         _, kind, flags, name_length, channel_length, target, request, _, _ = head

@@ -10,24 +10,26 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mainbus import shared_memory
 from mainbus.errors import ConnectRefused, MainbusError, NameTaken, PermissionDenied, ReplyNeverSent, TooManyRequests
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.wire import clone
 from mainbus.wire.connection import Connection
-from mainbus.wire.messages import Hello, Welcome, WireLimits, pack
+from mainbus.wire.messages import DIRECT, FEATURES, POOLS, Hello, Welcome, WireLimits, pack
 from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
 from mainbus_broker.contents_registry import WebContentsRegistry
 from mainbus_broker.debts import Debts
 from mainbus_broker.demands import Demands
+from mainbus_broker.direct_pairs import DirectPairs
 from mainbus_broker.flow import Flow
 from mainbus_broker.gate import Gate
 from mainbus_broker.holdings import Holdings
 from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
-from mainbus_broker.listeners import Process, same_user
+from mainbus_broker.listeners import Process, can_hand_over, same_user
 from mainbus_broker.main_ports import MainPorts
 from mainbus_broker.main_process import MainProcess
 from mainbus_broker.peer import Peer
@@ -37,6 +39,7 @@ from mainbus_broker.quota import Quota
 from mainbus_broker.renderers import Renderers
 from mainbus_broker.replies import Replies
 from mainbus_broker.router import Router
+from mainbus_broker.shared_pools import SharedPools
 from mainbus_broker.tokens import Tokens
 from mainbus_broker.web_contents import WebContents
 
@@ -86,6 +89,8 @@ class Hub:
         self.demands = Demands(self)
         self.replies = Replies(self.loop)
         self.ports = PortTable(config.limits.message)
+        self.direct_pairs = DirectPairs(self)
+        self.shared_pools = SharedPools(self)
         self.main_ports = MainPorts(self.ports, config.limits.message)
         self.main = MainProcess(self, ipc_main)
         self.router = Router(self)
@@ -166,6 +171,10 @@ class Hub:
             peer.restrict(policy)
         peer.secret = secrets.token_bytes(_SECRET)
         peer.lane_nonces = (secrets.token_bytes(_SECRET),)
+        features = self._features(hello, transport, policy)
+        if features:
+            peer.key = secrets.token_bytes(_SECRET)
+            peer.takes_pools = POOLS in features
         peer.progress = (0, self.loop.time())
         self.renderers.add(peer)
         self.hosting.admit(peer, link, hello.guest)
@@ -181,9 +190,17 @@ class Hub:
                     name=name,
                     host=host.id if host is not None else None,
                     guest=peer.hosted.secret if peer.hosted is not None else None,
+                    descriptors=peer.key,
+                    features=(*FEATURES, *features),
                     credit=limits.running,
                     limits=WireLimits(
-                        message=limits.message, depth=limits.depth, pending=limits.pending, ports=limits.ports
+                        message=limits.message,
+                        depth=limits.depth,
+                        pending=limits.pending,
+                        ports=limits.ports,
+                        direct=limits.direct,
+                        direct_after=limits.direct_after,
+                        pool=limits.pool,
                     ),
                 )
             )
@@ -204,11 +221,23 @@ class Hub:
         self.emit("web-contents-created", peer.contents)
         return peer
 
+    def _features(self, hello: Hello, transport: asyncio.Transport, policy: Policy | None) -> list[str]:
+        """Return what a renderer can do that needs descriptors, and may."""
+        if not can_hand_over(transport):
+            return []
+        features = []
+        if self.config.direct_ports and DIRECT in hello.features and (policy is None or policy.may_be_direct):
+            features.append(DIRECT)
+        if self.config.shared_memory and shared_memory.AVAILABLE and POOLS in hello.features:
+            features.append(POOLS)
+        return features
+
     def gone(self, peer: Peer, *, clean: bool) -> None:
         """Let everybody know that a renderer is gone, once. `clean`: it has received all that was sent to it."""
         self.renderers.remove(peer)
         # First: an answer in place of the one that it had begun must not stand inside of that.
         self.router.forget(peer)
+        self.shared_pools.forget(peer)
         self._end_calls(peer)
         self.flow.forget(peer)
         self.demands.forget(peer)
@@ -230,6 +259,9 @@ class Hub:
         peer.heard.clear()
         if peer.lane is not None:
             peer.lane.close()
+        if peer.descriptors is not None:
+            peer.descriptors.abort()
+            peer.descriptors = None
         self._tell_watchers(Kind.LEFT, peer)
         self.hosting.gone(peer)
         self.web_contents.remove(peer.contents)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mainbus.errors import MessageTooLarge
 from mainbus.port_registry import PortRegistry
 from mainbus.ports import MessagePort
-from mainbus.wire.packets import CONTINUES, MAX_U32, MORE
+from mainbus.wire.packets import CONTINUES, FREE, MAX_U32, MORE
 from mainbus.wire.port_table import Entry
 
 from mainbus_broker.port_end import Owner, PortEnd, Posted, Return
@@ -86,7 +86,7 @@ class MainPorts(PortRegistry):
         ends = [end for part in parts for end in part[1]]
         body = b"".join(part[2] for part in parts)
         entries = self._table.assign(ends, self)
-        self.message(end.number, entries, body)
+        self.message(end.number, entries, body, free=bool(parts[0][0] & FREE))
         self._now_known(entries)
 
     def put_port_credit(self, number: int, credit: int) -> None:
@@ -108,8 +108,8 @@ class MainPorts(PortRegistry):
         back = self.ports[number]
         assert isinstance(back, Return)
         back.posted.extend(
-            (MORE | (CONTINUES if index else 0), ends, body)
-            for index, (_, ends, body) in enumerate(self._unfinished.pop(number, ()))
+            (MORE | flags & FREE | (CONTINUES if index else 0), ends, body)
+            for index, (flags, ends, body) in enumerate(self._unfinished.pop(number, ()))
         )
         self.put_close(remote, 0)
 
@@ -123,10 +123,10 @@ class MainPorts(PortRegistry):
     async def drain(self) -> None:
         """Return at once: here nothing waits to leave but for its credit."""
 
-    def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
+    def put_message(self, remote: Remote, body: bytes, ends: list[End], flags: int = 0) -> None:
         """Send a message on a port."""
         entries, behind = self._leave(ends)
-        self._table.message(self, remote.number, 0, entries, body)
+        self._table.message(self, remote.number, flags, entries, body)
         for back in behind:
             back.open()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mainbus.ports import MessagePort
     from mainbus.reply import Reply
 
+    from mainbus_broker.descriptor_end import DescriptorEnd
     from mainbus_broker.flow import Pause
     from mainbus_broker.forwards import Forward, Key
     from mainbus_broker.hosting import Link
@@ -67,6 +68,7 @@ class Peer(asyncio.Protocol):
         "by_lane",
         "closing",
         "contents",
+        "descriptors",
         "guests",
         "heard",
         "hosted",
@@ -74,6 +76,7 @@ class Peer(asyncio.Protocol):
         "inbox",
         "incidents",
         "joined",
+        "key",
         "lane",
         "lane_nonces",
         "limits",
@@ -98,6 +101,7 @@ class Peer(asyncio.Protocol):
         "serve",
         "shared",
         "streams",
+        "takes_pools",
         "transport",
         "unfinished",
         "unread",
@@ -128,6 +132,11 @@ class Peer(asyncio.Protocol):
         """With it a new connection can continue this one's session."""
         self.lane_nonces: tuple[bytes, ...] = ()
         """What opens its next lane: two, as long as the latest lane has not shown that it knows the newer one."""
+        self.key: bytes | None = None
+        """What opens its connection for descriptors; None if it gets none."""
+        self.takes_pools = False
+        """Whether it can send and get large messages in shared memory."""
+        self.descriptors: DescriptorEnd | None = None
         self.lane: LaneEnd | None = None
         self.by_lane = False
         """Whether what is served at this moment came on the lane, which is read only where there is room."""

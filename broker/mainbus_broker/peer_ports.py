@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mainbus.routes import Route
@@ -29,7 +29,7 @@ class PeerPorts:
         max_ports: How many it may have.
     """
 
-    __slots__ = ("_claimed", "_last", "_table", "max_ports", "peer", "ports")
+    __slots__ = ("_claimed", "_last", "_table", "directs", "max_ports", "peer", "ports")
 
     is_here = False
     """What goes to it leaves this process."""
@@ -38,6 +38,8 @@ class PeerPorts:
         self.peer = peer
         self.max_ports = max_ports
         self.ports: dict[int, PortEnd | Return] = {}
+        self.directs = 0
+        """How many of them are direct, or about to be."""
         self._table = table
         self._last = 0
         self._claimed = 0
@@ -65,19 +67,31 @@ class PeerPorts:
             return f"port {number} was never a port of this connection"
         return None
 
-    def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets]) -> Iterator[Packet]:
+    def left_behind(self, entries: Iterable[Entry], channel: bytes) -> None:
+        """Note by which channel the partners of new ends have left."""
+        for _, partner in entries:
+            end = self.ports.get(partner)
+            if isinstance(end, PortEnd):
+                end.channel = channel
+
+    def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets], channel: bytes) -> Iterator[Packet]:
         """Return the packets of a message with which ends arrive; they are assigned at once, and open behind it.
 
         Args:
             ends: The ends.
             make: Returns the packets, with a table in front of the body.
+            channel: The message's channel.
         """
+        for end in ends:
+            end.channel = channel
         entries = self._table.assign(ends, self)
         return self._and_open(make(port_table.pack(entries)), [number for number, _ in entries])
 
     def put_port_message(self, end: PortEnd, posted: Posted) -> None:
         """Send a message, or a part of one, for an end."""
         flags, ends, body = posted
+        for each in ends:
+            each.channel = end.channel
         entries = self._table.assign(ends, self)
         end.arriving += [number for number, _ in entries]
         table = port_table.pack(entries)
@@ -102,6 +116,16 @@ class PeerPorts:
     def put_port_moved(self, number: int) -> None:
         """Tell that nothing more comes for an end that has left, behind all that goes to it."""
         self._put_behind(number, build(Kind.PORT_MOVED, number))
+
+    def put_port_switch(self, number: int, serial: int, *, refused: bool = False) -> None:
+        """Tell that nothing more comes here for a port, since the other end writes to their socket; or that it won't.
+
+        Args:
+            number: The port.
+            serial: What the socket is known by; 0 if there is none.
+            refused: Whether nothing comes of it.
+        """
+        self._put_behind(number, build(Kind.PORT_SWITCH, number, serial, value=int(refused)))
 
     # Private
 

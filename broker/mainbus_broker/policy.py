@@ -59,6 +59,11 @@ class Policy:
         """Whether its renderers may ask who is connected: they may watch something."""
         return self._granted["monitor"] is not _NOTHING
 
+    @property
+    def may_be_direct(self) -> bool:
+        """Whether any of its renderers' ports may become direct."""
+        return self._granted["direct"] is not _NOTHING
+
     def _decide(self, key: str, text: str) -> bool:
         return self._granted[key].match(text) is not None and self._denied[key].match(text) is None
 

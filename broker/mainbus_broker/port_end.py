@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Final, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
 from mainbus.wire.credit import OVERHEAD
 from mainbus.wire.fragments import Progress
-from mainbus.wire.packets import CONTINUES, MORE, Kind
+from mainbus.wire.packets import CONTINUES, FREE, MORE, Kind
 from mainbus.wire.port_table import Entry
+
+if TYPE_CHECKING:
+    from mainbus_broker.direct_pairs import Pair
 
 Posted: TypeAlias = "tuple[int, list[PortEnd], bytes]"
 """Flags, ends that travel along, and body: a message, or a fragment of one."""
@@ -72,9 +75,8 @@ class Return:
 
     def add(self, posted: Posted) -> None:
         """Take what has come back: a message, or a part of one."""
-        cost = cost_of(posted)
-        self.size += cost
-        self.untaken -= cost
+        self.size += size_of(posted)
+        self.untaken -= cost_of(posted)
         _append(self._part, posted)
         if not posted[0] & MORE:
             self._accept()
@@ -116,6 +118,11 @@ class Return:
 
 def cost_of(posted: Posted) -> int:
     """Return what a message or a fragment costs of the credit."""
+    return 0 if posted[0] & FREE else size_of(posted)
+
+
+def size_of(posted: Posted) -> int:
+    """Return what a message or a fragment counts for where it waits."""
     flags, _, body = posted
     return len(body) + (0 if flags & CONTINUES else OVERHEAD)
 
@@ -129,8 +136,8 @@ def _append(queue: deque[Posted], posted: Posted) -> None:
     flags, ends, body = posted
     if flags & CONTINUES and not ends and queue:
         first_flags, first_ends, first = queue[-1]
-        if first_flags & MORE and len(first) + len(body) <= _TINY:
-            queue[-1] = (first_flags & CONTINUES) | (flags & MORE), first_ends, first + body
+        if first_flags & MORE and first_flags & FREE == flags & FREE and len(first) + len(body) <= _TINY:
+            queue[-1] = (first_flags & (CONTINUES | FREE)) | (flags & MORE), first_ends, first + body
             return
     queue.append(posted)
 
@@ -148,6 +155,8 @@ class PortEnd:
         "_progress",
         "_returns",
         "arriving",
+        "channel",
+        "direct",
         "has_gap",
         "is_dead",
         "is_known",
@@ -160,6 +169,7 @@ class PortEnd:
         "told",
         "untaken",
         "used",
+        "wants_direct",
     )
 
     def __init__(self) -> None:
@@ -188,6 +198,12 @@ class PortEnd:
         """Where what goes to its owner waits for room."""
         self.arriving: list[int] = []
         """The numbers of the ends that arrive with a message that has gone to the owner in part."""
+        self.channel = b""
+        """The channel that it has come by to its owner, or that the other end has left by."""
+        self.direct: Pair | None = None
+        """What leads past the broker to the other end, or is about to."""
+        self.wants_direct = False
+        """Whether its owner has asked for that."""
         self._posters: tuple[Owner, ...] = ()
         self._returns: deque[Return] | None = None
         self._due = 0
@@ -211,7 +227,10 @@ class PortEnd:
             self._returns = deque()
         # What has come there was posted before all that waits here.
         self._returns.appendleft(back)
+        if self.direct is not None:
+            self.direct.dissolve(self)
         self.owner = self.route = self._progress = None
+        self.wants_direct = False
         self.is_known = self.told = False
         self.untaken = 0
         # Its owner gives them back, with the part of the message that it has.
@@ -276,6 +295,11 @@ class PortEnd:
         return True
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its owner has all that was posted for it, and nothing is between two owners."""
+        return self.is_known and not self.posted and not self._returns and self._progress is None and not self.is_over
+
+    @property
     def is_unfinished(self) -> bool:
         """Whether a part of a message has gone to its owner, and not the rest."""
         return self._progress is not None
@@ -287,6 +311,8 @@ class PortEnd:
 
     def forget(self) -> list[PortEnd]:
         """Drop what waits for it, for good; returns the ends that travel with it."""
+        if self.direct is not None:
+            self.direct.dissolve(self)
         self.is_dead = True
         self._progress = None
         found = _ends_in(self.posted)

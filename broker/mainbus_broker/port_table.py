@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from mainbus.port_end import MAX_UNTAKEN
+from mainbus.wire.packets import FREE
 from mainbus.wire.port_table import Entry
 
 from mainbus_broker.port_end import Owner, PortEnd, Return, cost_of
@@ -158,6 +159,10 @@ class PortTable:
             if found.size > self._most:
                 self._overrun(found.end)
         elif found is not None and found.other is not None and found.other not in travelling:
+            if found.direct is not None and found.direct.has_switched(found):
+                found.direct.dissolve()
+            # What is posted costs credit, whatever is said of it.
+            posted = (flags & ~FREE, travelling, body)
             found.used += cost_of(posted)
             found.posts(owner)
             found.other.post(posted)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mainbus.errors import TooManyRequests
+from mainbus.open_files import has_files, most_files
 
 from mainbus_broker.listeners import Process, same_user
 
-if sys.platform != "win32":
-    import resource
-
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
-
-SPARE_FILES: Final = 64
-"""Descriptors that are left for others than renderers, the application's files above all."""
 
 log = logging.getLogger("mainbus.broker")
 
@@ -69,9 +63,8 @@ class Quota:
     # Private
 
     def _crowd(self, process: Process, fd: int) -> TooManyRequests | None:
-        files = _most_files()
-        if fd >= files - min(SPARE_FILES, files // 4):
-            return TooManyRequests(files, "The number of open files")
+        if not has_files(fd):
+            return TooManyRequests(most_files(), "The number of open files")
         limit = self._hub.config.limits.entering
         entering = self._hub.entering
         if len(entering) >= limit:
@@ -79,13 +72,3 @@ class Quota:
         if not same_user(process) and sum(other.uid == process.uid for other in entering) >= limit // 2:
             return TooManyRequests(limit // 2, f"The number of connections of uid {process.uid} without a hello")
         return None
-
-
-def _most_files() -> int:
-    """Return how many descriptors this process may have: asked each time, since it may be changed while it runs."""
-    if sys.platform == "win32":
-        # It does not say.
-        return 1 << 30
-    else:
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return soft if soft != resource.RLIM_INFINITY else 1 << 30

@@ -14,10 +14,13 @@ from mainbus.wire import clone, port_table
 from mainbus.wire.packets import (
     BY_NAME,
     CONTINUES,
+    FREE,
     HEADER_SIZE,
     HOST,
+    LARGE,
     MAIN,
     MORE,
+    POOLED,
     Head,
     Kind,
     Taker,
@@ -31,6 +34,7 @@ from mainbus.wire.packets import (
 from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
+from mainbus_broker.port_end import PortEnd
 
 if COMPILED:
     from mainbus_broker.router_fast import QuickRouter
@@ -40,9 +44,6 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
 
 Serve = Callable[["Peer", Head, bytes, int], None]
-
-LARGE: Final = 32 * 1024
-"""Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
@@ -81,7 +82,7 @@ class Router:
                 Kind.FRAME: self._to_main,
                 Kind.FRAME_CLOSED: self._to_main,
                 Kind.GUEST: hub.hosting.serve,
-                Kind.GUEST_CLOSED: self._guest_closed,
+                Kind.GUEST_CLOSED: lambda peer, head, data, at: hub.hosting.let_go(peer, head[8]),
                 Kind.SYNC: self._sync,
                 Kind.ONCE: self._once,
                 Kind.PAUSE: self._pause,
@@ -96,6 +97,11 @@ class Router:
                 Kind.PORT_MESSAGE: self._port_message,
                 Kind.PORT_CREDIT: self._port_credit,
                 Kind.PORT_CLOSE: self._port_close,
+                Kind.PORT_DIRECT: self._port_direct,
+                Kind.PORT_SWITCH: self._port_switch,
+                Kind.POOL: hub.shared_pools.asked,
+                Kind.POOL_READY: hub.shared_pools.answered,
+                Kind.POOL_FREE: hub.shared_pools.freed,
             }
         )
 
@@ -103,7 +109,10 @@ class Router:
 
     def serve(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         """Serve one packet of `peer`."""
-        self._serve[head[1]](peer, head, data, at)
+        if head[2] & POOLED:
+            self._hub.shared_pools.serve(peer, head, data, at, self._serve[head[1]])
+        else:
+            self._serve[head[1]](peer, head, data, at)
 
     def forget(self, peer: Peer) -> None:
         """End the large messages that a renderer which is gone was sending or getting."""
@@ -128,6 +137,17 @@ class Router:
             peer.outbox.put(packet)
         else:
             self._hub.close_slow(peer.contents)
+
+    def refuse(self, peer: Peer, head: Head, data: bytes, at: int, reason: str) -> None:
+        """Say that a message cannot be delivered: an error for an invoke, a notice for the rest."""
+        self._hub.counters["undeliverable"] += 1
+        if self._hub.debts.charge(peer.process, debts.NOBODY):
+            peer.owes = True
+        if head[1] in _CALLS:
+            name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
+            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else head[5]))
+        else:
+            self.tell(peer, forwards.undeliverable(head, data, at, reason))
 
     # Private: messages
 
@@ -158,7 +178,7 @@ class Router:
                 return
             if target is None:
                 reason = "neither guest nor host" if flags & HOST else "no such renderer"
-                self._refuse(peer, head, data, at, reason)
+                self.refuse(peer, head, data, at, reason)
                 return
             if kind in _CALLS:
                 if not self._note_call(peer, target, head, name):
@@ -187,6 +207,8 @@ class Router:
                     return
                 # Now, not when its listeners have their turn: what is posted on the other ends is right behind it.
                 peer.posting = self._hub.main_ports.receive(peer.port_owner, found[0])
+                name_end = at + HEADER_SIZE + head[3]
+                peer.port_owner.left_behind(found[0], data[name_end : name_end + head[4]])
             message = peer.wire.message(head, data, at)
             if message is not None:
                 ports, peer.posting = peer.posting, ()
@@ -303,29 +325,6 @@ class Router:
             peer.partners.add(target)
             target.partners.add(peer)
 
-    def _refuse(self, peer: Peer, head: Head, data: bytes, at: int, reason: str) -> None:
-        """Say that a message cannot be delivered: an error for an invoke, a notice for the rest."""
-        _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
-        name_end = at + HEADER_SIZE + name_length
-        name = data[at + HEADER_SIZE : name_end]
-        self._hub.counters["undeliverable"] += 1
-        if self._hub.debts.charge(peer.process, debts.NOBODY):
-            peer.owes = True
-        if kind in _CALLS:
-            self._answer(peer, head, NoSuchRenderer(text_of(name) if name else target_id))
-            return
-        self.tell(
-            peer,
-            build(
-                Kind.UNDELIVERABLE,
-                target_id,
-                flags=flags & BY_NAME,
-                name=name,
-                channel=data[name_end : name_end + channel_length],
-                body=reason.encode(),
-            ),
-        )
-
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
         body = clone.encode(str(error))
         self.tell(peer, build(Kind.ERROR, head[5], head[6], value=error.wire_code, body=body))
@@ -368,7 +367,10 @@ class Router:
         if any(number == head[5] for number, _ in found[0]):
             peer.wire.fail(f"port {head[5]} leaves with a message that is posted on it")
         else:
-            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES), *found)
+            self._hub.ports.message(owner, head[5], head[2] & (MORE | CONTINUES | FREE), *found)
+            carrier = owner.ports.get(head[5]) if found[0] else None
+            if isinstance(carrier, PortEnd):
+                owner.left_behind(found[0], carrier.channel)
 
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
@@ -387,6 +389,18 @@ class Router:
             if isinstance(sender, PeerPorts) and not sender.peer.closing:
                 self._hub.main.bad_message(sender.peer, "a port")
         self._hub.ports.close(owner, head[5])
+
+    def _port_direct(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is not None and head[8]:
+            self._hub.direct_pairs.refuse(owner, head[5], head[6])
+        elif owner is not None:
+            self._hub.direct_pairs.ask(owner, head[5])
+
+    def _port_switch(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        owner = self._port_owner(peer, head)
+        if owner is not None:
+            self._hub.direct_pairs.switch(owner, head[5], head[6])
 
     # Private: the other kinds
 
@@ -480,9 +494,6 @@ class Router:
 
     def _ready(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.contents.dispatched()
-
-    def _guest_closed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        self._hub.hosting.let_go(peer, head[8])
 
     def _goodbye(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         peer.leave(received=head[8])

@@ -310,7 +310,7 @@ class WebContents:
             return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame_id, channel=raw, value=len(ports))
 
         ends = self._hub.main_ports.send_away(release(ports))
-        peer.route.put(peer.port_owner.carrying(ends, make), HEADER_SIZE + len(body))
+        peer.route.put(peer.port_owner.carrying(ends, make, raw), HEADER_SIZE + len(body))
 
     def invoke_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Reply:
         """Invoke the handler of a frame. As `invoke`."""

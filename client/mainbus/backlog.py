@@ -9,7 +9,7 @@ from mainbus.calls import Calls
 from mainbus.errors import NoSuchRenderer
 from mainbus.outbox import Outbox
 from mainbus.route_table import RouteTable
-from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, text_of
+from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER, HEADER_SIZE, MORE, POOLED, Kind, text_of
 from mainbus.wire.port_table import without_ports
 
 _SURVIVORS: Final = frozenset(
@@ -48,7 +48,7 @@ class Backlog:
         kept: set[int] = set()
         for packet in self._outbox.take():
             head = HEADER.unpack_from(packet)
-            if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES):
+            if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES | POOLED):
                 self._packets.append(without_ports(packet) if head[1] == Kind.POST else packet)
                 kept.add(head[6])
         kept |= self._routes.reset()

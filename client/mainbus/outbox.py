@@ -64,6 +64,10 @@ class Outbox(OutboxCore):
         self.queued += len(packet)
         self.flush_soon()
 
+    def flush_follows(self) -> None:
+        """Schedule nothing: the caller calls `flush` in this turn of the loop, whatever happens before."""
+        self._scheduled = True
+
     def pull(self, route: Route) -> None:
         """Take packets from `route` whenever there is room, one in turn with the other routes."""
         if not route.listed:

@@ -11,6 +11,7 @@ from mainbus.calls import Calls
 from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
 from mainbus.outbox import Outbox
+from mainbus.pools import Pools
 from mainbus.port_end import End
 from mainbus.quick import COMPILED
 from mainbus.renderer_ports import RendererPorts
@@ -22,13 +23,29 @@ from mainbus.timeouts import milliseconds
 from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Welcome, WireLimits
-from mainbus.wire.packets import BROADCAST, BY_NAME, HEADER_SIZE, MAIN, STREAM, Fields, Kind, build
+from mainbus.wire.packets import (
+    BROADCAST,
+    BY_NAME,
+    HEADER_SIZE,
+    INVOKE,
+    MAIN,
+    MAX_FRAGMENT,
+    RESULT,
+    SEND,
+    STREAM,
+    Fields,
+    Kind,
+    build,
+)
 from mainbus.wire.pieces import Body, Packet
 
 if COMPILED:
     from mainbus.leaving_fast import Leaving
 else:
     from mainbus.leaving import Leaving
+
+_POOLED: Final = frozenset({SEND, INVOKE, RESULT})
+"""What can be in shared memory."""
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
@@ -54,6 +71,7 @@ class Outgoing:
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self.pools = Pools(self.outbox)
         self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
         """What sends the common message at once; `send` and `invoke` send them all."""
         self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
@@ -88,8 +106,16 @@ class Outgoing:
             route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
         frame = frame if peer == MAIN and name is None else 0
-        packet = packets.message(
-            kind, peer, 0, body, flags=_by(name) | flags, frame=frame, name=_raw(name), channel=channel
+        packet = self._packets(
+            peer if name is None else name,
+            kind,
+            peer,
+            0,
+            body,
+            flags=_by(name) | flags,
+            frame=frame,
+            name=_raw(name),
+            channel=channel,
         )
         route.put(packet, HEADER_SIZE + len(body))
 
@@ -173,7 +199,8 @@ class Outgoing:
         if self.link is None:
             return
         kind, value, body = outcome
-        self.routes.to(peer).reply(packets.message(kind, peer, request, body, value=value), HEADER_SIZE + len(body))
+        packet = self._packets(peer, kind, peer, request, body, value=value)
+        self.routes.to(peer).reply(packet, HEADER_SIZE + len(body))
 
     def notice(self, kind: Kind, peer: int, request: int = 0, **fields: Any) -> None:
         """Send a packet that waits for nothing."""
@@ -185,7 +212,8 @@ class Outgoing:
     def _put_request(
         self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply
     ) -> None:
-        packet = packets.message(
+        packet = self._packets(
+            peer if name is None else name,
             kind,
             peer,
             reply.request,
@@ -205,6 +233,14 @@ class Outgoing:
             raise MessageTooLarge(len(body), limit)
         if not accepted and route.size + self.outbox.queued >= MAX_UNSENT:
             raise SendQueueFull(MAX_UNSENT)
+
+    def _packets(
+        self, target: int | str, kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]
+    ) -> bytes | Iterator[Packet]:
+        """Return the packets of a message; those of a large one when it leaves, since there may be room in a pool."""
+        if len(body) > MAX_FRAGMENT and target != MAIN and kind in _POOLED:
+            return self.pools.packets(target, kind, peer, request, body, **fields)
+        return packets.message(kind, peer, request, body, **fields)
 
     def _send_demand(self, request: int, credit: int) -> None:
         self.notice(Kind.DEMAND, MAIN, request, value=credit)

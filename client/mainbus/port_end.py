@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from mainbus.errors import BadMessage, LimitExceeded, SendQueueFull
 from mainbus.inbox import Inbox
@@ -21,6 +21,7 @@ from mainbus.wire import clone
 from mainbus.wire.credit import WINDOW, Receiving, cost
 
 if TYPE_CHECKING:
+    from mainbus.direct_link import DirectLink
     from mainbus.port_loop import PortLoop
     from mainbus.port_registry import PortRegistry
     from mainbus.port_remote import Remote
@@ -35,8 +36,25 @@ _RUNNING: Final = 256
 _TURN: Final = 128
 """Messages of one port that are dispatched in one turn of the loop."""
 
-Posted: TypeAlias = "tuple[bytes, list[MessagePort]]"
-"""A message as it crosses: its body, and the ports that came with it."""
+
+class Payee(Protocol):
+    """Who gets the credit for a message when it is taken."""
+
+    def taken(self, size: int) -> None:
+        """Count a message with a body of `size` bytes out."""
+
+
+class Nobody:
+    """The payee of a message that came past the broker to a former owner of its port, and by the broker to this one."""
+
+    def taken(self, size: int) -> None:
+        """Do nothing: who has posted it posts another way now."""
+
+
+NOBODY: Final = Nobody()
+
+Posted: TypeAlias = "tuple[bytes, list[MessagePort], Payee | None]"
+"""A message as it crosses: its body, the ports that came with it, and who is credited for it if not the relay."""
 
 log = logging.getLogger("mainbus")
 
@@ -56,6 +74,7 @@ class End:
         "_receiving",
         "_scheduled",
         "_wakers",
+        "apart",
         "finished",
         "is_over",
         "is_shut",
@@ -79,6 +98,8 @@ class End:
         """What has arrived and was not taken."""
         self.size = 0
         """Bytes of it."""
+        self.apart = 0
+        """How many of them do not count for the credit of the relay."""
         self.started = False
         self.pulled = False
         """Whether messages are taken by iteration, and not given to listeners."""
@@ -117,6 +138,11 @@ class End:
     def registry(self) -> PortRegistry | None:
         """The ports of the connection that leads to the other end, if one does."""
         return self.remote.registry if self.remote is not None else None
+
+    @property
+    def link(self) -> DirectLink | None:
+        """The socket that leads to the other end past the broker, if one does."""
+        return self.remote.link if self.remote is not None else None
 
     @property
     def may_post(self) -> bool:
@@ -207,14 +233,25 @@ class End:
 
     # Public: the other end's side
 
-    def receive(self, body: bytes, ports: list[MessagePort]) -> None:
-        """Take in a message."""
-        if self.is_shut:
-            return
-        self.queue.append((body, ports))
-        self.size += cost(len(body))
+    def receive(self, body: bytes, ports: list[MessagePort], payee: Payee | None = None) -> None:
+        """Take in a message. `payee`: who is credited for it when it is taken; None if it came by the relay."""
+        self.arrive(body, ports, payee)
         if self.started:
             self.schedule()
+
+    def arrive(self, body: bytes, ports: list[MessagePort], payee: Payee | None = None) -> None:
+        """Take in a message, as `receive`; `run` is called behind the last of what arrives together."""
+        if not self.is_shut:
+            self.queue.append((body, ports, payee))
+            if payee is not None:
+                self.apart += 1
+            self.size += cost(len(body))
+
+    def run(self) -> None:
+        """Dispatch what has arrived, now: no code of the user's may be running."""
+        handle = self._handle() if self.started and not self._scheduled and self._handle is not None else None
+        if handle is not None:
+            self._dispatch(handle)
 
     def end(self) -> None:
         """Note that the other end is gone, after all that has arrived."""
@@ -229,8 +266,9 @@ class End:
         """Return the next message, decoded; None if there is none or, with the channel closed then, it is a bad one."""
         if not self.queue:
             return None
-        body, ports = self.queue.popleft()
-        self.taken(len(body))
+        posted = self.queue.popleft()
+        self.taken(posted)
+        body, ports, _ = posted
         try:
             return clone.decode(body), ports
         except (BadMessage, LimitExceeded) as fault:
@@ -243,10 +281,15 @@ class End:
         self._forget()
         return messages
 
-    def taken(self, size: int) -> None:
-        """Count out a message with a body of `size` bytes: its sender may go on."""
+    def taken(self, posted: Posted) -> None:
+        """Count a message out: its sender may go on."""
+        body, _, payee = posted
+        size = len(body)
         self.size -= cost(size)
-        if self.remote is not None:
+        if payee is not None:
+            self.apart -= 1
+            payee.taken(size)
+        elif self.remote is not None:
             credit = self._receiving.taken(size)
             if credit:
                 self.remote.give(credit)
@@ -290,7 +333,7 @@ class End:
 
     def _forget(self) -> None:
         self.queue.clear()
-        self.size = 0
+        self.size = self.apart = 0
 
     def _dispatch(self, handle: MessagePort) -> bool:
         if self._handle is None or self._handle() is not handle:
@@ -308,6 +351,8 @@ class End:
         if self._inbox is None:
             self._inbox = Inbox(self.loop.loop, _RUNNING)
         for _ in range(_TURN):
+            if not self.queue:
+                break
             if not self._inbox.clear:
                 self._wait_for_turn(self._inbox, handle)
                 return True
@@ -320,7 +365,7 @@ class End:
                 return True
         if self.queue:
             self.schedule()
-        elif self.finish():
+        elif (self.is_shut or self.is_over) and self.finish():
             self._kept = None
             handle.closed()
         return True

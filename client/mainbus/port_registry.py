@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mainbus import port_loop
-from mainbus.port_end import End
+from mainbus.port_end import NOBODY, End
 from mainbus.port_remote import Remote
+from mainbus.wire.packets import FREE
 from mainbus.wire.port_table import CLOSED, Entry
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ class PortRegistry:
     Args:
         make: Makes the handle of an end.
     """
+
+    direct_after = 0
+    """Cost of the messages on a port after which it asks to become direct; 0: never."""
 
     def __init__(self, make: Callable[[End], MessagePort]) -> None:
         self._loop: PortLoop = port_loop.running(make)
@@ -84,14 +89,17 @@ class PortRegistry:
 
     # Public: what the broker says
 
-    def message(self, number: int, entries: Iterable[Entry], body: bytes) -> None:
-        """Take in a message for a port."""
+    def message(self, number: int, entries: Iterable[Entry], body: bytes, *, free: bool = False) -> None:
+        """Take in a message for a port. `free`: it costs no credit, since it came past the broker to a former owner."""
         ports = self.arrive(entries)
         remote = self._remotes.get(number)
         # If it is closed, so are those that have come for it: nobody holds them.
-        if remote is not None:
-            remote.end.receive(body, ports)
-            remote.received(len(body))
+        if remote is None:
+            return
+        if remote.link is not None and remote.link.is_open:
+            remote.link.behind.append(partial(self._take_in, remote, ports, body, free))
+        else:
+            self._take_in(remote, ports, body, free)
 
     def credit(self, number: int, credit: int) -> None:
         """Let an end send on."""
@@ -102,15 +110,23 @@ class PortRegistry:
     def closed(self, number: int) -> None:
         """Note that the other end of a port is gone."""
         remote = self._remotes.get(number)
-        if remote is not None:
+        if remote is None:
+            return
+        if remote.link is not None and remote.link.is_open:
+            remote.link.behind.append(remote.ended)
+        else:
             remote.ended()
 
     # For a subclass
 
+    def ask_direct(self, remote: Remote) -> None:
+        """Ask for a socket past the broker for a port. Nothing may come of it."""
+
     def send_after(self, remote: Remote) -> None:
         """Send after an end that has left the messages that had come for it."""
-        for body, ports in remote.end.take_all():
-            self.put_message(remote, body, [port.release() for port in ports if port.end is not None])
+        for body, ports, payee in remote.end.take_all():
+            ends = [port.release() for port in ports if port.end is not None]
+            self.put_message(remote, body, ends, 0 if payee is None else FREE)
 
     def check_size(self, size: int) -> None:
         """Raise if no message may have `size` bytes.
@@ -124,8 +140,8 @@ class PortRegistry:
         """Wait until what was sent has left. Safe to cancel."""
         raise NotImplementedError
 
-    def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
-        """Send a message on a port."""
+    def put_message(self, remote: Remote, body: bytes, ends: list[End], flags: int = 0) -> None:
+        """Send a message on a port. `flags`: more of them, where it goes back after a port that has left."""
         raise NotImplementedError
 
     def put_credit(self, number: int, credit: int) -> None:
@@ -138,9 +154,14 @@ class PortRegistry:
 
     # Private
 
+    def _take_in(self, remote: Remote, ports: list[MessagePort], body: bytes, free: bool) -> None:
+        remote.end.receive(body, ports, NOBODY if free else None)
+        if not free:
+            remote.received(len(body))
+
     def _post_again(self, end: End, back: Remote) -> None:
         """Let what has come to an end that leaves be posted by the other one, which stays."""
-        for body, ports in end.take_all():
+        for body, ports, _ in end.take_all():
             back.post(body, [port.release() for port in ports if port.end is not None])
 
     def _number(self, end: End) -> Remote:

@@ -10,12 +10,16 @@ from mainbus.errors import BadMessage, SendQueueFull
 from mainbus.wire.credit import Sending, cost
 
 if TYPE_CHECKING:
+    from mainbus.direct_link import DirectLink
     from mainbus.port_end import End
     from mainbus.port_registry import PortRegistry
     from mainbus.routes import Route
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait for one port's other end to take what was posted before."""
+
+_NEVER: Final = 1 << 62
+_MOST_REFUSALS: Final = 16
 
 
 class Remote:
@@ -28,7 +32,21 @@ class Remote:
         used: Bytes that were posted from this end, by whoever had it, and that were not taken.
     """
 
-    __slots__ = ("_closing", "_held", "_sending", "_size", "end", "leaving", "number", "opened", "registry", "route")
+    __slots__ = (
+        "_budget",
+        "_closing",
+        "_held",
+        "_refusals",
+        "_sending",
+        "_size",
+        "end",
+        "leaving",
+        "link",
+        "number",
+        "opened",
+        "registry",
+        "route",
+    )
 
     def __init__(self, registry: PortRegistry, number: int, end: End, used: int = 0) -> None:
         self.registry = registry
@@ -40,6 +58,11 @@ class Remote:
         """Whether the message with which the end leaves has begun to take what is held with it: nobody else may."""
         self.route: Route | None = None
         """Where packets wait for room on the connection; None before the first."""
+        self.link: DirectLink | None = None
+        """The socket past the broker; None while there is none, or nothing is to be read there any more."""
+        self._budget = registry.direct_after or _NEVER
+        """What may still pass by the relay before it asks for a socket."""
+        self._refusals = 0
         self._sending = Sending(used)
         self._held: deque[tuple[bytes, list[End]]] = deque()
         self._size = 0
@@ -55,6 +78,11 @@ class Remote:
 
     def post(self, body: bytes, ends: list[End]) -> None:
         """Send a message, now or when what was posted before has been taken."""
+        if ends:
+            # Ports travel by the relay.
+            self.leave_link()
+        elif self.link is not None and not self._held and self.link.post(body):
+            return
         if not self._held and self._may_send:
             self._send(body, ends)
         else:
@@ -76,20 +104,25 @@ class Remote:
         self._pump()
         if self._held and untaken:
             self.give(untaken)
+            if self.link is not None:
+                self.link.credit_all(untaken)
 
     def received(self, size: int) -> None:
         """Note that a message with a body of `size` bytes has arrived: if the end is closed, nobody takes it."""
         if self._closing:
             self.give(cost(size))
+        self._count(cost(size))
 
     def blame(self) -> None:
         """Close the channel, and say that what came by it does not decode."""
         self.lose()
+        self.let_go()
         self.registry.put_close(self, BadMessage.wire_code)
 
     def hurry(self) -> None:
         """Send all that is held, credit or not: the end is leaving, or the connection is about to end."""
         if not self.leaving:
+            self.leave_link()
             for message in self.unsent():
                 self.registry.put_message(self, *message)
 
@@ -109,7 +142,61 @@ class Remote:
     @property
     def keeps_up(self) -> bool:
         """Whether what was posted has left, and is taken at the other end."""
-        return not self._held and self._sending.may_send
+        if self._held:
+            return False
+        link = self.link
+        return self._sending.may_send if link is None or link.has_left else link.may_send
+
+    # Public: the socket past the broker
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether it may become direct now."""
+        end = self.end
+        return (
+            self.opened
+            and self.link is None
+            and not (self.leaving or self._closing or end.moving or end.is_over or end.apart)
+            # Those wait for the relay's credit, and cannot leave another way.
+            and not any(ends for _, ends in self._held)
+        )
+
+    def switch(self, link: DirectLink) -> None:
+        """Post to a socket from now on; what is posted waits until the other end does so, too."""
+        self.link = link
+        link.serve(self)
+        self._refusals = 0
+
+    def leave_link(self) -> None:
+        """Post by the relay again, what is held for want of the socket's credit first."""
+        if self.link is not None and not self.link.has_left:
+            self.link.leave()
+            self._pump()
+
+    def left(self, link: DirectLink) -> None:
+        """Note that nothing more comes by the socket."""
+        if self.link is link:
+            self.link = None
+            self._budget = self.registry.direct_after or _NEVER
+            self.go_on()
+
+    def refused(self) -> None:
+        """Note that nothing has come of a socket: the next one is asked for later."""
+        self.link = None
+        self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
+        self._budget = (self.registry.direct_after or _NEVER) << self._refusals
+        self.go_on()
+
+    def let_go(self) -> None:
+        """Close the socket with the port, behind what was posted there."""
+        if self.link is not None:
+            link, self.link = self.link, None
+            link.close()
+
+    def go_on(self) -> None:
+        """Look again whether what is held may leave."""
+        self._pump()
+        self.end.wake()
 
     # Public: the connection
 
@@ -136,6 +223,9 @@ class Remote:
 
     @property
     def _may_send(self) -> bool:
+        link = self.link
+        if link is not None and not link.has_left:
+            return link.may_send
         return self.opened and not self.leaving and self._sending.may_send
 
     def _next(self) -> tuple[bytes, list[End]]:
@@ -144,11 +234,22 @@ class Remote:
         return body, ends
 
     def _send(self, body: bytes, ends: list[End]) -> None:
+        if self.link is not None and self.link.post(body):
+            return
         self._sending.sent(len(body))
         self.registry.put_message(self, body, ends)
+        self._count(cost(len(body)))
+
+    def _count(self, size: int) -> None:
+        """Count what passes by the relay; behind so much of it, a port asks for a socket."""
+        self._budget -= size
+        if self._budget <= 0 and self.may_switch:
+            self._budget = _NEVER
+            self.registry.ask_direct(self)
 
     def _pump(self) -> None:
         while self._held and self._may_send:
             self._send(*self._next())
         if self._closing and self.opened and not self._held:
+            self.let_go()
             self.registry.put_close(self, 0)

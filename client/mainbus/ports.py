@@ -90,11 +90,12 @@ class MessagePort:
         """
         self._loop.owner.check()
         end = self._end
-        ports = check_transfer(transfer, end, end.registry if end is not None else None)
+        # Nearly always there is none, and then the checks cost more than the message.
+        ports = check_transfer(transfer, end, end.registry if end is not None else None) if transfer != () else ()
         body = clone.encode(message, root="message")
         if end is not None and end.may_post:
             end.check_room(len(body))
-            end.post(body, release(ports))
+            end.post(body, release(ports) if ports else [])
 
     def start(self) -> None:
         """Let what has arrived, and what will, be given to the listeners of "message"."""
@@ -114,6 +115,8 @@ class MessagePort:
         end = self._end
         if end is not None:
             await end.wait_until(lambda: self._end is None or not end.may_post or end.keeps_up)
+            if end.link is not None:
+                await end.link.flushed()
             if end.registry is not None:
                 await end.registry.drain()
 

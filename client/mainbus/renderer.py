@@ -172,6 +172,7 @@ class IpcRenderer(Frames):
             "queued": session.outbox.queued,
             "held": session.outbox.held,
             "running": len(self._arrivals.dispatch.tasks),
+            "direct_ports": len(session.ports.direct or ()),
             "reconnects": session.reconnects,
             "pauses": session.pauses,
             "timeouts": session.calls.expired,

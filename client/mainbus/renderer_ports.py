@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from mainbus.address import Address
+from mainbus.descriptor_lane import DescriptorLane
+from mainbus.direct_ports import DirectPorts
 from mainbus.errors import MessageTooLarge
 from mainbus.outbox import Outbox
 from mainbus.port_end import End
@@ -14,7 +19,8 @@ from mainbus.routes import Route
 from mainbus.wire import packets, port_table
 from mainbus.wire.connection import Connection
 from mainbus.wire.credit import cost
-from mainbus.wire.packets import CONTINUES, MORE, Kind, Message, build
+from mainbus.wire.messages import DIRECT, FEATURES, Welcome
+from mainbus.wire.packets import CONTINUES, FREE, MORE, Kind, Message, build
 from mainbus.wire.pieces import Packet
 
 Packets = bytes | Iterator[Packet]
@@ -28,8 +34,13 @@ class RendererPorts(PortRegistry):
         wire: Returns the wire by which they arrive, while there is one.
     """
 
+    takes_direct = hasattr(socket, "recv_fds")
+    """Whether its ports can become direct."""
+
     def __init__(self, outbox: Outbox, wire: Callable[[], Connection | None]) -> None:
         super().__init__(MessagePort)
+        self.direct: DirectPorts | None = None
+        """Those of the ports that lead past the broker; None where none may."""
         self.max_message = 0
         """Bytes of one body, at most."""
         self._outbox = outbox
@@ -40,6 +51,22 @@ class RendererPorts(PortRegistry):
         """What still leaves on ports that are closed."""
 
     # Public
+
+    def features(self, address: Address) -> tuple[str, ...]:
+        """Return what the broker is told that this renderer can do."""
+        return (*FEATURES, DIRECT) if self.takes_direct and address.scheme == "unix" else FEATURES
+
+    def welcomed(self, welcome: Welcome, lane: DescriptorLane | None) -> None:
+        """Serve a connection, whose descriptors come by a lane if there are any."""
+        self.max_message = welcome.limits.message
+        if self.takes_direct and lane is not None and DIRECT in welcome.features:
+            self.direct_after = welcome.limits.direct_after
+            self.direct = DirectPorts(welcome, lane, self._remotes, self._put_soon)
+
+    async def flushed(self) -> None:
+        """Wait until what was posted past the broker has left. Safe to cancel."""
+        if self.direct is not None:
+            await self.direct.flushed()
 
     def departing(
         self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
@@ -57,14 +84,20 @@ class RendererPorts(PortRegistry):
     @property
     def is_empty(self) -> bool:
         """Whether there is no port, nor anything that leaves by one."""
-        return not self._remotes and not self._leaving and all(route.idle for route in self._ending)
+        if self._remotes or self._leaving or not all(route.idle for route in self._ending):
+            return False
+        return self.direct is None or self.direct.is_empty
 
     def close_all(self) -> None:
         """Close all ports, and what leaves by them: the connection is gone."""
-        for route in self._routes():
+        # As they are now: what leaves no more may close its port, which is then forgotten.
+        for route in list(self._routes()):
             # It would leave by the next connection.
             route.take()
         self._ending = []
+        if self.direct is not None:
+            self.direct.close()
+            self.direct, self.direct_after = None, 0
         self._lose([end for end, by in self._leaving.items() if by is not None])
         super().close_all()
         self._outbox.wake()
@@ -115,6 +148,7 @@ class RendererPorts(PortRegistry):
             Kind.PORT_CREDIT: lambda message: self.credit(message[2], message[5]),
             Kind.PORT_CLOSE: self._on_close,
             Kind.PORT_MOVED: self._on_moved,
+            Kind.PORT_SWITCH: self._on_switch,
         }
 
     def arrive_with(self, message: Message) -> tuple[Message, list[MessagePort]]:
@@ -134,7 +168,7 @@ class RendererPorts(PortRegistry):
         return [], b""
 
     def _on_message(self, message: Message) -> None:
-        self.message(message[2], *self._split(message))
+        self.message(message[2], *self._split(message), free=bool(message[1] & FREE))
 
     def _on_close(self, message: Message) -> None:
         # It may stand in the middle of a message, whose sender has died.
@@ -150,10 +184,22 @@ class RendererPorts(PortRegistry):
             # It came with a message of which a part is missing, and has left with that.
             self._outbox.put(build(Kind.PORT_CLOSE, number))
             return
+        if remote.link is not None and remote.link.is_open:
+            # What the other end writes past the broker before it reads that this one has gone back is returned, too.
+            remote.link.behind.append(partial(self._return, remote, unfinished))
+        else:
+            self._return(remote, unfinished)
+
+    def _return(self, remote: Remote, unfinished: tuple[Message, list[bytes]] | None) -> None:
         self.send_after(remote)
         if unfinished is not None:
             self._put_unfinished(remote, *unfinished)
+        remote.let_go()
         self.put_close(remote, 0)
+
+    def _on_switch(self, message: Message) -> None:
+        if self.direct is not None:
+            self.direct.switched(message[2], message[3], refused=bool(message[5]))
 
     def _take_unfinished(self, number: int) -> tuple[Message, list[bytes]] | None:
         wire = self._wire()
@@ -170,9 +216,14 @@ class RendererPorts(PortRegistry):
         """Wait until what was sent has left, or the connection is gone. Safe to cancel."""
         await self._outbox.wait_until(lambda: self._outbox.idle or self._wire() is None)
 
-    def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
+    def ask_direct(self, remote: Remote) -> None:
+        """Ask for a socket past the broker for a port."""
+        if self.direct is not None:
+            self.direct.ask(remote)
+
+    def put_message(self, remote: Remote, body: bytes, ends: list[End], flags: int = 0) -> None:
         """Send a message on a port."""
-        self._put(remote, self._packets(remote, body, ends), cost(len(body)))
+        self._put(remote, self._packets(remote, body, ends, flags), cost(len(body)))
 
     def put_credit(self, number: int, credit: int) -> None:
         """Send credit to the other end of a port."""
@@ -186,15 +237,16 @@ class RendererPorts(PortRegistry):
 
     # Private
 
-    def _packets(self, remote: Remote, body: bytes, ends: list[End]) -> Packets:
+    def _packets(self, remote: Remote, body: bytes, ends: list[End], flags: int = 0) -> Packets:
         def make(table: bytes) -> Packets:
-            return packets.message(Kind.PORT_MESSAGE, remote.number, 0, table + body, value=len(ends))
+            return packets.message(Kind.PORT_MESSAGE, remote.number, 0, table + body, flags=flags, value=len(ends))
 
         return self.departing(ends, make, remote) if ends else make(b"")
 
     def _last_words(self, end: End, remote: Remote) -> Iterator[Packet]:
         """Yield what is to leave in front of an end: all that was posted on it, and the credit that it owes."""
         remote.leaving = True
+        remote.leave_link()
         yield from self._waiting(remote)
         for message in remote.unsent():
             said = self._packets(remote, *message)
@@ -219,6 +271,13 @@ class RendererPorts(PortRegistry):
             remote.route = Route(self._outbox, 0)
         remote.route.put(packet, size)
 
+    def _put_soon(self, remote: Remote | None, packet: bytes) -> None:
+        """Send a packet behind all that a port has posted, or at once."""
+        if remote is None:
+            self._outbox.put(packet)
+        else:
+            self._put(remote, packet, len(packet))
+
     def _put_unfinished(self, remote: Remote, first: Message, bodies: list[bytes]) -> None:
         count = first[5]
         found = port_table.unpack(bodies[0], count)
@@ -229,4 +288,5 @@ class RendererPorts(PortRegistry):
         for index, body in enumerate(bodies):
             # Each says that more follows: the broker has the rest, and sends it behind.
             flags, value = (MORE | CONTINUES, 0) if index else (MORE, count)
+            flags |= first[1] & FREE
             self._put(remote, build(Kind.PORT_MESSAGE, remote.number, 0, body, flags=flags, value=value), len(body))

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from mainbus import shared_memory
 from mainbus.address import Address
 from mainbus.backlog import Backlog
+from mainbus.descriptor_lane import DescriptorLane
 from mainbus.errors import (
     ConnectionLost,
     ConnectRefused,
@@ -28,8 +31,8 @@ from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
-from mainbus.wire.messages import Hello
-from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, Head, Kind, Message, plain, text_of
+from mainbus.wire.messages import POOLS, Hello
+from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, POOLED, Head, Kind, Message, plain, text_of
 
 if TYPE_CHECKING:
     from mainbus.lane import Lane
@@ -78,6 +81,8 @@ class Session(Outgoing):
         self.hosting = Hosting()
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
+        self.descriptors: DescriptorLane | None = None
+        """How descriptors come; None where none do."""
         self.reconnects = 0
         self.pauses = 0
         """How often it was asked to hold what it has for somebody."""
@@ -120,6 +125,7 @@ class Session(Outgoing):
                 **self.hosting.handlers(receiver),
                 Kind.GOODBYE: self._on_goodbye,
                 **self.ports.handlers(),
+                **self.pools.handlers(),
             }
         )
 
@@ -223,6 +229,7 @@ class Session(Outgoing):
             instance=before.instance if before else None,
             watch=self._watching,
             guest=self.hosting.link,
+            features=self._features(),
         )
         welcome = await link.open(self.address, hello)
         if self._broken is not None:
@@ -232,7 +239,9 @@ class Session(Outgoing):
         self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
         self.leaving.limit(welcome.limits.message, welcome.limits.depth)
-        self.ports.max_message = welcome.limits.message
+        self.descriptors = DescriptorLane(welcome, self.address) if welcome.descriptors is not None else None
+        self.ports.welcomed(welcome, self.descriptors)
+        self.pools.welcomed(welcome, self.descriptors)
         self.name = welcome.name
         self.link = link
         link.wire.owner, link.wire.taker = self, self._receiver.taker
@@ -258,6 +267,10 @@ class Session(Outgoing):
             self.notice(Kind.READY, MAIN)
         if self._watching and not hello.watch:
             self.notice(Kind.WATCH, MAIN)
+
+    def _features(self) -> tuple[str, ...]:
+        features = self.ports.features(self.address)
+        return (*features, POOLS) if shared_memory.AVAILABLE and self.address.scheme == "unix" else features
 
     async def _come_back(self) -> None:
         delay = RETRY_FIRST
@@ -290,6 +303,10 @@ class Session(Outgoing):
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._backlog.salvage()
         self.ports.close_all()
+        self.pools.close()
+        if self.descriptors is not None:
+            self.descriptors.close()
+            self.descriptors = None
         lost = ConnectionLost(f"{reason} ({self.address})")
         self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
         self.hosting.connection_lost()
@@ -321,6 +338,10 @@ class Session(Outgoing):
 
     async def _leave(self) -> None:
         self.ports.hurry()
+        with suppress(TimeoutError):
+            # Whoever is at the other end of a direct port may have stopped.
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await self.ports.flushed()
         await self.drain(None)
         assert self.link is not None
         self._broken = released()
@@ -339,6 +360,8 @@ class Session(Outgoing):
         assert link is not None
         message = link.wire.message(head, data, at)
         if message is not None:
+            if message[1] & POOLED:
+                message = self.pools.arrive(message)
             kind, peer = message[0], message[2]
             if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)

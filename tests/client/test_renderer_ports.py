@@ -410,6 +410,19 @@ async def test_ports_behind_one_that_was_leaving_when_the_connection_went_are_cl
     assert await closes(*(each.port2 for each in held)) == [["closed"]] * 2
 
 
+async def test_a_connection_may_be_lost_when_a_part_has_left_of_what_goes_in_front_of_a_port() -> None:
+    way = Way()
+    carrier, port = way.arrive((2, 0), (4, 0))
+    port.post_message("x" * 300_000)
+    carrier.post_message("with it", [port])
+    route = way.ports._remotes[2].route
+    assert route is not None
+    assert route.next_packet() is not None
+    # The rest is dropped, which closes the port while all of them are being closed.
+    way.ports.close_all()
+    assert way.ports.is_empty
+
+
 async def test_in_a_message_that_waits_for_another_connection_ports_are_closed_ones() -> None:
     way, channel = Way(), MessageChannel()
     (packet,) = way.leaving(channel.port1)
@@ -421,4 +434,10 @@ def test_every_kind_of_packet_for_ports_has_a_handler() -> None:
     async def kinds() -> set[int]:
         return set(Way().ports.handlers())
 
-    assert asyncio.run(kinds()) == {Kind.PORT_MESSAGE, Kind.PORT_CREDIT, Kind.PORT_CLOSE, Kind.PORT_MOVED}
+    assert asyncio.run(kinds()) == {
+        Kind.PORT_MESSAGE,
+        Kind.PORT_CREDIT,
+        Kind.PORT_CLOSE,
+        Kind.PORT_MOVED,
+        Kind.PORT_SWITCH,
+    }

@@ -81,10 +81,11 @@ class Everybody:
 
 @pytest.mark.contract("3.3", "3.6", "3.7", "3.8", "3.11")
 @pytest.mark.parametrize("make", PAYLOADS)
+@pytest.mark.parametrize("shared", [True, False])
 async def test_payloads_of_all_sizes_arrive_unchanged_through_every_verb(
-    address: str, make: Callable[[int], object]
+    address: str, make: Callable[[int], object], shared: bool
 ) -> None:
-    async with Bus(address) as bus:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         everybody = Everybody(bus, await bus.renderer("left"), await bus.renderer("right"))
         for size in SIZES:
             await everybody.all_verbs(make(size))

@@ -151,10 +151,12 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "streams": hub.replies.streams,
         "flow": flow._main,
         "demands": len(hub.demands),
+        "pools": len(hub.shared_pools),
         "tasks": hub.main.dispatch.tasks,
         "main's ports": hub.main_ports.ports,
         "main's ends": hub.main_ports._remotes,
         "main's parts": hub.main_ports._unfinished,
+        "direct ports": hub.direct_pairs.open,
     }
     for peer in peers:
         held |= {
@@ -171,6 +173,8 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
             f"{peer.label}: waiting bytes": peer.inbox.size,
             f"{peer.label}: running": peer.inbox.running,
             f"{peer.label}: ports": peer.ports.ports if peer.ports is not None else None,
+            f"{peer.label}: direct ports": peer.ports.directs if peer.ports is not None else 0,
+            f"{peer.label}: descriptors": peer.descriptors,
             f"{peer.label}: posting": peer.posting,
         }
     left = {what: value for what, value in held.items() if value}

@@ -16,9 +16,9 @@ LIMIT = 400
 
 def opened(role: Role, state: State = State.OPEN, limit: int = LIMIT) -> Connection:
     """One end of a connection in a state."""
-    wire = Connection(role, limit)
+    wire = Connection(role, limit, State.DIRECT if state is State.DIRECT else State.CONNECTED)
     walk = {State.CONNECTED: (), State.GREETED: (Kind.HELLO,), State.LANE: (Kind.LANE,)}
-    for kind in walk.get(state, (Kind.HELLO, Kind.WELCOME)):
+    for kind in () if state is State.DIRECT else walk.get(state, (Kind.HELLO, Kind.WELCOME)):
         wire.sent(kind)
     if state is State.CLOSED:
         wire.sent(Kind.GOODBYE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ from mainbus.ports import MessagePort
 from mainbus.testing import Bus
 
 PATIENCE = 10.0 if sys.platform != "win32" else 60.0
+STEPS = 80
 LARGE = 3 * 1024 * 1024 + 1
 
 
@@ -126,7 +127,7 @@ class World:
         random = self.random
         steps: list[tuple[int, Callable[[], Any]]] = [
             (3, self._create),
-            (14, self._post),
+            (14, self.post),
             (6, self._start),
             (5, self._send),
             (1, self._close),
@@ -194,7 +195,8 @@ class World:
             if carrier is not None:
                 end.carriers.append(carrier)
 
-    def _post(self) -> None:
+    def post(self) -> None:
+        """Post on some port, one message or a row of them."""
         owner = self._any_owner()
         end = self._any(owner)
         if end is None or end.handle is None:
@@ -385,6 +387,45 @@ class World:
                 held[f"{owner.name}'s"] = dict(session.ports._remotes)
                 held[f"{owner.name}'s leaving"] = session.ports._leaving
         return {what: value for what, value in held.items() if value}
+
+
+async def play(
+    world: World, *, leave: bool, steps: int = STEPS, between: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Run a random program, and fail if the real thing and the model differ, or anything is left.
+
+    Args:
+        world: A new one.
+        leave: Whether renderers may be gone in the midst of it.
+        between: Awaited after each step.
+    """
+    for name in ("a", "b", "c"):
+        await world.connect(name)
+    for _ in range(STEPS):
+        await world.step(leave=leave)
+        if between is not None:
+            await between()
+    try:
+        await world.finish()
+    except TimeoutError:
+        for task in world.tasks:
+            task.cancel()
+        raise AssertionError("\n".join(world.wrong()[:20])) from None
+    for owner in world.owners:
+        for end in list(owner.ends):
+            if end.handle is not None:
+                end.handle.close()
+    for _ in range(1000):
+        for end in world.ends:
+            # Nobody holds what waits in a port that was closed and never started, or arrives only now.
+            end.handle = None
+        await world.bus.settle()
+        if not world.registries():
+            break
+        gc.collect()
+        await asyncio.sleep(0.001)
+    assert world.registries() == {}
+    await asyncio.gather(*world.tasks)
 
 
 def _would_be_a_ring(source: ModelEnd, cargo: ModelEnd) -> bool:

@@ -35,7 +35,7 @@ class Records(PortRegistry):
     async def drain(self) -> None:
         """Return at once."""
 
-    def put_message(self, remote: Remote, body: bytes, ends: list[End]) -> None:
+    def put_message(self, remote: Remote, body: bytes, ends: list[End], flags: int = 0) -> None:
         """Keep a message."""
         left = [self.depart(end) for end in ends]
         self.sent.append(("message", remote.number, clone.decode(body), *(entry for entry, _ in left)))

@@ -9,8 +9,8 @@ from typing import Any
 
 from mainbus.errors import BadMessage, NoSuchRenderer
 from mainbus.remote import describe
-from mainbus.wire import clone, port_table
-from mainbus.wire.messages import Hello, LaneHello, LaneWelcome, Welcome, pack
+from mainbus.wire import clone, pooled, port_table
+from mainbus.wire.messages import DIRECT, FEATURES, Hello, LaneHello, LaneWelcome, Welcome, pack
 from mainbus.wire.packets import HEADER_SIZE, Flag, Kind, build, fragments
 
 HERE = Path(__file__).parent
@@ -80,6 +80,25 @@ def packets() -> list[dict[str, Any]]:
         packet("port close", Kind.PORT_CLOSE, peer=2),
         packet("port close, for a bad message", Kind.PORT_CLOSE, peer=2, value=BadMessage.wire_code),
         packet("port moved", Kind.PORT_MOVED, peer=5),
+        packet("port message, returned", Kind.PORT_MESSAGE, Flag.FREE, peer=2, body=clone.encode("end")),
+        packet("may a port be direct", Kind.PORT_DIRECT, peer=3),
+        packet("an end of a socket", Kind.PORT_DIRECT, peer=3, request=7),
+        packet("an end that cannot be taken", Kind.PORT_DIRECT, peer=3, request=7, value=1),
+        packet("port switch", Kind.PORT_SWITCH, peer=3, request=7),
+        packet("port switch, of which nothing comes", Kind.PORT_SWITCH, peer=3, request=7, value=1),
+        packet("port switch, on the socket", Kind.PORT_SWITCH),
+        packet("may there be a pool", Kind.POOL, peer=7),
+        packet("may there be a pool, by name", Kind.POOL, Flag.BY_NAME, name="editor"),
+        packet("a descriptor can come", Kind.POOL, peer=3, value=1),
+        packet("a pool to write, with its descriptor", Kind.POOL, peer=7, request=4, value=33_554_432),
+        packet("a pool to read, with its descriptor", Kind.POOL_READY, peer=3, request=4, value=33_554_432),
+        packet("a pool can be read", Kind.POOL_READY, peer=3, request=4, value=1),
+        packet("the same, as it arrives", Kind.POOL_READY, peer=7, request=4, name="editor"),
+        packet("in a pool", Kind.SEND, Flag.POOLED, peer=7, frame=9, channel="open", body=pooled.pack((4096, 9, 6, 3))),
+        packet("free again", Kind.POOL_FREE, peer=3, frame=9),
+        packet("pools of a renderer that is gone", Kind.POOL_CLOSED, peer=7),
+        packet("no pool to a renderer", Kind.POOL_CLOSED, peer=7, value=pooled.NOT_TO),
+        packet("no pool from a renderer", Kind.POOL_CLOSED, peer=7, value=pooled.NOT_FROM),
         packet("undeliverable", Kind.UNDELIVERABLE, Flag.BY_NAME, name="nobody", channel="c", body=b"no such renderer"),
         packet("gap", Kind.GAP, peer=7),
         packet("abort", Kind.ABORT, peer=7),
@@ -113,6 +132,11 @@ def handshakes() -> list[dict[str, Any]]:
         "a guest's welcome": Welcome(id=4, session=secret, instance=instance, lane=nonce, host=3, guest=instance),
         "a lane": LaneHello(id=3, nonce=nonce),
         "a lane's welcome": LaneWelcome(nonce=secret),
+        "a hello of who can be direct": Hello(name="editor", features=(*FEATURES, DIRECT)),
+        "a welcome to who can be direct": Welcome(
+            id=3, session=secret, instance=instance, lane=nonce, name="editor", descriptors=secret
+        ),
+        "a connection for descriptors": LaneHello(id=3, nonce=secret, descriptors=True),
     }
     return [
         {"name": name, "type": type(message).__name__, "body": _plain(asdict(message)), "hex": pack(message).hex()}

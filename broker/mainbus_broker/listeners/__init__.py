@@ -10,14 +10,14 @@ from mainbus.address import Address
 from mainbus.errors import AddressError
 
 from mainbus_broker.listeners import memory
-from mainbus_broker.listeners.identity import Process, identify, same_user
+from mainbus_broker.listeners.identity import Process, can_hand_over, identify, same_user
 
 if sys.platform == "win32":
     from mainbus_broker.listeners import pipe
 else:
     from mainbus_broker.listeners import unix
 
-__all__ = ["Listener", "Process", "identify", "listen", "same_user"]
+__all__ = ["Listener", "Process", "can_hand_over", "identify", "listen", "same_user"]
 
 
 class Listener(Protocol):

@@ -12,7 +12,7 @@ from mainbus.transports.memory_transport import MemoryTransport
 if sys.platform == "win32":
     from mainbus.windows import client_of, current_user, executable_of, user_of
 
-__all__ = ["Process", "identify", "peer_of", "same_user"]
+__all__ = ["Process", "can_hand_over", "identify", "peer_of", "same_user"]
 
 # struct ucred: pid, uid, gid.
 _UCRED = struct.Struct("iII")
@@ -60,6 +60,12 @@ def identify(transport: asyncio.BaseTransport) -> Process:
         return Process(pid, user_of(pid) if pid else None, None)
     else:
         return peer_of(transport.get_extra_info("socket"))
+
+
+def can_hand_over(transport: asyncio.BaseTransport) -> bool:
+    """Say whether descriptors can be sent to the process at the other end of a transport like this one."""
+    sock = transport.get_extra_info("socket")
+    return hasattr(socket, "send_fds") and sock is not None and sock.family == socket.AF_UNIX
 
 
 def same_user(process: Process) -> bool:

@@ -73,8 +73,8 @@ class BlockingEnd(End):
         """Those who run other listeners while they wait, and what they run."""
         self._job: object = None
         """What has been asked to call the next listeners; None if nothing has."""
-        self._running: list[int] = []
-        """Sizes of the messages whose listeners have not ended, and which were not counted out."""
+        self._running: list[Posted] = []
+        """The messages whose listeners have not ended, and which were not counted out."""
 
     # Public: with the lock held
 
@@ -98,15 +98,15 @@ class BlockingEnd(End):
         """Take the end from its handle. What its listeners still run for counts as taken: later is too late."""
         super().detach()
         running, self._running = self._running, []
-        for size in running:
-            self.taken(size)
+        for posted in running:
+            self.taken(posted)
 
     def pull(self) -> Posted | None:
         """Return the next message for an iteration, to be read by `read`; None if there is none."""
         if not self.queue:
             return None
         posted = self.queue.popleft()
-        self.taken(len(posted[0]))
+        self.taken(posted)
         return posted
 
     def schedule(self) -> None:
@@ -150,7 +150,7 @@ class BlockingEnd(End):
 
     def read(self, posted: Posted) -> tuple[object, list[MessagePort]] | None:
         """Return a message, decoded; None if it is a bad one: the channel is closed then."""
-        body, ports = posted
+        body, ports, _ = posted
         try:
             return clone.decode(body), cast("list[MessagePort]", ports)
         except (BadMessage, LimitExceeded) as fault:
@@ -195,7 +195,7 @@ class BlockingEnd(End):
                 return
             posted = self.queue.popleft() if self.queue and not self.pulled else None
             if posted is not None:
-                self._running.append(len(posted[0]))
+                self._running.append(posted)
             ended = posted is None and self.finish()
             if ended:
                 self._kept = None
@@ -212,11 +212,12 @@ class BlockingEnd(End):
             if message is not None:
                 handle.deliver(*message)
         finally:
-            size = len(posted[0])
             with LOCK:
-                if size in self._running:
-                    self._running.remove(size)
-                    self.taken(size)
+                # By identity: messages may be equal, and large.
+                left = [each for each in self._running if each is not posted]
+                if len(left) < len(self._running):
+                    self._running = left
+                    self.taken(posted)
 
 
 def drop(end: BlockingEnd) -> None:

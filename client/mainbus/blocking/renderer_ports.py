@@ -29,6 +29,8 @@ class BlockingPorts(RendererPorts):
         outbox, wire: As in `RendererPorts`.
     """
 
+    takes_direct = False
+
     def __init__(self, home: Home, loop: LoopThread, outbox: Outbox, wire: Callable[[], Connection | None]) -> None:
         super().__init__(outbox, wire)
         self._loop = cast(PortLoop, home)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mainbus.address import Address
 
-__all__ = ["UnixEndpoint", "connect", "connect_blocking"]
+__all__ = ["UnixEndpoint", "connect", "connect_blocking", "connect_socket"]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -23,16 +23,35 @@ _LONGEST_PAUSE = 0.05
 
 async def connect(address: Address, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Connect on the running loop; see `mainbus.transports.connect`."""
+    sock = await connect_socket(address)
+    try:
+        return await asyncio.get_running_loop().create_unix_connection(protocol_factory, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def connect_socket(address: Address) -> socket.socket:
+    """Return a connected socket that does not block, for whoever reads and writes it without a transport.
+
+    Args:
+        address: where the broker listens.
+
+    Raises:
+        OSError: as the system says it.
+
+    Cancelling is safe: the socket is closed. A broker that is too busy to accept is waited for.
+    """
     sock = _new_socket()
     try:
         pause = _FIRST_PAUSE
         while not _try_connect(sock, address.path):
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return await asyncio.get_running_loop().create_unix_connection(protocol_factory, sock=sock)
     except BaseException:
         sock.close()
         raise
+    return sock
 
 
 def connect_blocking(address: Address, timeout: float | None) -> "UnixEndpoint":

@@ -20,6 +20,7 @@ from mainbus.wire.fragments import PORTS, STREAMS, Progress, name_of, not_finish
 from mainbus.wire.growing import Growing
 from mainbus.wire.packets import (
     CONTINUES,
+    FREE,
     HEADER,
     HEADER_SIZE,
     HOST,
@@ -27,6 +28,7 @@ from mainbus.wire.packets import (
     MAX_FRAGMENT,
     MAX_PACKET,
     MORE,
+    POOLED,
     SPECIAL,
     ConnectionCore,
     Head,
@@ -42,9 +44,11 @@ from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, St
 
 _SEND: Final = int(Kind.SEND)
 _ONCE: Final = int(Kind.ONCE)
+_PORT_MESSAGE: Final = int(Kind.PORT_MESSAGE)
 _CHANNELED: Final = frozenset(int(kind) for kind in CHANNELED)
 _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
+_POOLED: Final = frozenset({int(Kind.SEND), int(Kind.INVOKE), int(Kind.RESULT)})
 _FRAGMENT: Final = MORE | CONTINUES
 _NO_PACKETS: Final = 1 << 60
 _TINY: Final = 4096
@@ -52,7 +56,8 @@ _LARGE: Final = 32 * 1024
 
 _NEEDS: Final = {
     (role, state): bytes(
-        SPECIAL if kind < Kind.SEND or kind not in kinds else int(kind in CHANNELED) for kind in range(256)
+        SPECIAL if kind < Kind.SEND or kind not in kinds or kind in MOVES[state] else int(kind in CHANNELED)
+        for kind in range(256)
     )
     for role, states in READABLE.items()
     for state, kinds in states.items()
@@ -77,6 +82,7 @@ class Connection(ConnectionCore):
         role: The end that this is.
         max_message: Bytes that the body of one message may have, all fragments together; a table of ports in front of
             it is not counted.
+        state: Where it stands.
     """
 
     __slots__ = (
@@ -87,10 +93,10 @@ class Connection(ConnectionCore):
         "state",
     )
 
-    def __init__(self, role: Role, max_message: int) -> None:
-        super().__init__(_NEEDS[role, State.CONNECTED])
+    def __init__(self, role: Role, max_message: int, state: State = State.CONNECTED) -> None:
+        super().__init__(_NEEDS[role, state])
         self.role = role
-        self.state = State.CONNECTED
+        self.state = state
         self.max_message = max_message
         self._have = 0
         self._need = HEADER_SIZE
@@ -140,6 +146,11 @@ class Connection(ConnectionCore):
             data = rest + data
         self._data = data
         self._at = 0
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether fragments of some message are missing."""
+        return bool(self._partials)
 
     @property
     def scanned(self) -> int:
@@ -304,6 +315,10 @@ class Connection(ConnectionCore):
             return f"packet of kind {name_of(kind)} in fragments"
         if flags & HOST and kind != _SEND:
             return f"packet of kind {name_of(kind)} between a guest and its host"
+        if flags & FREE and kind != _PORT_MESSAGE:
+            return f"packet of kind {name_of(kind)} that is free of credit"
+        if flags & POOLED and (kind not in _POOLED or flags & _FRAGMENT):
+            return f"packet of kind {name_of(kind)} in shared memory"
         if kind >= _SEND and body > self._limit(kind, value):
             return str(MessageTooLarge(body, self._limit(kind, value)))
         name_end = at + HEADER_SIZE + name_length
@@ -314,7 +329,7 @@ class Connection(ConnectionCore):
             return "name or channel is not UTF-8"
         if kind in _CHANNELED and not channel_length and not flags & CONTINUES:
             return f"packet of kind {name_of(kind)} without a channel"
-        if kind < _SEND:
+        if kind < _SEND or kind in MOVES[self.state]:
             self._move(kind)
         return None
 

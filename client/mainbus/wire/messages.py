@@ -20,6 +20,12 @@ MAX_MESSAGE: Final = 64 * 1024 * 1024 + 64 * 1024
 
 FEATURES: Final[tuple[str, ...]] = ("fragments", "lane")
 
+DIRECT: Final = "direct"
+"""The feature of a renderer whose ports may become direct, and of a broker that lets them."""
+
+POOLS: Final = "pools"
+"""The feature of a renderer that takes large messages in shared memory, and of a broker that makes it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
@@ -49,6 +55,12 @@ class WireLimits:
     """Unanswered invokes of one renderer, to all targets together."""
     ports: int = 4096
     """Ends of message channels that one renderer may have."""
+    direct: int = 256
+    """Those of them that may be direct at a time."""
+    direct_after: int = 256 * 1024
+    """What the messages on a port must have cost before it asks to become direct."""
+    pool: int = 32 * 1024 * 1024
+    """Bytes of one pool of shared memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +78,8 @@ class Welcome:
     """The renderer that this one is a guest of."""
     guest: bytes | None = None
     """A secret that the guest shares with its host; None for renderers that are no guests."""
+    descriptors: bytes | None = None
+    """What opens a connection for descriptors; None where no port becomes direct."""
     credit: int = 256
     """Unanswered invokes that one target takes from this renderer."""
     limits: WireLimits = field(default_factory=WireLimits)
@@ -78,6 +92,8 @@ class LaneHello:
 
     id: int
     nonce: bytes
+    descriptors: bool = False
+    """Whether it is for descriptors, which the broker sends, and for nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ __all__ = [
     "CHUNKS",
     "CONTINUES",
     "ERROR",
+    "FREE",
     "HEADER",
     "HEADER_SIZE",
     "HOST",
@@ -28,11 +29,13 @@ __all__ = [
     "ITEM",
     "KIND_AT",
     "KNOWN_FLAGS",
+    "LARGE",
     "MAIN",
     "MAX_FRAGMENT",
     "MAX_PACKET",
     "MAX_U32",
     "MORE",
+    "POOLED",
     "RESULT",
     "SEND",
     "SPECIAL",
@@ -60,6 +63,9 @@ KIND_AT: Final = 4
 
 MAX_FRAGMENT: Final = 128 * 1024
 """Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass."""
+
+LARGE: Final = 32 * 1024
+"""Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
 MAX_PACKET: Final = HEADER_SIZE + 255 + 255 + MAX_FRAGMENT
 
@@ -108,6 +114,8 @@ class Kind(IntEnum):
     PORT_CREDIT = 41
     PORT_CLOSE = 42
     PORT_MOVED = 43
+    PORT_DIRECT = 44
+    PORT_SWITCH = 45
 
     UNDELIVERABLE = 48
     GAP = 49
@@ -121,6 +129,10 @@ class Kind(IntEnum):
     GUEST = 57
     GUEST_CLOSED = 58
     HOST = 59
+    POOL = 60
+    POOL_READY = 61
+    POOL_FREE = 62
+    POOL_CLOSED = 63
 
 
 class Flag(IntFlag):
@@ -134,6 +146,10 @@ class Flag(IntFlag):
     """The sender addressed its target by name."""
     HOST = 8
     """Between a guest and its host: the broker lets it pass from nobody else."""
+    FREE = 16
+    """Comes back after a port that has left, and costs no credit of the broker's: it had come past it."""
+    POOLED = 32
+    """Its body is in shared memory, and what it has in the place of that says where."""
 
 
 # As plain numbers, for what every message passes: an attribute of an enum costs a lookup in Python.
@@ -149,7 +165,9 @@ MORE: Final = int(Flag.MORE)
 CONTINUES: Final = int(Flag.CONTINUES)
 BY_NAME: Final = int(Flag.BY_NAME)
 HOST: Final = int(Flag.HOST)
-KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST
+FREE: Final = int(Flag.FREE)
+POOLED: Final = int(Flag.POOLED)
+KNOWN_FLAGS: Final = MORE | CONTINUES | BY_NAME | HOST | FREE | POOLED
 
 
 Value = TypeVar("Value")

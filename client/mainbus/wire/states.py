@@ -26,6 +26,8 @@ class State(Enum):
     OPEN = "open"
     LANE = "lane"
     """A second connection of an open one, for calls that block their thread."""
+    DIRECT = "direct"
+    """Between two renderers, made by the broker for one channel: both begin in this state."""
     CLOSED = "closed"
     """One end has said goodbye, or was refused: nothing more is read."""
 
@@ -44,7 +46,7 @@ _MESSAGES = frozenset(
         Kind.DEMAND,
     }
 )
-_PORTS = frozenset({Kind.PORT_MESSAGE, Kind.PORT_CREDIT, Kind.PORT_CLOSE})
+_PORTS = frozenset({Kind.PORT_MESSAGE, Kind.PORT_CREDIT, Kind.PORT_CLOSE, Kind.PORT_SWITCH})
 _NOTICES = frozenset(
     {
         Kind.READY,
@@ -62,6 +64,9 @@ _NOTICES = frozenset(
         Kind.FRAME_CLOSED,
         Kind.GUEST,
         Kind.GUEST_CLOSED,
+        Kind.POOL,
+        Kind.POOL_READY,
+        Kind.POOL_FREE,
     }
 )
 
@@ -70,16 +75,21 @@ MOVES: Final[Mapping[State, Mapping[Kind, State]]] = {
     State.GREETED: {Kind.WELCOME: State.OPEN, Kind.REFUSED: State.CLOSED},
     State.OPEN: {Kind.GOODBYE: State.CLOSED},
     State.LANE: {Kind.REFUSED: State.CLOSED, Kind.GOODBYE: State.CLOSED},
+    State.DIRECT: {Kind.PORT_SWITCH: State.CLOSED, Kind.PORT_CLOSE: State.CLOSED},
     State.CLOSED: {},
 }
-"""Kinds that move a connection to another state, whoever sends them."""
+"""Kinds that move a connection to another state, whoever sends them; a direct one only whoever reads them."""
+
+FIRST: Final = (State.CONNECTED, State.DIRECT)
+"""Where connections begin."""
 
 READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
     Role.BROKER: {
         State.CONNECTED: frozenset({Kind.HELLO, Kind.LANE}),
         State.GREETED: frozenset(),
-        State.OPEN: _MESSAGES | _NOTICES | _PORTS | {Kind.GOODBYE},
-        State.LANE: _MESSAGES | _NOTICES | _PORTS | {Kind.REPEAT, Kind.GOODBYE},
+        State.OPEN: _MESSAGES | _NOTICES | _PORTS | {Kind.PORT_DIRECT, Kind.GOODBYE},
+        State.LANE: _MESSAGES | _NOTICES | _PORTS | {Kind.PORT_DIRECT, Kind.REPEAT, Kind.GOODBYE},
+        State.DIRECT: frozenset(),
         State.CLOSED: frozenset(),
     },
     Role.RENDERER: {
@@ -90,8 +100,10 @@ READABLE: Final[Mapping[Role, Mapping[State, frozenset[Kind]]]] = {
         | {Kind.PORT_MOVED}
         | {Kind.PAUSE, Kind.RESUME, Kind.CREDIT, Kind.UNDELIVERABLE, Kind.GAP, Kind.ABORT, Kind.JOINED, Kind.LEFT}
         | {Kind.GUEST, Kind.GUEST_CLOSED, Kind.HOST}
+        | {Kind.POOL, Kind.POOL_READY, Kind.POOL_FREE, Kind.POOL_CLOSED}
         | {Kind.WHO, Kind.GOODBYE},
         State.LANE: frozenset({Kind.LANE, Kind.REFUSED, Kind.RESULT, Kind.ERROR, Kind.GOODBYE}),
+        State.DIRECT: _PORTS,
         State.CLOSED: frozenset(),
     },
 }

@@ -10,7 +10,7 @@ from mainbus.wire.credit import OVERHEAD, WINDOW
 from mainbus.wire.messages import MAX_MESSAGE, WireLimits
 from mainbus.wire.packets import MAX_FRAGMENT, Flag, Kind
 from mainbus.wire.port_table import MAX_PORTS
-from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
+from mainbus.wire.states import CHANNELED, FIRST, FRAGMENTED, MOVES, READABLE, Role, State
 
 from tests.checks.docs import split
 from tests.support.clones import parse_tables
@@ -48,7 +48,7 @@ def test_nothing_is_read_at_the_end_and_nothing_leads_away_from_it() -> None:
 
 
 def test_every_state_is_reached_and_can_end() -> None:
-    reached = {State.CONNECTED} | {state for moves in MOVES.values() for state in moves.values()}
+    reached = {*FIRST} | {state for moves in MOVES.values() for state in moves.values()}
     assert reached == set(State)
     for state in set(State) - {State.CLOSED}:
         assert State.CLOSED in _reachable(state)
@@ -74,7 +74,7 @@ def test_every_kind_can_be_read_by_somebody() -> None:
 
 def test_the_diagram_has_each_state_once_and_each_move() -> None:
     diagram, _ports = [block.text for block in split(PAGE)[1] if "'---" in block.text]
-    words = Counter(re.findall(r"[A-Za-z]{2,}", diagram))
+    words = Counter(re.findall(r"[A-Za-z_]{2,}", diagram))
     assert words == Counter(
         [*(state.value for state in State), *(kind.name for moves in MOVES.values() for kind in moves)]
     )
@@ -123,6 +123,8 @@ def test_the_page_has_the_limits() -> None:
     assert said["Containers inside containers in a body"] == f"{limits.depth}"
     assert said["Unanswered invokes of one renderer"] == f"{limits.pending:,}"
     assert said["Ends of channels of one renderer"] == f"{limits.ports:,}"
+    assert said["Direct ports of one renderer"] == f"{limits.direct}"
+    assert said["What a port's messages cost before it becomes direct"] == f"{limits.direct_after:,} bytes"
     assert said["Ports of one message"] == f"{MAX_PORTS:,}"
     assert said["Credit of one port"] == f"{WINDOW:,} bytes"
     assert said["What each message on a port costs beside its body"] == f"{OVERHEAD:,} bytes"

@@ -1,0 +1,195 @@
+"""Pools of shared memory: made for one sender and one receiver, and given to nobody else.
+
+The broker keeps neither descriptor nor mapping. It knows who has which pool, so that nobody says of a message that it
+is in a pool which its receiver does not have; and it counts them, since each is memory that a renderer can make others
+keep.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from mainbus import shared_memory
+from mainbus.open_files import has_files
+from mainbus.wire import pooled
+from mainbus.wire.packets import HEADER_SIZE, MAX_U32, POOLED, Head, Kind, build
+
+from mainbus_broker import debts
+
+if TYPE_CHECKING:
+    from mainbus_broker.hub import Hub
+    from mainbus_broker.peer import Peer
+    from mainbus_broker.router import Serve
+
+_COST: Final = debts.for_ports(4)
+"""Seconds that a pool costs whoever asks for it."""
+
+
+class Pool:
+    """One pool, or what becomes one."""
+
+    __slots__ = ("is_open", "number", "receiver", "sender")
+
+    def __init__(self, sender: Peer, receiver: Peer) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self.number = 0
+        """What both know it by; 0 before it is made."""
+        self.is_open = False
+        """Whether its receiver can read it."""
+
+
+class SharedPools:
+    """All pools of one broker.
+
+    Args:
+        hub: The broker.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._pools: dict[tuple[int, int], Pool] = {}
+        self._last = 0
+
+    # Public
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._pools)
+
+    def serve(self, peer: Peer, head: Head, data: bytes, at: int, serve: Serve) -> None:
+        """Serve a message that is in a pool; if it goes nowhere, its sender gets the place back.
+
+        Args:
+            peer: Its sender.
+            head, data, at: Its packet.
+            serve: Serves it as any other of its kind.
+        """
+        if not head[5] and not head[3]:
+            peer.wire.fail("a message to the main process that is in shared memory")
+            return
+        target = self._other(head, data, at)
+        before = target.outbox.queued if target is not None else 0
+        if target is not None and self._can_read(peer, target):
+            serve(peer, head, data, at)
+        elif head[1] != Kind.RESULT:
+            self._hub.router.refuse(peer, head, data, at, "no such renderer")
+        if target is None or target.outbox.queued == before:
+            self.give_back(peer, head)
+
+    def give_back(self, peer: Peer, head: Head) -> None:
+        """Tell a sender that a message of its goes nowhere, if that is in a pool."""
+        if head[2] & POOLED:
+            self._hub.router.tell(peer, build(Kind.POOL_FREE, frame=head[7]))
+
+    def asked(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Serve a POOL: a sender asks for one, or a receiver says that it can get one."""
+        other = self._other(head, data, at)
+        if other is None:
+            peer.outbox.put(build(Kind.POOL_CLOSED, head[5], value=pooled.NOT_TO))
+        elif head[8]:
+            pool = self._pools.get((other.id, peer.id))
+            if pool is not None and not pool.number and not self._make(pool):
+                self._drop(pool)
+        else:
+            self._ask(peer, other)
+
+    def answered(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Serve a POOL_READY: a receiver has its pool, or could not take it."""
+        pool = self._pools.get((head[5], peer.id))
+        if pool is None or pool.number != head[6] or not pool.number or pool.is_open:
+            return
+        if head[8]:
+            pool.is_open = True
+            pool.sender.outbox.put(build(Kind.POOL_READY, peer.id, pool.number, name=peer.name_raw))
+        else:
+            self._drop(pool)
+
+    def freed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        """Serve a POOL_FREE: a receiver has copied a message out."""
+        pool = self._pools.get((head[5], peer.id))
+        if pool is not None:
+            self._hub.router.tell(pool.sender, build(Kind.POOL_FREE, peer.id, frame=head[7]))
+
+    def lost(self, peer: Peer) -> None:
+        """Note that what was on its way to a renderer on its connection for descriptors may not arrive."""
+        for pool in [pool for pool in self._pools.values() if peer in (pool.sender, pool.receiver)]:
+            if pool.number and not pool.is_open:
+                self._drop(pool)
+
+    def forget(self, peer: Peer) -> None:
+        """Close the pools of a renderer that is gone: the others read on what it has sent, up to here."""
+        for pool in [pool for pool in self._pools.values() if peer in (pool.sender, pool.receiver)]:
+            del self._pools[pool.sender.id, pool.receiver.id]
+            other = pool.receiver if pool.sender is peer else pool.sender
+            other.outbox.put(build(Kind.POOL_CLOSED, peer.id, value=pooled.GONE))
+
+    # Private
+
+    def _can_read(self, sender: Peer, receiver: Peer) -> bool:
+        pool = self._pools.get((sender.id, receiver.id))
+        return pool is not None and pool.is_open
+
+    def _other(self, head: Head, data: bytes, at: int) -> Peer | None:
+        name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
+        renderers = self._hub.renderers
+        return renderers.names_raw.get(name) if name else renderers.ids.get(head[5])
+
+    def _ask(self, sender: Peer, receiver: Peer) -> None:
+        pool = self._pools.get((sender.id, receiver.id))
+        if pool is None and self._may(sender, receiver):
+            if self._hub.debts.charge(sender.process, _COST):
+                sender.owes = True
+            self._pools[sender.id, receiver.id] = Pool(sender, receiver)
+            receiver.outbox.put(build(Kind.POOL, sender.id))
+        elif pool is None:
+            sender.outbox.put(build(Kind.POOL_CLOSED, receiver.id, value=pooled.NOT_TO))
+        elif pool.is_open:
+            # It asks by another address of the same renderer.
+            sender.outbox.put(build(Kind.POOL_READY, receiver.id, pool.number, name=receiver.name_raw))
+
+    def _may(self, sender: Peer, receiver: Peer) -> bool:
+        limits = self._hub.config.limits
+        return (
+            sender is not receiver
+            and sender.takes_pools
+            and receiver.takes_pools
+            and sender.process.uid == receiver.process.uid
+            # A stranger must not make others map its memory.
+            and sender in receiver.partners
+            and (len(self._pools) + 1) * limits.pool <= limits.pool_memory
+            and all(
+                sum(peer in (pool.sender, pool.receiver) for pool in self._pools.values()) < limits.pools
+                for peer in (sender, receiver)
+            )
+        )
+
+    def _make(self, pool: Pool) -> bool:
+        """Make the memory and give it to both; the broker keeps none of it."""
+        size = self._hub.config.limits.pool
+        writer, reader = pool.sender.descriptors, pool.receiver.descriptors
+        if writer is None or reader is None:
+            return False
+        self._last = self._last % MAX_U32 + 1
+        fds: list[int] = []
+        try:
+            fds.append(shared_memory.make(size))
+            fds.append(shared_memory.to_read(fds[0]))
+            if not all(map(has_files, fds)):
+                return False
+            given = reader.give(Kind.POOL_READY, pool.sender.id, self._last, fds[1], size)
+            given = given and writer.give(Kind.POOL, pool.receiver.id, self._last, fds[0], size)
+        except OSError:
+            return False
+        finally:
+            for fd in fds:
+                os.close(fd)
+        pool.number = self._last
+        return given
+
+    def _drop(self, pool: Pool) -> None:
+        """Close a pool that is of no use."""
+        del self._pools[pool.sender.id, pool.receiver.id]
+        pool.sender.outbox.put(build(Kind.POOL_CLOSED, pool.receiver.id, value=pooled.NOT_TO))
+        pool.receiver.outbox.put(build(Kind.POOL_CLOSED, pool.sender.id, value=pooled.NOT_FROM))

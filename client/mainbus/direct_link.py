@@ -1,0 +1,311 @@
+"""One channel's own socket between two renderers, while its port is direct.
+
+What is posted goes either over the broker (the relay) or over this socket, never both ways at once, and whoever
+receives knows where it goes on:
+
+- to the socket: the broker passes each side's PORT_SWITCH on when both have sent one. Nothing more comes by the relay
+  before the socket ends, and what does come there waits here (`behind`).
+- back: each side may go back alone (`leave`). PORT_SWITCH is the last that it writes to the socket; what it posts from
+  then on goes over the relay. Who reads that goes back, too.
+
+So nothing is ever on its way by both at once in an order that nobody knows. A socket that ends without a word, since
+its other end was killed, counts as gone back: the broker says whether that was the end of the channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from mainbus.outbox import Outbox
+from mainbus.routes import Route
+from mainbus.wire.connection import Connection
+from mainbus.wire.credit import OVERHEAD, WINDOW, Receiving, Sending, cost
+from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, MAX_FRAGMENT, Kind, build, fragments
+from mainbus.wire.states import Role, State
+
+if TYPE_CHECKING:
+    from mainbus.port_remote import Remote
+    from mainbus.wire.packets import Head
+
+_CHUNK: Final = 256 * 1024
+_MESSAGE: Final = int(Kind.PORT_MESSAGE)
+_CREDIT: Final = int(Kind.PORT_CREDIT)
+_CLOSE: Final = int(Kind.PORT_CLOSE)
+
+log = logging.getLogger("mainbus")
+
+
+class DirectLink(asyncio.Protocol):
+    """The socket of one direct port.
+
+    Args:
+        sock: The connected socket; it is the transport's to close.
+        max_message: Bytes that the body of one message may have.
+        gone: Called when it is closed.
+    """
+
+    __slots__ = (
+        "_attached",
+        "_gone",
+        "_outbox",
+        "_receiving",
+        "_remote",
+        "_route",
+        "_sending",
+        "_sock",
+        "_transport",
+        "_untaken",
+        "_wire",
+        "behind",
+        "has_left",
+        "is_drained",
+        "is_open",
+    )
+
+    def __init__(self, sock: socket.socket, max_message: int, gone: Callable[[DirectLink], None]) -> None:
+        self.is_open = False
+        """Whether the other side has switched: nothing more comes by the relay before this ends."""
+        self.has_left = False
+        """Whether nothing more is written here."""
+        self.is_drained = False
+        """Whether nothing more is read here."""
+        self.behind: deque[Callable[[], None]] = deque()
+        """What has come by the relay, and comes after all that is to be read here."""
+        self._sock = sock
+        self._gone = gone
+        self._remote: Remote | None = None
+        self._transport: asyncio.Transport | None = None
+        self._wire = Connection(Role.RENDERER, max_message, State.DIRECT)
+        self._outbox = Outbox(asyncio.get_running_loop(), 0)
+        self._route = Route(self._outbox, 0)
+        self._sending = Sending()
+        self._receiving = Receiving()
+        self._attached = False
+        """Whether anything was written, or may be."""
+        self._untaken = 0
+        """Cost of what has come and was not credited: whoever obeys keeps it in bounds."""
+
+    # Public: its port
+
+    def serve(self, remote: Remote) -> None:
+        """Be the socket of a port; nothing is read before the switch."""
+        self._remote = remote
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def open(self) -> None:
+        """Read and write from now on: the other side has switched, too."""
+        self.is_open = True
+        if self._transport is not None and not self.is_drained:
+            self._attach()
+            self._transport.resume_reading()
+            self._scan()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a message may be written now."""
+        return self.is_open and self._sending.may_send
+
+    def post(self, body: bytes) -> bool:
+        """Send a message; False if that is not to be done here, or not now."""
+        sending = self._sending
+        if self.has_left or not self.is_open or sending.used >= WINDOW:
+            return False
+        size = len(body)
+        sending.used += OVERHEAD + size
+        packet = build(_MESSAGE, body=body) if size <= MAX_FRAGMENT else fragments(_MESSAGE, MAIN, 0, body)
+        self._route.put(packet, OVERHEAD + size)
+        return True
+
+    def taken(self, size: int) -> None:
+        """Count a message with a body of `size` bytes out: its sender may go on."""
+        credit = self._receiving.taken(size)
+        if credit:
+            self._credit(credit)
+
+    def credit_all(self, untaken: int) -> None:
+        """Give the credit for all that has come, taken or not: nobody will take it."""
+        self._credit(self._receiving.rest() + untaken)
+
+    def leave(self) -> None:
+        """Go back to the relay: this is the last that is written here."""
+        if not self.has_left:
+            self.has_left = True
+            self._say(build(Kind.PORT_SWITCH))
+            self._finish()
+
+    def close(self) -> None:
+        """End, since the port is closed or has no use for it: the other side is told, behind what was written."""
+        self._remote = None
+        self.behind.clear()
+        if not self.has_left:
+            self.has_left = True
+            self._say(build(Kind.PORT_CLOSE))
+        self.is_drained = True
+        self._finish()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._remote = None
+        self.behind.clear()
+        self.has_left = self.is_drained = True
+        self._outbox.detach()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def flushed(self) -> None:
+        """Wait until the kernel has all that was written, or never will. Safe to cancel."""
+        await self._outbox.wait_until(lambda: self._transport is None or not self._attached or self._outbox.idle)
+
+    # Callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived."""
+        if not self.is_drained:
+            self._wire.feed(data)
+            if self.is_open:
+                self._scan()
+
+    def eof_received(self) -> bool:
+        """Go back to the relay."""
+        self._drained()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Read what the other side had written before it was gone: a failed write ends a transport at once."""
+        if self.is_open and not self.is_drained:
+            self._read_rest()
+        self.has_left = True
+        self._drained()
+        self._outbox.detach()
+        self._transport = None
+        self._outbox.wake()
+        self._gone(self)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._outbox.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._outbox.resume_writing()
+
+    # Private: what is written
+
+    def _attach(self) -> None:
+        if self._transport is not None and not self._attached:
+            self._attached = True
+            self._outbox.attach(self._transport)
+
+    def _say(self, packet: bytes) -> None:
+        """Write a packet behind all messages."""
+        self._attach()
+        self._route.put(packet, len(packet))
+
+    def _credit(self, credit: int) -> None:
+        self._untaken -= credit
+        if not self.has_left and credit:
+            self._outbox.put(build(Kind.PORT_CREDIT, MAIN, value=credit))
+
+    def _finish(self) -> None:
+        """Close when all was read and written."""
+        if not (self.has_left and self.is_drained) or self._transport is None or self._transport.is_closing():
+            return
+        for entry in self._route.take():
+            for packet in entry.packets:
+                self._outbox.put_large(packet)
+        self._outbox.hand_over()
+        self._outbox.detach()
+        # What sits in the transport still leaves.
+        self._transport.close()
+
+    # Private: what is read
+
+    def _read_rest(self) -> None:
+        try:
+            while not self.is_drained and (data := self._sock.recv(_CHUNK)):
+                self.data_received(data)
+        except OSError:
+            # Empty, or reset by the other side: either is its end.
+            return
+
+    def _scan(self) -> None:
+        # What a listener answers leaves now, not in another turn of the loop: somebody waits for it.
+        self._outbox.flush_follows()
+        try:
+            self._serve()
+        finally:
+            self._outbox.flush()
+
+    def _serve(self) -> None:
+        remote, wire = self._remote, self._wire
+        for head, data, at in wire.packets():
+            length, kind, flags, names, channels, _, _, _, ports = head
+            if kind != _MESSAGE or flags or ports or remote is None or self._untaken >= WINDOW or wire.is_inside:
+                self._receive(head, data, at)
+                if self.is_drained:
+                    break
+            else:
+                # What nearly all of them are: a whole message.
+                self._take_in(remote, data[at + HEADER_SIZE + names + channels : at + length])
+        if remote is not None and remote.end.queue:
+            remote.end.run()
+        if wire.failure is not None and not self.is_drained:
+            self._fault(str(wire.failure))
+
+    def _receive(self, head: Head, data: bytes, at: int) -> None:
+        kind = head[1]
+        if kind == _MESSAGE and not head[2] & CONTINUES and (self._untaken >= WINDOW or head[8]):
+            self._wire.fail("a message without credit, or with ports")
+            return
+        message = self._wire.message(head, data, at)
+        if message is None or self._remote is None:
+            return
+        if kind == _MESSAGE:
+            self._take_in(self._remote, bytes(message[8]))
+        elif kind == _CREDIT:
+            self._sending.credited(message[5])
+            self._remote.go_on()
+        else:
+            self._drained(is_closed=kind == _CLOSE)
+
+    def _take_in(self, remote: Remote, body: bytes) -> None:
+        self._untaken += OVERHEAD + len(body)
+        if remote.end.is_shut:
+            # Nobody takes it any more; what each side holds must not wait for that.
+            self._credit(cost(len(body)))
+        else:
+            remote.end.arrive(body, [], self)
+
+    def _drained(self, *, is_closed: bool = False) -> None:
+        """Go on with what has come by the relay."""
+        if self.is_drained:
+            return
+        self.is_drained = True
+        remote = self._remote
+        self.leave()
+        if remote is not None:
+            remote.left(self)
+            if is_closed:
+                remote.ended()
+        while self.behind:
+            self.behind.popleft()()
+        self._remote = None
+        self._finish()
+
+    def _fault(self, reason: str) -> None:
+        remote = self._remote
+        log.warning("a direct port was closed: %s", reason)
+        if remote is not None:
+            remote.blame()
+            remote.end.close()
+        self.abort()

@@ -1,0 +1,312 @@
+"""The socket of one direct port, both ends in one process: order across the switch and back, credit, and every end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from mainbus import MessageChannel
+from mainbus.direct_link import DirectLink
+from mainbus.port_remote import Remote
+from mainbus.ports import MessagePort
+from mainbus.wire import clone
+from mainbus.wire.credit import WINDOW, cost
+from mainbus.wire.packets import Flag, Kind, build, fragments
+
+from tests.support.bus import until, within
+from tests.support.port_records import Records
+
+pytestmark = pytest.mark.contract("7.6")
+
+LIMIT = 1 << 20
+
+
+class Side:
+    """A port whose other end is at a connection that there is none of, and its socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.records = Records()
+        channel = MessageChannel()
+        way = self.records.leave(channel.port2)
+        assert way is not None
+        way.open()
+        self.records.take()
+        self.port: MessagePort = channel.port1
+        self.remote: Remote = way
+        self.got: list[Any] = []
+        self.closes = 0
+        self.is_gone = False
+        self.sock = sock
+        self.link = DirectLink(sock, LIMIT, self._gone)
+
+    async def connect(self) -> None:
+        await asyncio.get_running_loop().create_unix_connection(lambda: self.link, sock=self.sock)
+        self.remote.switch(self.link)
+
+    def open(self) -> None:
+        """Note that the other side has switched."""
+        self.link.open()
+        self.remote.go_on()
+
+    def take(self) -> None:
+        """Take messages from now on."""
+        self.port.on("message", lambda event: self.got.append(event.data))
+        self.port.on("close", self._closed)
+        self.port.start()
+
+    def relayed(self, value: object) -> None:
+        """Let a message come by the relay."""
+        self.records.message(self.remote.number, (), clone.encode(value))
+
+    @property
+    def said(self) -> list[object]:
+        """What was posted by the relay."""
+        return [sent[2] for sent in self.records.take() if sent[0] == "message"]
+
+    def _closed(self) -> None:
+        self.closes += 1
+
+    def _gone(self, link: DirectLink) -> None:
+        self.is_gone = True
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[Side, Side]]:
+    """Two ports with one socket between them; neither has switched."""
+    a, b = (Side(sock) for sock in socket.socketpair())
+    for side in (a, b):
+        await side.connect()
+    try:
+        yield a, b
+    finally:
+        for side in (a, b):
+            side.port.close()
+            side.link.abort()
+        await until(lambda: a.is_gone and b.is_gone)
+
+
+@asynccontextmanager
+async def direct() -> AsyncIterator[tuple[Side, Side]]:
+    """The same, and both have."""
+    async with pair() as (a, b):
+        a.open()
+        b.open()
+        yield a, b
+
+
+@asynccontextmanager
+async def bare() -> AsyncIterator[tuple[Side, socket.socket]]:
+    """One port that has switched, and the other end of its socket, for packets built by hand."""
+    one, two = socket.socketpair()
+    side = Side(one)
+    await side.connect()
+    side.open()
+    side.take()
+    with two:
+        try:
+            yield side, two
+        finally:
+            side.port.close()
+            side.link.abort()
+            await until(lambda: side.is_gone)
+
+
+async def test_messages_go_both_ways_in_order() -> None:
+    async with direct() as (a, b):
+        a.take()
+        b.take()
+        for number in range(300):
+            a.port.post_message(number)
+            b.port.post_message(-number)
+        await until(lambda: len(a.got) == len(b.got) == 300)
+        assert b.got == [*range(300)]
+        assert a.got == [-number for number in range(300)]
+        assert a.said == b.said == []
+
+
+async def test_a_large_message_is_one() -> None:
+    async with direct() as (a, b):
+        b.take()
+        a.port.post_message(bytes(LIMIT - 10))
+        a.port.post_message("behind it")
+        await until(lambda: len(b.got) == 2)
+        assert len(b.got[0]) == LIMIT - 10
+
+
+async def test_what_is_posted_before_the_other_side_has_switched_waits_for_that() -> None:
+    async with pair() as (a, b):
+        b.take()
+        a.port.post_message(1)
+        a.port.post_message(2)
+        a.open()
+        # Its own word is what counts at either end.
+        await within(a.link.flushed())
+        assert b.got == a.said == []
+        b.relayed(0)
+        b.open()
+        await until(lambda: len(b.got) == 3)
+        assert b.got == [0, 1, 2]
+
+
+async def test_back_at_the_relay_nothing_overtakes_what_is_still_in_the_socket() -> None:
+    async with direct() as (a, b):
+        b.take()
+        for number in range(10):
+            a.port.post_message(number)
+        a.remote.leave_link()
+        a.port.post_message(10)
+        # That is faster than the socket.
+        (posted,) = a.said
+        b.relayed(posted)
+        await until(lambda: len(b.got) == 11)
+        assert b.got == [*range(11)]
+        b.port.post_message("by the relay, too")
+        assert b.said == ["by the relay, too"]
+        await until(lambda: a.is_gone and b.is_gone)
+
+
+async def test_what_the_other_side_writes_before_it_knows_still_arrives() -> None:
+    async with direct() as (a, b):
+        a.take()
+        a.remote.leave_link()
+        b.port.post_message(1)
+        a.relayed(2)
+        await until(lambda: len(a.got) == 2)
+        assert a.got == [1, 2]
+
+
+async def test_both_may_go_back_at_once() -> None:
+    async with direct() as (a, b):
+        a.take()
+        b.take()
+        a.port.post_message(1)
+        b.port.post_message(-1)
+        a.remote.leave_link()
+        b.remote.leave_link()
+        await until(lambda: a.is_gone and b.is_gone)
+        assert (a.got, b.got) == ([-1], [1])
+
+
+async def test_a_side_that_goes_back_unanswered_posts_by_the_relay_at_once() -> None:
+    async with pair() as (a, b):
+        b.take()
+        a.port.post_message(1)
+        a.remote.leave_link()
+        assert a.said == [1]
+        b.open()
+        b.relayed(1)
+        await until(lambda: b.got)
+        assert b.got == [1]
+
+
+async def test_a_close_comes_behind_what_was_posted() -> None:
+    async with direct() as (a, b):
+        a.take()
+        b.take()
+        b.port.post_message("never taken: it is closed by then")
+        for number in range(200):
+            a.port.post_message(number)
+        a.port.close()
+        await until(lambda: b.closes)
+        assert b.got == [*range(200)]
+        assert a.closes == 1
+        await until(lambda: a.is_gone and b.is_gone)
+
+
+async def test_what_both_hold_when_both_close_does_not_wait_for_each_other() -> None:
+    async with direct() as (a, b):
+        for side in (a, b):
+            for number in range(200):
+                side.port.post_message(number)
+        a.port.close()
+        b.port.close()
+        await until(lambda: a.is_gone and b.is_gone)
+
+
+async def test_the_sender_waits_for_who_does_not_take() -> None:
+    async with direct() as (a, b):
+        for _ in range(100):
+            a.port.post_message(bytes(4096))
+        assert b.port.end is not None
+        end = b.port.end
+        await until(lambda: end.size >= WINDOW)
+        await within(a.link.flushed())
+        assert end.size < WINDOW + cost(4200)
+        waiting = asyncio.ensure_future(a.port.drain())
+        b.take()
+        await until(lambda: len(b.got) == 100)
+        await within(waiting)
+
+
+async def test_a_killed_partner_s_last_messages_are_read_although_a_write_fails() -> None:
+    async with bare() as (side, other):
+        body = clone.encode("last")
+        for _ in range(50):
+            other.send(build(Kind.PORT_MESSAGE, body=body))
+        other.close()
+        # Before the loop has had a chance to read.
+        side.port.post_message("nobody is there")
+        await until(lambda: side.is_gone)
+        await until(lambda: len(side.got) == 50)
+        # It is the broker who knows what has become of the port.
+        assert not side.closes
+        side.port.post_message("so this goes there")
+        assert side.said == ["so this goes there"]
+        side.relayed("more")
+        await until(lambda: side.got[-1] == "more")
+
+
+async def test_in_the_midst_of_a_message_the_end_is_only_that() -> None:
+    async with bare() as (side, other):
+        other.send(build(Kind.PORT_MESSAGE, body=clone.encode("whole")) + b"\0\0\0")
+        other.close()
+        await until(lambda: side.is_gone)
+        await until(lambda: side.got)
+        assert side.got == ["whole"]
+        assert not side.closes
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize(
+    "packets",
+    [
+        lambda: [build(Kind.PORT_MESSAGE, body=bytes(100_000))] * 4,
+        lambda: [build(Kind.PORT_MESSAGE, value=1, body=bytes(8) + clone.encode(1))],
+        lambda: [build(Kind.SEND, channel=b"c", body=clone.encode([]))],
+        lambda: [build(Kind.PORT_MESSAGE, flags=int(Flag.CONTINUES), body=b"")],
+        lambda: list(fragments(Kind.PORT_MESSAGE, 0, 0, bytes(LIMIT + 1))),
+        lambda: [b"\xff" * 100],
+    ],
+    ids=["without credit", "with a port", "of another kind", "without a first fragment", "too large", "no packet"],
+)
+async def test_who_breaks_the_rules_loses_the_port_and_nothing_else(packets: Callable[[], list[bytes]]) -> None:
+    async with bare() as (side, other):
+        end = side.port.end
+        assert end is not None
+        end.pulled = True  # nothing is taken
+        other.setblocking(False)
+        loop = asyncio.get_running_loop()
+        for packet in packets():
+            try:
+                await within(loop.sock_sendall(other, packet))
+            except ConnectionError:
+                break
+        await until(lambda: side.is_gone)
+        assert end.is_shut
+
+
+async def test_a_body_that_does_not_decode_closes_the_port() -> None:
+    async with bare() as (side, other):
+        other.send(build(Kind.PORT_MESSAGE, body=b"\xff"))
+        await until(lambda: side.closes)
+        assert (await within(asyncio.get_running_loop().sock_recv(_free(other), 1000)))[4] == Kind.PORT_CLOSE
+
+
+def _free(sock: socket.socket) -> socket.socket:
+    sock.setblocking(False)
+    return sock
