@@ -8,6 +8,7 @@ from mainbus.wire.packets import Kind, build
 
 from tests.support.bus import Bus, Calls, Program, until, within
 
+COUNTED = ("pending", "streams", "queued", "held", "running", "direct_ports", "reconnects")
 RELEASED = "IPC method called after context was released"
 
 # 3.9: wait_for.
@@ -71,7 +72,7 @@ async def test_what_it_tells_of_itself(address: str) -> None:
         renderer = await bus.renderer("editor")
         assert bus.broker.web_contents.from_id(renderer.id) is bus.broker.web_contents.from_name("editor")
         assert (renderer.name, renderer.is_connected) == ("editor", True)
-        assert renderer.stats() == dict.fromkeys(("pending", "streams", "queued", "held", "running", "reconnects"), 0)
+        assert renderer.stats() == dict.fromkeys(COUNTED, 0)
         assert (await bus.renderer()).name is None
 
 

@@ -146,6 +146,7 @@ FAULTS: dict[str, tuple[list[Callable[[int], Packet | bytes]], str]] = {
     "what only the broker says": ([to_main(wire.JOINED, peer=2)], "unexpected packet of kind JOINED while open"),
     "a repeat without a lane": ([to_main(wire.REPEAT)], "unexpected packet of kind REPEAT while open"),
     "unknown flags": ([to_main(flags=64, **C)], "unknown flags 0x40"),
+    "free of credit": ([to_main(flags=16, **C)], "packet of kind SEND that is free of credit"),
     "a cancel in fragments": ([to_main(wire.CANCEL, flags=wire.MORE)], "packet of kind CANCEL in fragments"),
     "no channel": ([to_main()], "packet of kind SEND without a channel"),
     "a channel that is no text": ([to_main(channel=b"\xc3\x28")], "name or channel is not UTF-8"),
