@@ -21,8 +21,8 @@ test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes t
 test-windows: $(READY) ## the suite over named pipes, with Windows' Python under Wine; ARGS="--python 3.13" or some tests
 	@$(PY) -m tests.windows.run $(ARGS)
 
-bench: $(READY) ## the benchmarks; ONLY=latency runs one of them
-	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+bench: $(VENV)/.bench ## the benchmarks, beside the peers that are here; ONLY=latency runs one of them; ARGS="--quick"
+	@$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 chaos: ## processes are killed, frozen and lied to while others talk, then all is audited; DURATION=120 SEED=
 fuzz: ## try to break wire, clone, handshake, ports, configuration and broker with inputs that reach new code; DURATION=60 SEED=
@@ -43,17 +43,17 @@ smoke: $(READY) ## the smoke tests on the other supported Pythons; PYTHONS="3.13
 
 lock: ## resolve all packages anew and write their versions to tests/constraints.txt
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make lock PYTHON=/path/to/python3.11" >&2; exit 1; }
-	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs]'
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[test,docs,bench]'
 	.venv-lock/bin/python -m tests.checks.lock && rm -rf .venv-lock
 
 venv: $(READY) ## only make the environment
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
-$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/wire/*.pyx)
+$(READY): pyproject.toml tests/constraints.txt $(wildcard client/mainbus/*.p[yx][xd] client/mainbus/wire/*.p[yx][xd] broker/mainbus_broker/*.pyx)
 	@test -n "$(PYTHON)" || { echo "mainbus needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "$(VENV): installing for $$($(PYTHON) --version), once; it takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables cython setuptools && $(PIP) --no-build-isolation -e '.[test]' && touch $@
-$(VENV)/.docs: $(READY)
-	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])') && touch $@
+$(VENV)/.docs $(VENV)/.bench: $(READY)
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(@F:.%=%)"])') && touch $@

@@ -142,7 +142,7 @@ def nest(connection: Connection) -> None:
 def _spoil(connection: Connection, body: bytes) -> None:
     name = VICTIM if next(_turns) % 2 else b""
     for packet in fragments(Kind.INVOKE, MAIN, 1, body, name=name, channel=b"echo"):
-        connection.write(packet)
+        connection.write(bytes(packet))
     connection.wait_for_end()
 
 
@@ -171,7 +171,7 @@ MORE_ATTACKS: Final[dict[str, Attack]] = {"floods the pair": flood_pair}
 
 def attack(order: common.Order) -> None:
     """Do it again and again, telling nothing but that it has begun."""
-    act = {**ATTACKS, **MORE_ATTACKS}[order.workload]
+    act = {**ATTACKS, **MORE_ATTACKS}[order.workloads[0]]
     common.ready()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What every measured process shares: the payload, its orders, the loops that measure, how it starts and ends."""
+"""What every measured process shares: the payload, its order, what it tells, how it starts and ends."""
 
 from __future__ import annotations
 
@@ -7,25 +7,16 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from time import perf_counter_ns
 from typing import Any, Final
 
-PAYLOAD: Final[dict[str, object]] = {"path": "docs/report.txt", "n": 42, "tags": ["a", "b"]}
+PAYLOAD: Final[dict[str, Any]] = {"path": "docs/report.txt", "n": 42, "tags": ["a", "b"]}
 """What crosses: cloned to bytes at one end, back to a dict at the other."""
 
-RAW: Final = bytes(64)
-"""What crosses on a floor: a message without framing or codec."""
-
-WINDOW: Final = 64
-"""Requests in flight."""
-
-BURST: Final = 256
-"""One-way messages between two looks at whether the way is free."""
-
-_WARM_UP: Final = 0.2
-"""Part of the time that is spent before anything counts."""
+END: Final[dict[str, Any]] = {}
+"""The one-way message after the last; it is false, so that a sink tells it apart at little cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +24,40 @@ class Order:
     """What one process is to do."""
 
     role: str
-    workload: str
-    """"latency", "in-flight" or "one-way"."""
     path: str
     """The socket."""
-    seconds: float
-    loop: str
+    workloads: tuple[str, ...] = ()
+    """What is measured, one after the other: "latency", "in-flight", "one-way", "broadcast" or "payload:BYTES"."""
+    seconds: float = 1.0
+    """How long each is measured."""
+    loop: str = "uvloop"
     """"uvloop" or "asyncio"."""
-    cpu: int | None
+    cpu: int | None = None
     """The one CPU to run on, or None for any."""
+    count: int = 1
+    """How many connections it makes."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        fields = json.loads(text)
+        return cls(**{**fields, "workloads": tuple(fields["workloads"])})
+
 
 Role = Callable[[Order], Coroutine[Any, Any, None] | None]
 
+_may_go: Final = threading.Semaphore(0)
+_at_end: Final[list[Callable[[], object]]] = []
+
 
 def main(roles: dict[str, Role]) -> None:
-    """Run the role that the command line orders; end with standard input, however the parent ends."""
-    order = Order(**json.loads(sys.argv[1]))
+    """Run the role that the last argument orders; end with standard input, however the parent ends."""
+    order = Order.from_json(sys.argv[-1])
     if order.cpu is not None:
         os.sched_setaffinity(0, {order.cpu})
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=_follow_stdin, daemon=True).start()
     work = roles[order.role](order)
     if work is not None:
         with asyncio.Runner(loop_factory=loop_factory(order.loop)) as runner:
@@ -70,161 +72,71 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
+def at_end(call: Callable[[], object]) -> None:
+    """Have something called when this process ends as it should."""
+    _at_end.append(call)
+
+
+async def told_to_go() -> None:
+    """Wait for the parent's next line."""
+    await asyncio.to_thread(_may_go.acquire)
+
+
+def wait_to_be_told() -> None:
+    """Wait for the parent's next line, without an event loop."""
+    _may_go.acquire()
+
+
 def tell(**result: object) -> None:
     """Tell the parent something."""
     print(json.dumps(result), flush=True)
 
 
-def ready() -> None:
-    """Tell the parent that the next process may start."""
-    tell(ready=True)
+def ready(pid: int | None = None) -> None:
+    """Tell the parent that the next process may start.
+
+    Args:
+        pid: The process whose memory and CPU time count, if it is not this one.
+    """
+    tell(pid=pid or os.getpid())
 
 
 async def forever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def _end_with_stdin() -> None:
-    sys.stdin.read()
-    os._exit(0)
-
-
-# Loops that measure, for clients with an event loop.
-
-
-async def drive(
-    order: Order,
-    call: Callable[[], Awaitable[object]],
-    send: Callable[[], object],
-    flush: Callable[[], Awaitable[object]],
-) -> None:
-    """Measure what is ordered.
-
-    Args:
-        order: The workload and its time.
-        call: Makes one request and returns its answer.
-        send: Sends one one-way message.
-        flush: Returns when more may be sent.
-    """
-    if order.workload == "latency":
-        tell(**await _latency(call, order.seconds))
-    elif order.workload == "in-flight":
-        await _in_flight(call, order.seconds * _WARM_UP)
-        tell(rate=await _in_flight(call, order.seconds))
-    else:
-        start = perf_counter_ns()
-        end = start + int(order.seconds * 1e9)
-        while perf_counter_ns() < end:
-            for _ in range(BURST):
-                send()
-            await flush()
-        tell(start=start)
-
-
-async def _latency(call: Callable[[], Awaitable[object]], seconds: float) -> dict[str, float]:
-    end = perf_counter_ns() + int(seconds * _WARM_UP * 1e9)
-    while perf_counter_ns() < end:
-        await call()
-    times = []
-    before = perf_counter_ns()
-    end = before + int(seconds * 1e9)
-    while before < end:
-        await call()
-        after = perf_counter_ns()
-        times.append(after - before)
-        before = after
-    return percentiles(times)
-
-
-async def _in_flight(call: Callable[[], Awaitable[object]], seconds: float) -> float:
-    """Return answers a second with `WINDOW` requests always under way."""
-    count = 0
-    start = perf_counter_ns()
-    end = start + int(seconds * 1e9)
-
-    async def one_after_the_other() -> None:
-        nonlocal count
-        while perf_counter_ns() < end:
-            await call()
-            count += 1
-
-    await asyncio.gather(*(one_after_the_other() for _ in range(WINDOW)))
-    return count / (perf_counter_ns() - start) * 1e9
-
-
-# The same for blocking clients.
-
-
-def drive_blocking(
-    order: Order, call: Callable[[], object], send: Callable[[], object], receive: Callable[[], object]
-) -> None:
-    """Measure what is ordered.
-
-    Args:
-        order: The workload and its time.
-        call: Makes one request and returns its answer.
-        send: Sends one message, which is answered where the workload is "in-flight".
-        receive: Waits for one answer.
-    """
-    if order.workload == "latency":
-        tell(**_latency_blocking(call, order.seconds))
-    elif order.workload == "in-flight":
-        _in_flight_blocking(send, receive, order.seconds * _WARM_UP)
-        tell(rate=_in_flight_blocking(send, receive, order.seconds))
-    else:
-        start = perf_counter_ns()
-        end = start + int(order.seconds * 1e9)
-        while perf_counter_ns() < end:
-            for _ in range(BURST):
-                send()
-        tell(start=start)
-
-
-def _latency_blocking(call: Callable[[], object], seconds: float) -> dict[str, float]:
-    end = perf_counter_ns() + int(seconds * _WARM_UP * 1e9)
-    while perf_counter_ns() < end:
-        call()
-    times = []
-    before = perf_counter_ns()
-    end = before + int(seconds * 1e9)
-    while before < end:
-        call()
-        after = perf_counter_ns()
-        times.append(after - before)
-        before = after
-    return percentiles(times)
-
-
-def _in_flight_blocking(send: Callable[[], object], receive: Callable[[], object], seconds: float) -> float:
-    for _ in range(WINDOW):
-        send()
-    count = 0
-    start = perf_counter_ns()
-    end = start + int(seconds * 1e9)
-    while perf_counter_ns() < end:
-        receive()
-        send()
-        count += 1
-    rate = count / (perf_counter_ns() - start) * 1e9
-    for _ in range(WINDOW):
-        receive()
-    return rate
-
-
 class Sink:
-    """Counts one-way messages and tells, when the last has come, how many there were and when that was."""
+    """Counts one-way messages and tells, when the last has come, how many there were and when that was.
 
-    def __init__(self) -> None:
-        self.count = 0
+    Args:
+        sources: How many connections the messages come on, each with a last one.
+    """
 
-    def hit(self, *_: object) -> None:
-        self.count += 1
+    def __init__(self, sources: int = 1) -> None:
+        self._count = 0
+        self._sources = sources
+        self._ended = 0
 
-    def end(self, *_: object) -> None:
-        tell(count=self.count, end=perf_counter_ns())
+    def take(self, value: object) -> None:
+        if value:
+            self._count += 1
+        else:
+            self._end()
+
+    def add(self, count: int) -> None:
+        """Count messages that nobody looks at."""
+        self._count += count
+
+    def _end(self) -> None:
+        self._ended += 1
+        if self._ended == self._sources:
+            count, self._count, self._ended = self._count, 0, 0
+            tell(messages=count, end=perf_counter_ns())
 
 
-def percentiles(times: list[int]) -> dict[str, float]:
-    """Return median and 99th percentile in microseconds, of nanoseconds."""
-    times.sort()
-    return {"p50": times[len(times) // 2] / 1e3, "p99": times[len(times) * 99 // 100] / 1e3}
+def _follow_stdin() -> None:
+    for _ in sys.stdin:
+        _may_go.release()
+    for call in _at_end:
+        call()
+    os._exit(0)

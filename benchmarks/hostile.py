@@ -14,34 +14,30 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import attackers
-import bus
 import common
+import peers
 import report
+from common import Order
 from mainbus_broker import Broker, IpcMain
 from mainbus_broker.logs import LogFormat, LogLevel, configure
-from processes import Options, Process, Subject
+from processes import Figures, Options, Stage
+from rounds import progress
 
 LEAST_RATE: Final = 0.5
 MOST_P99: Final = 10.0
 
-BROKER: Final = Subject("broker", __file__, servers=())
-PAIR: Final = Subject("pair", bus.__file__, servers=())
-ATTACKERS: Final = Subject("attackers", attackers.__file__, servers=())
+WORKLOADS: Final = ("latency", "in-flight")
 NAMES: Final = {"attacked": "beside attackers", "quiet": "on a broker of its own"}
 
 ATTACKS: Final = [*attackers.ATTACKS, *attackers.MORE_ATTACKS]
 
-Figures = dict[str, float]
 
-
-async def broker(order: common.Order) -> None:
+async def broker(order: Order) -> None:
     """Be one of the brokers; its log goes to a file, as a daemon's would, and its counters behind it."""
     with Path(f"{order.path}.log").open("w") as log:  # noqa: ASYNC230 - before anything is served
         configure(LogLevel.INFO, LogFormat.JSON, log)
@@ -53,7 +49,7 @@ async def broker(order: common.Order) -> None:
             await running.serve_forever()
 
 
-async def stats(order: common.Order) -> None:
+async def stats(order: Order) -> None:
     """Tell the counters of a broker."""
     import mainbus
 
@@ -64,71 +60,61 @@ async def stats(order: common.Order) -> None:
 # The parent.
 
 
-class Stage:
-    """Both brokers and their pairs, and the attackers, until `close`.
+class Neighbours:
+    """Both brokers and their pairs, and the attackers, on a stage.
 
     Args:
-        options: Times and loop.
+        stage: Ends them.
+        attacks: What is done to the first broker.
     """
 
-    def __init__(self, options: Options, attacks: list[str]) -> None:
-        self._options = options
-        self._attacks = attacks
-        self._stack = ExitStack()
-        self.folder = ""
-
-    def __enter__(self) -> Stage:
-        self.folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mb"))
-        with self._stack:
-            for place in NAMES:
-                self.start(BROKER, "broker", place).told()
-                self.start(PAIR, "answer", place).told()
-            for name in self._attacks:
-                self.start(ATTACKERS, "attack", "attacked", name).told()
-            self._stack = self._stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def start(self, subject: Subject, role: str, place: str, workload: str = "") -> Process:
-        """Start one process that ends with the stage."""
-        process = Process(subject, self._order(role, place, workload))
-        self._stack.callback(process.end)
-        return process
-
-    def ask(self, subject: Subject, role: str, place: str, workload: str = "") -> dict[str, Any]:
-        """Let a process do something, and return what it tells."""
-        process = Process(subject, self._order(role, place, workload))
-        try:
-            return process.told()
-        finally:
-            process.end()
+    def __init__(self, stage: Stage, attacks: list[str]) -> None:
+        self._stage = stage
+        self._pair = peers.load("mainbus").command
+        for place in NAMES:
+            stage.start(_own, stage.order("broker", socket=place)).wait_until_ready()
+            stage.start(self._pair, stage.order("answer", socket=place)).wait_until_ready()
+        for name in attacks:
+            stage.start(_attacker, stage.order("attack", [name], socket="attacked")).wait_until_ready()
 
     def measure(self, place: str) -> Figures:
         """Let one of the pairs measure."""
-        latency = self.ask(PAIR, "drive", place, "latency")
-        return {**latency, **self.ask(PAIR, "drive", place, "in-flight")}
+        driver = self._stage.start(self._pair, self._stage.order("drive", WORKLOADS, socket=place))
+        found: Figures = {}
+        driver.wait_until_ready()
+        for _ in WORKLOADS:
+            driver.go()
+            found |= driver.told()
+        driver.end()
+        return found
 
-    def _order(self, role: str, place: str, workload: str) -> common.Order:
-        options = self._options
-        path = f"{self.folder}/{place}"
-        return common.Order(
-            role=role, workload=workload, path=path, seconds=options.seconds, loop=options.loop, cpu=None
-        )
+    def counters(self) -> dict[str, int]:
+        """Return the counters of the attacked broker."""
+        asker = self._stage.start(_own, self._stage.order("stats", socket="attacked"))
+        counters = asker.told()
+        counters["log lines"] = len(Path(self._stage.folder, "attacked.log").read_bytes().splitlines())
+        return counters
+
+
+def _own(order: Order) -> list[str]:
+    return [sys.executable, __file__, order.to_json()]
+
+
+def _attacker(order: Order) -> list[str]:
+    return [sys.executable, attackers.__file__, order.to_json()]
 
 
 def measure(options: Options, attacks: list[str]) -> tuple[dict[str, list[Figures]], dict[str, int]]:
     """Return the figures of both pairs, a repetition each, and the counters of the attacked broker."""
     figures: dict[str, list[Figures]] = {place: [] for place in NAMES}
-    with Stage(options, attacks) as stage:
+    with Stage(options) as stage:
+        neighbours = Neighbours(stage, attacks)
         for step in range(options.repetitions):
             for place, found in figures.items():
-                report.progress(f"hostile {step + 1}/{options.repetitions}, the pair {NAMES[place]}")
-                found.append(stage.measure(place))
-        report.progress("")
-        counters = stage.ask(BROKER, "stats", "attacked")
-        counters["log lines"] = len(Path(stage.folder, "attacked.log").read_bytes().splitlines())
+                progress(f"hostile {step + 1}/{options.repetitions}, the pair {NAMES[place]}")
+                found.append(neighbours.measure(place))
+        progress("")
+        counters = neighbours.counters()
     return figures, counters
 
 

@@ -9,6 +9,7 @@ from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
 from reference_directive import CALLED, ContractRules, PublicNames
+from side_by_side import SideBySide
 
 project = "mainbus"
 author = "The mainbus authors"
@@ -42,9 +43,9 @@ def signature(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, str] 
 
 
 def setup(app: Sphinx) -> None:
-    """Register what is ours; what a code host draws by itself, and this build does not, is shown as its source."""
+    """Register what is ours."""
     app.add_directive("public-names", PublicNames)
     app.add_directive("contract-rules", ContractRules)
     app.connect("autodoc-process-signature", signature)
-    for language in ("mermaid", "cddl"):
-        app.add_lexer(language, TextLexer)
+    app.add_transform(SideBySide)
+    app.add_lexer("cddl", TextLexer)

@@ -52,8 +52,11 @@ if sys.version_info >= (3, 12):
 def pytest_configure() -> None:
     """Keep the developer's own daemon and settings out of the tests, and give them a Ctrl-C.
 
-    Whoever runs them in the background of a shell has SIGINT ignored, and so would all their processes.
+    Whoever runs them in the background of a shell has SIGINT ignored, and so would all their processes; and where
+    bytecode is not kept, each of those hundreds of processes would compile all sources anew.
     """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("MAINBUS_")]:

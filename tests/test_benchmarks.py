@@ -1,47 +1,111 @@
 """The benchmarks run and report every figure; what the figures are is not tested."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.checks.tree import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
+PAIR = ("mainbus-main", "multiprocessing")
 
 
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / script), "--seconds", "0.02", "--repetitions", "1", *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50, env={**os.environ, **environment})
 
 
+def published(readme: Path, figures: Path) -> str:
+    """Publish a run in a page, and return that."""
+    code = """if True:
+        import json, sys, published, report
+        from pathlib import Path
+        found = json.loads(Path(sys.argv[2]).read_text())
+        published.publish(report.results(found), found, Path(sys.argv[1]), Path(sys.argv[1]).parent)
+    """
+    subprocess.run([sys.executable, "-c", code, str(readme), str(figures)], cwd=BENCHMARKS, check=True, timeout=50)
+    return readme.read_text()
+
+
+def figures(path: Path) -> dict[tuple[str, str, str], list[dict[str, float]]]:
+    found = json.loads(path.read_text())
+    assert found["failed"] == {}
+    return {(one["peer"], one["workload"], one["placement"]): one["rounds"] for one in found["results"]}
+
+
+# One peer and few workloads each: what takes long is to start the processes.
 @pytest.mark.parametrize(
-    ("question", "loop", "expected"),
+    ("question", "arguments", "expected"),
     [
-        ("latency", "uvloop", {("W1", "@1cpu"): 5, ("W1", "unpinned"): 5}),
-        ("throughput", "asyncio", {("W2", "unpinned"): 5, ("W3", "unpinned"): 4}),
+        (
+            "latency",
+            ["--workloads=latency", "--peers=L2,mainbus"],
+            {("latency", "@1cpu"): 2, ("latency", "unpinned"): 2},
+        ),
+        ("broadcast", ["--peers=mainbus"], {("broadcast", "unpinned"): 1}),
+        ("direct", ["--peers=mainbus-port", "--workloads=one-way"], {("one-way", "unpinned"): 1}),
+        ("connections", ["--peers=mainbus", "--workloads=connect", "--shrink=50"], {("connect", "unpinned"): 1}),
+        ("growth", ["--workloads=renderers:100", "--shrink=10"], {("renderers", "@1cpu"): 1}),
     ],
 )
-def test_each_question_is_answered_for_every_subject(
-    tmp_path: Path, question: str, loop: str, expected: dict[tuple[str, str], int]
+def test_each_question_is_answered_for_every_peer(
+    tmp_path: Path, question: str, arguments: list[str], expected: dict[tuple[str, str], int]
 ) -> None:
-    done = run("run.py", "--only", question, "--loop", loop, "--json", str(tmp_path / "out.json"))
+    out = tmp_path / "out.json"
+    done = run("run.py", "--only", question, "--json", str(out), *arguments)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["loop"] == loop
-    assert found["versions"]["uvloop"] in done.stdout
-    assert found["machine"] in done.stdout
-    assert Counter((one["workload"], one["placement"]) for one in found["results"]) == expected
-    for one in found["results"]:
-        assert one["question"] == question
-        assert one["subject"] in done.stdout
-        (repetition,) = one["repetitions"]
-        assert repetition == one["median"]
-        assert all(figure > 0 for figure in repetition.values())
+    found = figures(out)
+    kinds = Counter((workload.partition(":")[0], placement) for _, workload, placement in found)
+    assert kinds == expected
+    for (one,) in found.values():
+        assert all(figure > 0 for name, figure in one.items() if name != "kib")
+
+
+def test_a_run_is_set_beside_must_and_goal_and_drawn(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["--only=pipelined,one-way,payload", "--peers", ",".join(PAIR), "--json", str(out)]
+    first = run("run.py", *arguments, "--loop=asyncio")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "loop asyncio" in first.stdout
+    kinds = Counter((peer, workload.partition(":")[0]) for peer, workload, _ in figures(out))
+    assert kinds == {
+        (peer, workload): count
+        for peer in PAIR
+        for workload, count in (("in-flight", 1), ("one-way", 1), ("payload", 3))
+    }
+    (row,) = (line for line in first.stdout.splitlines() if line.startswith("W2 64 in flight"))
+    assert "≥ 0.8 x multiprocessing.connection" in row
+    ours, theirs = (figures(out)[peer, "in-flight", "unpinned"][0]["rate"] for peer in PAIR)
+    assert f"{ours / theirs:.2f} x multiprocessing" in row
+    verdict = "goal met" if ours >= 1.2 * theirs else "must met, goal not" if ours >= 0.8 * theirs else "must not met"
+    assert row.endswith(verdict)
+    drawing = ElementTree.fromstring((tmp_path / "pipelined.svg").read_text())
+    drawn = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"mainbus, renderer to main", "multiprocessing.connection, 2 processes"} <= set(drawn)
+
+    again = run("run.py", "--again", "--json", str(out))
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+
+    readme = tmp_path / "README.md"
+    readme.write_text((BENCHMARKS / "README.md").read_text())
+    before, after = published(readme, out), published(readme, out)
+    assert row.split("  ")[0] in after
+    assert "![pipelined](../docs/static/benchmarks/pipelined.svg)" in after
+    assert after == before
+    assert after.count("\n## ") == (BENCHMARKS / "README.md").read_text().count("\n## ")
+
+
+def test_a_peer_that_is_not_here_is_named(tmp_path: Path) -> None:
+    done = run("run.py", "--only=broadcast", "--peers=dbus", "--json", str(tmp_path / "out.json"), PATH="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "D-Bus: dbus-daemon, dbus-fast: not here, needs dbus-daemon" in done.stdout
 
 
 def test_an_unknown_question_is_refused() -> None:

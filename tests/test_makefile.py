@@ -55,7 +55,7 @@ def test_ci_only_calls_make() -> None:
 def test_every_dependency_is_locked_at_the_version_in_use() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["test"] + extras["docs"]
+    wanted = project["dependencies"] + extras["test"] + extras["docs"] + extras["bench"]
     names = {re.split(r"[<>=;\s\[]", requirement)[0].lower() for requirement in wanted}
     assert names <= locked().keys()
 

@@ -34,7 +34,7 @@ class Allowed(NamedTuple):
     unit: str
 
     def __str__(self) -> str:
-        return f"{self.unit} from {self.least:g} to {self.most:.16g}"
+        return f"{self.unit} from {self.least:.16g} to {self.most:.16g}"
 
 
 Bytes = Annotated[int, Allowed(1, GIB, "a whole number of bytes")]
@@ -81,6 +81,8 @@ class Limits:
     """Seconds in which a renderer with more than `low` waiting must have read something."""
     backlog: Bytes = 512 * MIB
     """Bytes that no pause holds back, answers above all, which may wait for one renderer that does not read them."""
+    total: Annotated[int, Allowed(MIB, 1024 * GIB, "a whole number of bytes")] = 1 * GIB
+    """Bytes that all renderers together may make the broker hold; none may hold more than is left for the others."""
     connections: Count = 8192
     """Renderers that may be connected, all together."""
     user_connections: Count = 1024

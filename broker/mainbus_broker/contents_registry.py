@@ -61,7 +61,7 @@ class WebContentsRegistry:
         self._hub.owner.check()
         raw = check_channel(channel)
         limits = self._hub.config.limits
-        body = clone.encode(list(args), max_depth=limits.depth)
+        body = clone.encode_body(list(args), max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
         whole = packets.message(Kind.SEND, MAIN, 0, body, channel=raw)

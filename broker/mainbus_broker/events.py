@@ -67,14 +67,22 @@ class SyncReply:
 class _Event:
     """What both kinds of event tell about the sender; fixed when the message was received."""
 
-    __slots__ = ("_frame", "channel", "frame_id", "process_id", "sender")
+    __slots__ = ("_frame", "channel", "sender")
 
     def __init__(self, channel: str, sender: WebContents, frame: WebFrameMain) -> None:
         self.channel = channel
         self.sender = sender
-        self.process_id = sender.process.pid
-        self.frame_id = frame.frame_id
         self._frame = frame
+
+    @property
+    def process_id(self) -> int:
+        """The process ID of the renderer that sent it."""
+        return self.sender.process.pid
+
+    @property
+    def frame_id(self) -> int:
+        """The id of the frame that sent it; 0 is the main frame."""
+        return self._frame.frame_id
 
     @property
     def sender_frame(self) -> _Frame | None:
@@ -93,12 +101,9 @@ class IpcMainEvent(_Event):
     Attributes:
         channel: The channel that the message came on.
         sender: The `WebContents` of the renderer that sent it.
-        process_id: The process ID of that renderer.
-        frame_id: The id of the frame that sent it; 0 is the main frame.
-        ports: The MessagePorts that came with the message; a list, empty for most.
     """
 
-    __slots__ = ("_sync", "ports")
+    __slots__ = ("_ports", "_sync")
 
     def __init__(
         self,
@@ -109,8 +114,15 @@ class IpcMainEvent(_Event):
         ports: Sequence[MessagePort] = (),
     ) -> None:
         super().__init__(channel, sender, frame)
-        self.ports = list(ports) if ports else []
+        self._ports: list[MessagePort] | None = list(ports) if ports else None
         self._sync = sync
+
+    @property
+    def ports(self) -> list[MessagePort]:
+        """The MessagePorts that came with the message; a list, empty for most."""
+        if self._ports is None:
+            self._ports = []
+        return self._ports
 
     def reply(self, channel: str, *args: object) -> None:
         """Send a message to the very frame that sent this one.
@@ -145,8 +157,6 @@ class IpcMainInvokeEvent(_Event):
     Attributes:
         channel: The channel that was invoked.
         sender: The `WebContents` of the renderer that invoked it.
-        process_id: The process ID of that renderer.
-        frame_id: The id of the frame that invoked it; 0 is the main frame.
         request_id: The renderer's number for this invoke.
         deadline: When the renderer stops waiting, in seconds on the loop's clock, or None.
     """

@@ -18,11 +18,12 @@ class Farewell(asyncio.Protocol):
     The writing half is shut, so the renderer reads all there is and closes. It closes a moment later at the latest.
     """
 
-    __slots__ = ("_hub", "_timer", "_transport")
+    __slots__ = ("_hub", "_is_cut_off", "_timer", "_transport")
 
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
         self._hub = hub
         self._transport = transport
+        self._is_cut_off = False
         self._timer = hub.loop.call_later(LINGER, transport.abort)
         hub.leaving[self] = hub.loop.create_future()
         transport.set_protocol(self)
@@ -34,6 +35,16 @@ class Farewell(asyncio.Protocol):
     def close(self) -> None:
         """Wait for the other end no longer."""
         self._transport.close()
+
+    def cut_off(self) -> None:
+        """Give up what the other end has not read."""
+        self._is_cut_off = True
+        self._transport.abort()
+
+    @property
+    def size(self) -> int:
+        """Bytes that the other end has not read."""
+        return 0 if self._is_cut_off else self._transport.get_write_buffer_size()
 
     # Callbacks
 

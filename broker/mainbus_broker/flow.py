@@ -24,16 +24,26 @@ INBOX: Final = 2
 
 
 class Pause:
-    """One source that was asked to pause for one target."""
+    """What one source was asked, for one target. It stays until the source has acknowledged the latest request.
 
-    __slots__ = ("acknowledged", "broadcasts", "overrun", "reasons", "serial")
+    Until then it is not asked again: else whoever asks and takes it back in turn would fill the queue of a source that
+    does not read.
+    """
 
-    def __init__(self, serial: int, reasons: int) -> None:
-        self.serial = serial
-        self.reasons = reasons
+    __slots__ = ("acknowledged", "broadcasts", "overrun", "reasons", "serial", "told")
+
+    def __init__(self) -> None:
+        self.serial = 0
+        self.reasons = 0
+        """Why it is to pause; none: it may go on."""
         self.overrun = 0
-        self.acknowledged = False
+        """Bytes that it has sent to the target since it was to pause."""
+        self.told = False
+        """Whether it knows, or will as soon as it reads, that it is to pause."""
+        self.acknowledged = True
+        """Whether it has answered the latest request."""
         self.broadcasts = False
+        """Whether it is to hold its broadcasts, too."""
 
 
 class Flow:
@@ -55,24 +65,22 @@ class Flow:
         pauses = target.pausing
         pause = pauses.get(source.id) if pauses else None
         if target.outbox.queued > self._hub.config.limits.high:
-            self._pause(source, target, QUEUE, broadcast)
-        if pause is not None and (not broadcast or pause.broadcasts):
+            self.watch(target)
+            self._ask(source, target, QUEUE, broadcast)
+        if pause is not None and pause.reasons and (not broadcast or pause.broadcasts):
             self._overran(source, pause, size, target.label)
 
     def added_to_main(self, source: Peer, size: int) -> None:
         """Note that `source` added `size` bytes to what waits in the main process."""
         pause = self._main.get(source.id)
-        if pause is not None:
+        if pause is not None and pause.reasons:
             self._overran(source, pause, size, "the main process")
         elif source.inbox.size > self._hub.config.limits.high:
-            self._serial += 1
-            self._main[source.id] = Pause(self._serial, INBOX)
-            source.outbox.put(build(Kind.PAUSE, MAIN, self._serial))
+            self._ask(source, None, INBOX, broadcast=False)
 
     def main_takes(self, source: Peer) -> None:
         """Let `source` go on sending to the main process."""
-        if self._main.pop(source.id, None):
-            source.outbox.put(build(Kind.RESUME, MAIN))
+        self._lift(source, None, INBOX)
 
     def asked(self, target: Peer, source: Peer | None, *, pause: bool) -> None:
         """Do as a target asks: have `source` (None: the main process) pause or go on."""
@@ -85,25 +93,29 @@ class Flow:
         elif source not in target.partners:
             return
         elif pause:
-            self._pause(source, target, INBOX, broadcast=True)
+            self._ask(source, target, INBOX, broadcast=True)
         else:
             self._lift(source, target, INBOX)
 
     def acknowledged(self, source: Peer, target_id: int, serial: int) -> None:
         """Note that `source` sends nothing more to a target until it is told to go on."""
         target = self._hub.renderers.ids.get(target_id)
-        pauses = self._main if target_id == MAIN else (target.pausing if target else None)
+        pauses = self._pauses(target) if target is not None or target_id == MAIN else None
         pause = pauses.get(source.id) if pauses else None
-        if pause is not None and pause.serial == serial:
+        if pauses is not None and pause is not None and pause.serial == serial:
             pause.acknowledged = True
+            if not pause.reasons:
+                del pauses[source.id]
+            elif not pause.told:
+                self._tell(source, target, pause)
 
     def forget(self, peer: Peer) -> None:
         """Drop a renderer that is gone, as a target and as a source."""
         self._main.pop(peer.id, None)
         for source_id in list(peer.pausing or ()):
             source = self._hub.renderers.ids.get(source_id)
-            if source is not None:
-                source.outbox.put(build(Kind.RESUME, peer.id, name=peer.name_raw))
+            if source is not None and peer.pausing and peer.pausing[source_id].told:
+                self._tell_to_go_on(source, peer)
         peer.pausing = None
         for partner in peer.partners:
             if partner.pausing:
@@ -127,29 +139,53 @@ class Flow:
 
     # Private
 
-    def _pause(self, source: Peer, target: Peer, reason: int, broadcast: bool) -> None:
+    def _pauses(self, target: Peer | None) -> dict[int, Pause]:
+        """Return who is to pause for a target (None: the main process), by id."""
+        if target is None:
+            return self._main
         if target.pausing is None:
             target.pausing = {}
-        pause = target.pausing.get(source.id)
-        if reason == QUEUE:
-            self.watch(target)
-        if pause is not None and (pause.broadcasts or not broadcast):
-            pause.reasons |= reason
-            return
-        self._serial += 1
-        new = Pause(self._serial, reason | (pause.reasons if pause else 0))
-        new.broadcasts = broadcast
-        target.pausing[source.id] = new
-        source.outbox.put(build(Kind.PAUSE, target.id, new.serial, value=int(broadcast), name=target.name_raw))
+        return target.pausing
 
-    def _lift(self, source: Peer, target: Peer, reason: int) -> None:
-        pause = target.pausing.get(source.id) if target.pausing else None
-        if pause is None or target.pausing is None:
+    def _ask(self, source: Peer, target: Peer | None, reason: int, broadcast: bool) -> None:
+        pauses = self._pauses(target)
+        pause = pauses.get(source.id)
+        if pause is None:
+            pause = pauses[source.id] = Pause()
+        if not pause.reasons:
+            pause.overrun = 0
+            pause.broadcasts = False
+        pause.reasons |= reason
+        more = broadcast and not pause.broadcasts
+        pause.broadcasts |= broadcast
+        if (more and pause.told) or (not pause.told and pause.acknowledged):
+            self._tell(source, target, pause)
+
+    def _tell(self, source: Peer, target: Peer | None, pause: Pause) -> None:
+        self._serial += 1
+        self._hub.counters["pauses"] += 1
+        pause.serial, pause.told, pause.acknowledged, pause.overrun = self._serial, True, False, 0
+        address, name = (target.id, target.name_raw) if target is not None else (MAIN, b"")
+        source.outbox.put(build(Kind.PAUSE, address, pause.serial, value=int(pause.broadcasts), name=name))
+
+    def _lift(self, source: Peer, target: Peer | None, reason: int) -> None:
+        pauses = self._pauses(target)
+        pause = pauses.get(source.id)
+        if pause is None or not pause.reasons:
             return
         pause.reasons &= ~reason
-        if not pause.reasons:
-            del target.pausing[source.id]
-            source.outbox.put(build(Kind.RESUME, target.id, name=target.name_raw))
+        if pause.reasons:
+            return
+        if pause.acknowledged:
+            del pauses[source.id]
+        if pause.told:
+            pause.told = False
+            self._tell_to_go_on(source, target)
+
+    @staticmethod
+    def _tell_to_go_on(source: Peer, target: Peer | None) -> None:
+        address, name = (target.id, target.name_raw) if target is not None else (MAIN, b"")
+        source.outbox.put(build(Kind.RESUME, address, name=name))
 
     def _low(self, peer: Peer) -> None:
         self._lift_all(peer)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from mainbus.wire import heap
 from mainbus.wire.fragments import Progress, not_finished, stream_of, without_first
-from mainbus.wire.packets import HEADER_SIZE, MORE, Head, Kind
+from mainbus.wire.packets import CHUNKS, HEADER_SIZE, MORE, Head, Kind
 
 if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
@@ -54,6 +55,7 @@ def begin(peer: Peer, head: Head, name: bytes, targets: Sequence[Peer], limit: i
     if peer.unfinished >= limit:
         peer.wire.fail(f"more than {limit} messages that are not finished")
         return False
+    heap.expect(CHUNKS)
     peer.unfinished += 1
     peer.streams.update(dict.fromkeys(keys, Forward(head, keys, targets)))
     return True

@@ -36,7 +36,7 @@ VERBS: Final[dict[int, tuple[str, str]]] = {
 
 CALLS: Final = frozenset({int(Kind.INVOKE), int(Kind.STREAM), int(Kind.QUERY)})
 _TO_MAIN: Final = frozenset({int(Kind.SYNC), int(Kind.QUERY)})
-_OPEN_QUERIES: Final = frozenset({b"peers"})
+_OPEN_QUERIES: Final = frozenset({b"peers", b"granted"})
 """Queries that everybody may make; what a role may not see is not in the answer."""
 
 log = logging.getLogger("mainbus.broker")

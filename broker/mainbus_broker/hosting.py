@@ -6,7 +6,6 @@ other. What both have then is a secret that only they and the broker know; the t
 
 from __future__ import annotations
 
-import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _SECRET: Final = 16
 _LOST_KEPT: Final = 256
 """Guests of one host that were lost and may come back; then the first one is forgotten."""
-
-log = logging.getLogger("mainbus.broker")
 
 
 class Link:
@@ -110,8 +107,8 @@ class Hosting:
             return
         limit = self._hub.config.limits.guests
         if sum(not link.is_lost for link in guests.values()) >= limit:
-            log.warning("refused guest %d of %s: it has %d", number, peer.label, limit)
             over = LimitExceeded("number of guests", limit)
+            self._hub.refuse(peer, over)
             self._answer(peer, request, Kind.ERROR, str(over), over.wire_code)
             return
         self._answer(peer, request, Kind.RESULT, self._expect(peer, number, name, known))

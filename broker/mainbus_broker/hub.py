@@ -24,6 +24,7 @@ from mainbus_broker.debts import Debts
 from mainbus_broker.demands import Demands
 from mainbus_broker.flow import Flow
 from mainbus_broker.gate import Gate
+from mainbus_broker.holdings import Holdings
 from mainbus_broker.hosting import Hosting
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process, same_user
@@ -67,6 +68,8 @@ class Hub:
         self.renderers = Renderers()
         self.hungry = 0
         """Renderers that have sent more than one turn of theirs can take."""
+        self.calm = 0
+        """Packets that were served for the others."""
         self.entering: set[Entrance] = set()
         """Connections before their handshake."""
         self.leaving: dict[Farewell, asyncio.Future[None]] = {}
@@ -75,6 +78,7 @@ class Hub:
         self.tokens = Tokens()
         self.policies = Policies(config.roles)
         self.quota = Quota(self)
+        self.holdings = Holdings(self)
         self.debts = Debts(self.loop)
         self.web_contents = WebContentsRegistry(self)
         self.hosting = Hosting(self)
@@ -216,6 +220,7 @@ class Hub:
             peer.calls.fail_all(lambda reply: ReplyNeverSent(reply.channel))
         for partner in peer.partners:
             if not clean and (peer in partner.oneway or partner in peer.oneway):
+                self.counters["gaps"] += 1
                 partner.outbox.put(build(Kind.GAP, peer.id))
             partner.partners.discard(peer)
             partner.oneway.discard(peer)
@@ -247,6 +252,15 @@ class Hub:
         if self.replies.streams.count(peer) + len(peer.inbox.streams) < limit:
             return None
         return TooManyRequests(limit, "The number of open streams")
+
+    def refuse(self, peer: Peer, error: MainbusError) -> None:
+        """Count what a renderer may not have since there are too many, and log it if it is the first of its kind."""
+        self.counters["too_many"] += 1
+        if peer.incidents is None:
+            peer.incidents = set()
+        if str(error) not in peer.incidents:
+            peer.incidents.add(str(error))
+            log.warning("refused %s a request: %s; more of them are counted", peer.label, error)
 
     def close_slow(self, contents: WebContents) -> None:
         """Close a renderer that does not keep up."""

@@ -67,6 +67,11 @@ class LaneEnd(asyncio.Protocol):
         """How many calls are to be answered here."""
         return len(self._calls)
 
+    @property
+    def held(self) -> int:
+        """Bytes that have come and are not served, and that wait to be read."""
+        return self._wire.held + self._outbox.size + self._outbox.held
+
     def look_again(self) -> None:
         """Look again whether what this lane waits for has come, or whether there is room now."""
         if (self._held is not None or self._wire.backlog) and not self._scheduled:
@@ -83,12 +88,13 @@ class LaneEnd(asyncio.Protocol):
             self.forget(request)
             kind, value, body = outcome
             self._route.put(packets.message(kind, MAIN, request, body, value=value), HEADER_SIZE + len(body))
+            self._hub.holdings.added(len(body))
             if self._outbox.size + self._route.size > self._peer.limits.backlog:
                 self._hub.loop.call_soon(self._peer.close_slow)
 
     def limit(self, request: int, seconds: float, expire: Callable[[], None]) -> None:
         """Call `expire` if a call is not answered within `seconds`."""
-        self._limits[request] = self._hub.loop.call_later(seconds, expire)
+        self._limits[request] = self._hub.loop.call_later(seconds, self._expire, expire)
 
     def forget(self, request: int) -> None:
         """Answer a call no more."""
@@ -118,6 +124,7 @@ class LaneEnd(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Serve what has arrived."""
+        self._hub.holdings.added(len(data))
         self._wire.feed(data)
         if not self._scheduled:
             self._scan()
@@ -138,6 +145,10 @@ class LaneEnd(asyncio.Protocol):
         self._outbox.resume_writing()
 
     # Private
+
+    def _expire(self, expire: Callable[[], None]) -> None:
+        self._hub.counters["timeouts"] += 1
+        expire()
 
     def _forget_all(self) -> None:
         for timer in self._limits.values():

@@ -32,6 +32,9 @@ class MainPorts(PortRegistry):
     max_ports = MAX_U32
     """Nobody but the program itself limits what it has."""
 
+    is_here = True
+    """What goes to it stays in this process."""
+
     def __init__(self, table: PortTable, max_message: int) -> None:
         super().__init__(MessagePort)
         self.ports: dict[int, PortEnd | Return] = {}

@@ -26,7 +26,7 @@ from mainbus.wire.packets import ERROR, HEADER_SIZE, INVOKE, ITEM, MAIN, RESULT,
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent, SyncReply
 from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.peer import Peer
-from mainbus_broker.queries import answer_query
+from mainbus_broker.queries import ASKED_WITH_ARGS, answer_query
 from mainbus_broker.web_contents import Level
 from mainbus_broker.web_frame import WebFrameMain
 
@@ -230,6 +230,7 @@ class MainProcess:
         if target is None:
             self._refuse(event, NoHandlerError(channel))
         elif bound is not None:
+            self._hub.refuse(peer, bound)
             self._refuse(event, bound)
         elif request in inbox.handlers or request in inbox.streams:
             peer.close(f"request {request} is pending already", blame=True)
@@ -246,7 +247,11 @@ class MainProcess:
         return True
 
     def _start_query(self, peer: Peer, message: Message) -> bool:
-        outcome = answer_query(self._hub, peer, message[7], self._answers)
+        args = self._decode(peer, message) if message[7] in ASKED_WITH_ARGS else ()
+        if args is None:
+            outcome = self._answers.refused(BadMessage(f"the arguments of {message[7]!r} do not decode"))
+        else:
+            outcome = answer_query(self._hub, peer, message[7], args, self._answers)
         self._put(peer, message[3], outcome)
         return True
 
@@ -259,7 +264,8 @@ class MainProcess:
         try:
             peer.contents.open_frame(frame_id, text_of(name), parent_id)
         except MainbusError as error:
-            log.warning("refused frame %d of %s: %s", frame_id, peer.label, error)
+            if isinstance(error, LimitExceeded):
+                self._hub.refuse(peer, error)
             outcome = self._answers.refused(error)
         if request:
             self._put(peer, request, outcome)
@@ -322,6 +328,7 @@ class MainProcess:
 
     def _expire(self, key: tuple[Peer, int]) -> None:
         peer, request = key
+        self._hub.counters["timeouts"] += 1
         self.dispatch.cancel(peer.inbox, request, late=True)
 
     # Callbacks of the dispatch

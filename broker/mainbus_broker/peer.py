@@ -39,6 +39,12 @@ TURN_BYTES: Final = 64 * 1024
 MOST_SHARES: Final = 4
 """Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""
 
+LEAST_PACKETS: Final = TURN_PACKETS // MOST_SHARES
+"""What one that has more to say than fits gets in a turn at least, however little all the others have to say."""
+
+POLITE_TURNS: Final = 8
+"""Turns for which it gets no more than that behind the latest word of another one, whose next word may be near."""
+
 log = logging.getLogger("mainbus.broker")
 
 
@@ -51,7 +57,9 @@ class Peer(asyncio.Protocol):
 
     __slots__ = (
         "_calls",
+        "_calm",
         "_hub",
+        "_polite",
         "_reading",
         "_scheduled",
         "_waits",
@@ -64,6 +72,7 @@ class Peer(asyncio.Protocol):
         "hosted",
         "id",
         "inbox",
+        "incidents",
         "joined",
         "lane",
         "lane_nonces",
@@ -87,6 +96,7 @@ class Peer(asyncio.Protocol):
         "said_goodbye",
         "secret",
         "serve",
+        "shared",
         "streams",
         "transport",
         "unfinished",
@@ -106,10 +116,13 @@ class Peer(asyncio.Protocol):
         """What its role allows; None: everything."""
         self.refusals: set[tuple[str, bytes]] | None = None
         """What was refused and logged: verbs and channels."""
+        self.incidents: set[str] | None = None
+        """What it was refused since there were too many, and what of that was logged."""
         self.serve = hub.serve
         """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
         self.wire = wire
+        wire.owner, wire.taker = self, hub.router.taker
         self.transport = transport
         self.secret = b""
         """With it a new connection can continue this one's session."""
@@ -157,9 +170,14 @@ class Peer(asyncio.Protocol):
         """Whether its process has to wait before more of it is served."""
         self.unread = 0
         """Bytes of answers to it since they were last compared with what waits."""
+        self.shared = 0
+        """Bytes of broadcasts to it, of which some may wait, since stock was taken: others have the same bytes."""
         self._hub = hub
         self._calls: Calls | None = None
         self._reading = True
+        self._calm = 0
+        """What those who had no more to say than fitted had been served when this one had its turn."""
+        self._polite = 0
         self._waits: asyncio.TimerHandle | None = None
         self._scheduled = False
 
@@ -205,6 +223,7 @@ class Peer(asyncio.Protocol):
         self.policy = policy
         self.refusals = set()
         self.serve = self._hub.gate.serve
+        self.wire.taker = None
 
     def take_once(self, number: int) -> bool:
         """Take a number; False if it was taken before."""
@@ -216,6 +235,7 @@ class Peer(asyncio.Protocol):
     def charge(self, size: int) -> None:
         """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
         self.unread += size
+        self._hub.holdings.left -= size
         if self.unread > self.limits.hard:
             # Most of it has long been read, as a rule.
             self.unread = self.contents.queued
@@ -233,9 +253,13 @@ class Peer(asyncio.Protocol):
     def no_memory(self) -> None:
         """Close it, since there is no memory for what it sends: that was within its limits, and nobody's fault."""
         self._hub.counters["out_of_memory"] += 1
+        self.evict("there is no memory for what it has sent", blame=False)
+
+    def evict(self, reason: str, *, blame: bool = True) -> None:
+        """Close it, to have the memory that it takes. Arguments as of `close`."""
         # First: what has come of large messages is what there is to be freed.
-        self.wire.fail("there is no memory for what it has sent")
-        self.close(str(self.wire.failure))
+        self.wire.fail(reason)
+        self.close(reason, blame=blame)
 
     def put_credit(self, credit: int) -> None:
         """Tell the renderer how many invokes of the main process it may have unanswered from now on."""
@@ -265,10 +289,13 @@ class Peer(asyncio.Protocol):
         self.outbox.flush()
         self._hub.gone(self, clean=False)
         if blame:
+            self._hub.counters["faults"] += 1
             self._hub.debts.charge(self.process, FAULT)
         # At fault it is owed nothing: what the kernel has not taken is given up. A pipe takes the goodbye a turn later.
         if blame and self.transport.can_write_eof():
             self.transport.abort()
+            self.outbox.detach()
+            self.outbox.take()
         else:
             self._part()
 
@@ -287,13 +314,27 @@ class Peer(asyncio.Protocol):
         """Serve what has arrived, as much as one turn allows."""
         if self.closing:
             return
+        self._hub.holdings.added(len(data))
         try:
-            self.wire.feed(data)
+            if self._scheduled:
+                self.wire.feed(data)
+                return
+            count, size = self._share()
+            before = self.wire.received
+            # Answers leave with the turn that has made them: the renderer waits for nothing else.
+            holds = self.outbox.hold()
+            try:
+                count = self.wire.take_in(data, count, size)
+            finally:
+                if holds:
+                    self.outbox.let_go()
         except MemoryError:
             self.no_memory()
             return
-        if not self._scheduled:
-            self._turn()
+        if count >= 0 or self._asks_for_more():
+            self._turn(max(count, 0), size - self.wire.scanned, before)
+        else:
+            self._hub.calm += self.wire.received - before
 
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
@@ -337,20 +378,34 @@ class Peer(asyncio.Protocol):
             self._hub.loop.call_soon(self._hungry_turn)
 
     def _hungry_turn(self) -> None:
-        self._hub.hungry -= 1
-        self._next_turn()
+        hub = self._hub
+        hub.hungry -= 1
+        others, self._calm = hub.calm - self._calm, hub.calm
+        self._polite = POLITE_TURNS if others else max(0, self._polite - 1)
+        # No more than all those who are content with less, if there are any: else each of them would wait in every turn
+        # for as much as fits into one.
+        self._next_turn(max(others, LEAST_PACKETS) if self._polite else TURN_PACKETS)
 
-    def _next_turn(self) -> None:
+    def _next_turn(self, most: int = TURN_PACKETS) -> None:
         self._scheduled = False
         if not self.closing:
-            self._turn()
+            self._turn(*self._share(most), self.wire.received)
 
-    def _turn(self) -> None:
+    def _share(self, most: int = TURN_PACKETS) -> tuple[int, int]:
+        """Return how many packets and bytes this turn may have."""
+        count = min(most, TURN_PACKETS // min(self._hub.hungry + 1, MOST_SHARES))
+        return count, count * (TURN_BYTES // TURN_PACKETS)
+
+    def _asks_for_more(self) -> bool:
+        """Whether a turn in which all was served at once ends otherwise than most."""
+        owed = self.owes or self.lane is not None or not self._reading
+        return owed or self.closing or self.wire.failure is not None
+
+    def _turn(self, count: int, size: int, before: int) -> None:
         wire = self.wire
         serve = self.serve
-        shares = min(self._hub.hungry + 1, MOST_SHARES)
         try:
-            for head, data, at in wire.packets(TURN_PACKETS // shares, TURN_BYTES // shares):
+            for head, data, at in wire.packets(count, size):
                 serve(self, head, data, at)
                 if self.closing:
                     return
@@ -358,6 +413,8 @@ class Peer(asyncio.Protocol):
                     break
         except MemoryError:
             self.no_memory()
+            return
+        if self.closing:
             return
         if wire.failure is not None:
             self.close(str(wire.failure), blame=True)
@@ -372,9 +429,11 @@ class Peer(asyncio.Protocol):
         elif wire.backlog:
             self._stop_reading()
             self._schedule()
-        elif not self._reading:
-            self._reading = True
-            self.transport.resume_reading()
+        else:
+            self._hub.calm += wire.received - before
+            if not self._reading:
+                self._reading = True
+                self.transport.resume_reading()
 
     def _stop_reading(self) -> None:
         if self._reading:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mainbus.routes import Route
 from mainbus.wire import packets, port_table
 from mainbus.wire.packets import MORE, Kind, build
+from mainbus.wire.pieces import Packet
 from mainbus.wire.port_table import Entry
 
 from mainbus_broker.port_end import PortEnd, Posted, Return
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
     from mainbus_broker.port_table import PortTable
 
-Packets = bytes | Iterator[bytes]
+Packets = bytes | Iterator[Packet]
 
 
 class PeerPorts:
@@ -29,6 +30,9 @@ class PeerPorts:
     """
 
     __slots__ = ("_claimed", "_last", "_table", "max_ports", "peer", "ports")
+
+    is_here = False
+    """What goes to it leaves this process."""
 
     def __init__(self, peer: Peer, table: PortTable, max_ports: int) -> None:
         self.peer = peer
@@ -61,7 +65,7 @@ class PeerPorts:
             return f"port {number} was never a port of this connection"
         return None
 
-    def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
+    def carrying(self, ends: Sequence[PortEnd], make: Callable[[bytes], Packets]) -> Iterator[Packet]:
         """Return the packets of a message with which ends arrive; they are assigned at once, and open behind it.
 
         Args:
@@ -113,7 +117,7 @@ class PeerPorts:
             end.route = Route(self.peer.outbox, 0)
         end.route.put(packet, size)
 
-    def _and_open(self, message: Packets, numbers: Sequence[int]) -> Iterator[bytes]:
+    def _and_open(self, message: Packets, numbers: Sequence[int]) -> Iterator[Packet]:
         if isinstance(message, bytes):
             yield message
         else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Protocol, Self, TypeAlias
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final, Protocol, Self, TypeAlias
 
 from mainbus.routes import Route
 from mainbus.wire.credit import OVERHEAD
@@ -14,6 +15,9 @@ from mainbus.wire.port_table import Entry
 
 Posted: TypeAlias = "tuple[int, list[PortEnd], bytes]"
 """Flags, ends that travel along, and body: a message, or a fragment of one."""
+
+_TINY: Final = 4096
+"""Bytes up to which fragments are joined: each costs more than the bytes in it, and only those are counted."""
 
 
 class Owner(Protocol):
@@ -26,6 +30,10 @@ class Owner(Protocol):
     @property
     def max_ports(self) -> int:
         """How many of them it may have."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether what goes to it stays in this process."""
 
     def next_port(self) -> int:
         """Return a number that it never had."""
@@ -59,7 +67,7 @@ class Return:
         self.posted: deque[Posted] = deque()
         self.is_done = False
         """Whether nothing more comes back."""
-        self._part: list[Posted] = []
+        self._part: deque[Posted] = deque()
         """The fragments of a message that has not come back whole: its owner may die."""
 
     def add(self, posted: Posted) -> None:
@@ -67,7 +75,7 @@ class Return:
         cost = cost_of(posted)
         self.size += cost
         self.untaken -= cost
-        self._part.append(posted)
+        _append(self._part, posted)
         if not posted[0] & MORE:
             self._accept()
 
@@ -78,7 +86,7 @@ class Return:
 
     def lost(self) -> list[PortEnd]:
         """Note that the owner is gone; returns the ends in the message that has not come back whole."""
-        part, self._part = self._part, []
+        part, self._part = self._part, deque()
         self.untaken += sum(cost_of(posted) for posted in part)
         self.end.has_gap = True
         self._end()
@@ -91,9 +99,13 @@ class Return:
         self.posted.clear()
         return found
 
+    def waiting(self) -> Iterator[Posted]:
+        """Return what has come back and waits."""
+        return chain(self.posted, self._part)
+
     def _accept(self) -> None:
         self.posted.extend(self._part)
-        self._part = []
+        self._part.clear()
 
     def _end(self) -> None:
         self.is_done = True
@@ -106,6 +118,21 @@ def cost_of(posted: Posted) -> int:
     """Return what a message or a fragment costs of the credit."""
     flags, _, body = posted
     return len(body) + (0 if flags & CONTINUES else OVERHEAD)
+
+
+_PIECE: Final = 256
+"""Bytes that each takes besides its body."""
+
+
+def _append(queue: deque[Posted], posted: Posted) -> None:
+    """Let a message or a fragment wait; a tiny fragment becomes one with what it continues."""
+    flags, ends, body = posted
+    if flags & CONTINUES and not ends and queue:
+        first_flags, first_ends, first = queue[-1]
+        if first_flags & MORE and len(first) + len(body) <= _TINY:
+            queue[-1] = (first_flags & CONTINUES) | (flags & MORE), first_ends, first + body
+            return
+    queue.append(posted)
 
 
 def _ends_in(queue: Iterable[Posted]) -> list[PortEnd]:
@@ -199,6 +226,10 @@ class PortEnd:
 
     # What goes to it
 
+    def post(self, posted: Posted) -> None:
+        """Let a message or a fragment wait for its owner."""
+        _append(self.posted, posted)
+
     def next_posted(self) -> Posted | None:
         """Return the next message or fragment for its owner; None while there is none."""
         while (posted := self._next()) is not None:
@@ -218,7 +249,14 @@ class PortEnd:
             if not first.is_done:
                 return None
             returns.popleft()
-        return self.posted.popleft() if self.posted else None
+        return self.posted.popleft() if self.posted and not self._grows else None
+
+    @property
+    def _grows(self) -> bool:
+        """Whether all that waits is a tiny part from amid a message, to which more is to come."""
+        flags, _, body = self.posted[0]
+        is_tiny = len(body) < _TINY and flags & (MORE | CONTINUES) == MORE | CONTINUES
+        return is_tiny and len(self.posted) == 1 and self.is_unfinished and self.other is not None
 
     def fits(self, posted: Posted, max_message: int) -> bool:
         """Whether a fragment continues the message before it, or a message begins where none is unfinished."""
@@ -256,6 +294,23 @@ class PortEnd:
         for back in self._returns or ():
             found += back.forget()
         return found
+
+    @property
+    def is_here(self) -> bool:
+        """Whether what goes to its owner stays in this process."""
+        return self.owner is not None and self.owner.is_here
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of what was posted for it and has not gone to its owner, about."""
+        return sum(_PIECE + len(body) for _, _, body in self._waiting())
+
+    def travelling(self) -> list[PortEnd]:
+        """Return the ends that wait with it."""
+        return _ends_in(self._waiting())
+
+    def _waiting(self) -> Iterator[Posted]:
+        return chain(self.posted, *(back.waiting() for back in self._returns or ()))
 
     # What comes from it
 

@@ -32,6 +32,10 @@ class PortTable:
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
         self._most = 2 * MAX_UNTAKEN + max_message
+        self.broken = 0
+        """Channels that were closed since somebody broke the rules, or posted too much on them."""
+        self.closed_at_once = 0
+        """Ends that arrived closed, since their receiver had as many as it may."""
         self.work: Final = Steps()
         """Ports are nested as deep as anybody likes, and one that leaves may bring others along."""
 
@@ -51,15 +55,18 @@ class PortTable:
         with self.work:
             self._message(owner, number, flags, self.depart(owner, entries), body)
 
-    def credit(self, owner: Owner, number: int, credit: int) -> None:
-        """Tell whoever posts to an end that what it has posted was taken."""
+    def credit(self, owner: Owner, number: int, credit: int) -> Owner | None:
+        """Tell whoever posts to an end that what it has posted was taken; returns who that is."""
         found = owner.ports.get(number)
-        if isinstance(found, PortEnd) and found.other is not None:
-            # No more than it has had: else every packet with credit would be one for whoever posts.
-            credit = min(credit, found.untaken)
-            if credit:
-                found.untaken -= credit
-                found.other.credited(credit)
+        if not isinstance(found, PortEnd) or found.other is None:
+            return None
+        other = found.other
+        # No more than it has had: else every packet with credit would be one for whoever posts.
+        credit = min(credit, found.untaken)
+        if credit:
+            found.untaken -= credit
+            other.credited(credit)
+        return other.owner
 
     def close(self, owner: Owner, number: int) -> None:
         """Close an end, or note that nothing more comes back after one that has left."""
@@ -123,6 +130,21 @@ class PortTable:
             return None
         return found.other.poster if found.other is not None else found.last_poster
 
+    def held(self, owner: Owner) -> int:
+        """Return the bytes that wait here, or in the main process, because of an owner."""
+        ends = [found for found in owner.ports.values() if isinstance(found, PortEnd)]
+        size = sum(end.used for end in ends if end.other is not None and end.other.is_here)
+        doubtful, seen = [end.other for end in ends], set[PortEnd]()
+        while doubtful:
+            end = doubtful.pop()
+            if end is not None and end not in seen:
+                seen.add(end)
+                size += end.waiting
+                # Of those on their way nobody else has the other end, or none of them has an owner.
+                for one in end.travelling():
+                    doubtful += [each for each in (one, one.other) if each is not None and each.owner is None]
+        return size
+
     # Private
 
     def _message(self, owner: Owner, number: int, flags: int, travelling: list[PortEnd], body: bytes) -> None:
@@ -138,7 +160,7 @@ class PortTable:
         elif found is not None and found.other is not None and found.other not in travelling:
             found.used += cost_of(posted)
             found.posts(owner)
-            found.other.posted.append(posted)
+            found.other.post(posted)
             self._deliver(found.other)
             if found.used > self._most:
                 self._overrun(found)
@@ -160,6 +182,7 @@ class PortTable:
 
     def _break(self, end: PortEnd) -> None:
         """Close both ends of a channel. Those who have them are told, and confirm it as any other close."""
+        self.broken += 1
         ends = [each for each in (end, end.other) if each is not None]
         for each in ends:
             each.other = None
@@ -177,6 +200,7 @@ class PortTable:
 
     def _assign(self, end: PortEnd, owner: Owner) -> Entry:
         if len(owner.ports) >= owner.max_ports:
+            self.closed_at_once += 1
             # Its receiver has as many as it may: it gets a closed one, and the other end is told.
             self.drop(end)
             return 0, 0
@@ -211,6 +235,7 @@ class PortTable:
         while (posted := end.next_posted()) is not None:
             if not end.fits(posted, self._max_message):
                 # Somebody who had it broke the rules; only this channel ends.
+                log.warning("a port was closed: a part of a message does not fit to what came before it")
                 self._break(end)
                 self.drop(*posted[1])
                 return

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from mainbus.answers import Answers, Outcome
-from mainbus.errors import NoHandlerError
+from mainbus.channels import check_channel
+from mainbus.errors import NoHandlerError, ValidationError
 from mainbus.wire import CODEC
 from mainbus.wire.packets import MAIN
 
+from mainbus_broker.roles import VERBS
 from mainbus_broker.versions import loop_version, python_version, version_of
 
 if TYPE_CHECKING:
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
 
 
-def answer_query(hub: Hub, asker: Peer, query: str, answers: Answers) -> Outcome:
+ASKED_WITH_ARGS: Final = frozenset({"granted"})
+"""Questions that have arguments; of the others the body is not looked at."""
+
+
+def answer_query(hub: Hub, asker: Peer, query: str, args: Sequence[object], answers: Answers) -> Outcome:
     """Return the answer to a QUERY packet, as `Answers` does."""
+    if query == "granted":
+        return _granted(asker, args, answers)
     if query == "peers":
         if asker.policy is not None and not asker.policy.sees_others:
             return answers.result([])
@@ -55,6 +63,18 @@ def status(hub: Hub) -> dict[str, object]:
         ],
         "channels": list(_channels(hub)),
     }
+
+
+def _granted(asker: Peer, args: Sequence[Any], answers: Answers) -> Outcome:
+    """Tell whether the role of who asks grants a verb on a channel."""
+    verb, channel = args if len(args) == 2 else ("", "")
+    if verb not in VERBS:
+        return answers.refused(ValidationError(f"expected one of {', '.join(VERBS)}, and a channel"))
+    try:
+        raw = check_channel(channel)
+    except TypeError as error:
+        return answers.refused(ValidationError(str(error)))
+    return answers.result(asker.policy is None or asker.policy.allows(verb, raw))
 
 
 def _channels(hub: Hub) -> Iterator[dict[str, object]]:

@@ -15,11 +15,13 @@ from mainbus_broker.streams import Streams
 class Replies:
     """Who owes whom an answer. An entry ends with the answer, or with one of its two renderers."""
 
-    __slots__ = ("_asked", "_cancelled", "_deadlines", "_serving", "streams")
+    __slots__ = ("_asked", "_cancelled", "_deadlines", "_serving", "expired", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.streams = Streams()
         """Those that are streams."""
+        self.expired = 0
+        """How many were not answered in time."""
         self._asked: dict[Peer, dict[int, Peer]] = {}
         self._serving: dict[Peer, set[tuple[Peer, int]]] = {}
         self._cancelled: set[tuple[Peer, int]] = set()
@@ -102,5 +104,6 @@ class Replies:
         caller, request = key
         callee = self.callee(caller, request)
         if callee is not None:
+            self.expired += 1
             # The value tells the callee why, which its own clock may not yet.
             callee.outbox.put(build(Kind.CANCEL, caller.id, request, value=InvokeTimeout.wire_code))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, MainbusError, NoSuchRenderer, TooManyRequests
+from mainbus.quick import COMPILED
 from mainbus.wire import clone, port_table
 from mainbus.wire.packets import (
     BY_NAME,
@@ -19,9 +20,11 @@ from mainbus.wire.packets import (
     MORE,
     Head,
     Kind,
+    Taker,
     build,
     plain,
     readdress,
+    readdressed,
     text_of,
 )
 
@@ -29,11 +32,17 @@ from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
 from mainbus_broker.peer_ports import PeerPorts
 
+if COMPILED:
+    from mainbus_broker.router_fast import QuickRouter
+
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
     from mainbus_broker.peer import Peer
 
 Serve = Callable[["Peer", Head, bytes, int], None]
+
+LARGE: Final = 32 * 1024
+"""Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
 
 _ITEM: Final = int(Kind.ITEM)
 _STREAM: Final = int(Kind.STREAM)
@@ -54,6 +63,8 @@ class Router:
         self._high = hub.config.limits.high
         self._hard = hub.config.limits.hard
         self._unfinished = hub.config.limits.unfinished
+        self.taker: Taker | None = QuickRouter(hub) if COMPILED else None
+        """Who takes the common packets of renderers without a role; None: nobody does."""
         self._serve: dict[int, Serve] = plain(
             {
                 Kind.SEND: self._message,
@@ -155,7 +166,10 @@ class Router:
             elif peer not in target.oneway:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
-        target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+        if length < LARGE:
+            target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+        else:
+            target.outbox.put_large(readdressed(head, data, at, peer.id, peer.name_raw))
         if target.outbox.queued > self._high or target.pausing:
             self._hub.flow.added(peer, target, length)
 
@@ -176,7 +190,7 @@ class Router:
             message = peer.wire.message(head, data, at)
             if message is not None:
                 ports, peer.posting = peer.posting, ()
-                body = message[8][message[5] * port_table.ENTRY_SIZE :]
+                body = bytes(message[8])[message[5] * port_table.ENTRY_SIZE :]
                 self._hub.main.accept(peer, (*message[:8], body), ports)
 
     def _broadcast(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
@@ -189,6 +203,7 @@ class Router:
                 target.oneway.add(peer)
                 self._introduce(peer, target)
             target.outbox.put(packet)
+            target.shared += length
             if target.outbox.queued > high or target.pausing:
                 self._hub.flow.added(peer, target, length, broadcast=True)
 
@@ -222,6 +237,8 @@ class Router:
             caller = self._ids.get(caller_id)
             # Nobody waits: the answer comes too late, or was never asked for.
             waits = caller is not None and self._hub.replies.callee(caller, request) is peer
+            if not waits:
+                self._hub.counters["late_answers"] += 1
             callers = (caller,) if caller is not None and waits else ()
             if flags & MORE:
                 if not forwards.begin(peer, head, b"", callers, self._unfinished):
@@ -236,7 +253,10 @@ class Router:
                 self._hub.replies.claim(caller, request, peer)
             if peer not in caller.heard:
                 caller.heard.add(peer)
-            caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+            if head[0] < LARGE:
+                caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
+            else:
+                caller.outbox.put_large(readdressed(head, data, at, peer.id, peer.name_raw))
             caller.charge(head[0])
 
     # Private: what messages need
@@ -252,6 +272,7 @@ class Router:
         if head[2] & MORE:
             forwards.refuse(peer, head, name)
         if bound is not None:
+            self._hub.refuse(peer, bound)
             self._answer(peer, head, bound)
         else:
             peer.wire.fail(f"request {head[6]} is pending already")
@@ -287,6 +308,7 @@ class Router:
         _, kind, flags, name_length, channel_length, target_id, _, _, _ = head
         name_end = at + HEADER_SIZE + name_length
         name = data[at + HEADER_SIZE : name_end]
+        self._hub.counters["undeliverable"] += 1
         if self._hub.debts.charge(peer.process, debts.NOBODY):
             peer.owes = True
         if kind in _CALLS:
@@ -351,7 +373,9 @@ class Router:
     def _port_credit(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
         if owner is not None:
-            self._hub.ports.credit(owner, head[5], head[8])
+            poster = self._hub.ports.credit(owner, head[5], head[8])
+            if isinstance(poster, PeerPorts):
+                self._check_backlog(peer, poster.peer)
 
     def _port_close(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         owner = self._port_owner(peer, head)
@@ -381,7 +405,10 @@ class Router:
             peer.close(f"notifies {target.label}, which does not read", blame=True)
 
     def _demand(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
+        callee = self._hub.replies.callee(peer, head[6])
         self._hub.demands.give(peer, head[6], head[8])
+        if callee is not None:
+            self._check_backlog(peer, callee)
 
     def _pause(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
@@ -396,6 +423,7 @@ class Router:
     def _undeliverable(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         source = self._ids.get(head[5])
         if source is not None and source in peer.oneway:
+            self._hub.counters["undeliverable"] += 1
             length, _, flags, name_length, channel_length = head[:5]
             if source.outbox.queued >= self._hard:
                 # It may have caused none of them, so it is not closed for them.
@@ -433,6 +461,7 @@ class Router:
             if bound is None:
                 self._hub.main.sync(peer, message, lane)
             else:
+                self._hub.refuse(peer, bound)
                 lane.answer(message[3], (Kind.ERROR, bound.wire_code, clone.encode(str(bound))))
 
     def _once(self, peer: Peer, head: Head, data: bytes, at: int) -> None:

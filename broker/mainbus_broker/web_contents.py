@@ -15,6 +15,7 @@ from mainbus.streams import Stream
 from mainbus.timeouts import check_timeout, milliseconds
 from mainbus.wire import clone, packets
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.pieces import Body, Packet
 
 from mainbus_broker.frames import Frames
 from mainbus_broker.ipc_main import IpcMain
@@ -54,6 +55,7 @@ class WebContents:
         "_ipc",
         "_messages",
         "_peer",
+        "_plain_frame",
         "_ready",
         "id",
         "name",
@@ -68,6 +70,8 @@ class WebContents:
         self.process: Process = peer.process
         self._hub = hub
         self._peer = peer
+        self._plain_frame: WebFrameMain | None = None
+        """The main frame, once it has sent something, while only `ipc_main` can listen to that; else None."""
         self._destroyed = False
         self._frames: Frames | None = None
         self._ipc: IpcMain | None = None
@@ -302,7 +306,7 @@ class WebContents:
         raw, body = self._granted(peer, "listen", channel), self._encode([message])
         self._check_room()
 
-        def make(table: bytes) -> bytes | Iterator[bytes]:
+        def make(table: bytes) -> bytes | Iterator[Packet]:
             return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame_id, channel=raw, value=len(ports))
 
         ends = self._hub.main_ports.send_away(release(ports))
@@ -311,35 +315,23 @@ class WebContents:
     def invoke_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Reply:
         """Invoke the handler of a frame. As `invoke`."""
         peer = self._check_frame(frame_id)
-        raw = self._granted(peer, "handle", channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
-        self._check_room()
+        raw, body = self._request(peer, channel, args, timeout)
         limit = peer.limits.pending
         if len(peer.calls) >= limit:
             raise TooManyRequests(limit)
-        request = peer.calls.next_request()
-        reply = peer.calls.open(channel, request, peer.route, timeout)
-        value = milliseconds(timeout)
-        packet = packets.message(Kind.INVOKE, MAIN, request, body, frame=frame_id, value=value, channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request)
+        reply = peer.calls.open(channel, peer.calls.next_request(), peer.route, timeout)
+        self._put_request(Kind.INVOKE, raw, body, frame_id, reply)
         return reply
 
     def stream_frame(self, frame_id: int, channel: str, args: Sequence[object], timeout: float | None) -> Stream:
         """Ask the handler of a frame for a stream. As `stream`."""
         peer = self._check_frame(frame_id)
-        raw = self._granted(peer, "handle", channel)
-        check_timeout(timeout)
-        body = self._encode(list(args))
+        raw, body = self._request(peer, channel, args, timeout)
         limit = self._hub.config.limits.streams
         if peer.calls.streams >= limit:
             raise TooManyRequests(limit, "The number of open streams")
-        self._check_room()
-        request = peer.calls.next_request()
-        reply = peer.calls.open_stream(channel, request, peer.route, timeout, peer.demand)
-        value = milliseconds(timeout)
-        packet = packets.message(Kind.STREAM, MAIN, request, body, frame=frame_id, value=value, channel=raw)
-        peer.route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        reply = peer.calls.open_stream(channel, peer.calls.next_request(), peer.route, timeout, peer.demand)
+        self._put_request(Kind.STREAM, raw, body, frame_id, reply)
         return Stream(reply)
 
     # For the broker
@@ -363,6 +355,8 @@ class WebContents:
         if frame is None:
             frame = WebFrameMain(self, frame_id)
             frame.detach()
+        if not frame_id and self._messages is None and not self.registries(frame):
+            self._plain_frame = frame
         return frame
 
     def dispatched(self) -> None:
@@ -387,9 +381,10 @@ class WebContents:
         policy = self._peer.policy
         return policy is None or policy.allows("listen", channel)
 
-    def send_encoded(self, channel: bytes, body: bytes, packet: bytes | None) -> None:
+    def send_encoded(self, channel: bytes, body: Body, packet: bytes | None) -> None:
         """Send a message that was encoded for several renderers; `packet` if it fits into one."""
         route = self._peer.route
+        self._peer.shared += len(body)
         if packet is not None:
             route.put(packet, len(packet))
         else:
@@ -410,6 +405,7 @@ class WebContents:
 
     def new_ipc(self) -> IpcMain:
         """Return a registry of this renderer's; it belongs to the thread of the broker's loop."""
+        self._plain_frame = None
         return IpcMain().belong_to(self._hub.owner)
 
     def registries(self, frame: WebFrameMain) -> Sequence[IpcMain]:
@@ -453,6 +449,20 @@ class WebContents:
         self._hub.owner.check()
         return self._peer
 
+    def _request(self, peer: Peer, channel: str, args: Sequence[object], timeout: float | None) -> tuple[bytes, Body]:
+        """Return channel and body of a request that may be made."""
+        raw = self._granted(peer, "handle", channel)
+        check_timeout(timeout)
+        body = self._encode(list(args))
+        self._check_room()
+        return raw, body
+
+    @staticmethod
+    def _put_request(kind: Kind, raw: bytes, body: Body, frame_id: int, reply: Reply) -> None:
+        request, value = reply.request, milliseconds(reply.timeout)
+        packet = packets.message(kind, MAIN, request, body, frame=frame_id, value=value, channel=raw)
+        reply.route.put(packet, HEADER_SIZE + len(body), request, is_free=kind == Kind.STREAM)
+
     def _granted(self, peer: Peer, verb: str, channel: str) -> bytes:
         """Return a channel's UTF-8 if the renderer may get something there."""
         raw = check_channel(channel)
@@ -460,16 +470,18 @@ class WebContents:
             self._hub.gate.check(peer, verb, raw)
         return raw
 
-    def _encode(self, args: list[object]) -> bytes:
+    def _encode(self, args: list[object]) -> Body:
         limits = self._hub.config.limits
-        body = clone.encode(args, max_depth=limits.depth)
+        body = clone.encode_body(args, max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
+        self._hub.holdings.added(len(body))
         return body
 
     def _check_room(self) -> None:
         hard = self._hub.config.limits.hard
         if self.queued >= hard:
+            self._hub.counters["queue_full"] += 1
             raise SendQueueFull(hard, self.name or self.id)
 
     def _send(self, kind: Kind, channel: str, args: list[object], frame: int = 0) -> None:

@@ -18,8 +18,9 @@ from mainbus.remote import describe
 from mainbus.user_frames import user_frames
 from mainbus.wire import clone
 from mainbus.wire.packets import ERROR, ITEM, RESULT
+from mainbus.wire.pieces import Body
 
-Outcome: TypeAlias = tuple[int, int, bytes]
+Outcome: TypeAlias = tuple[int, int, Body]
 """Kind, value and body of an answer."""
 
 
@@ -80,8 +81,8 @@ class Answers:
 
     # Private
 
-    def _encode(self, value: object, root: str) -> bytes:
-        body = clone.encode(value, root=root, max_depth=self._depth)
+    def _encode(self, value: object, root: str) -> Body:
+        body = clone.encode_body(value, root=root, max_depth=self._depth)
         if len(body) > self._max_message:
             raise MessageTooLarge(len(body), self._max_message)
         return body

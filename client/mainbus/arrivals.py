@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -15,12 +16,16 @@ from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeE
 from mainbus.hosting import IPC_MESSAGE, GuestState
 from mainbus.inbox import Inbox
 from mainbus.ports import MessagePort
+from mainbus.quick import COMPILED
 from mainbus.session import Session
 from mainbus.user_frames import user_frames
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import BROADCAST, HOST, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, text_of
+from mainbus.wire.packets import BROADCAST, HOST, INVOKE, ITEM, MAIN, RESULT, STREAM, Kind, Message, Taker, text_of
+
+if COMPILED:
+    from mainbus.arrivals_fast import QuickArrivals
 
 if TYPE_CHECKING:
     from mainbus.renderer import IpcRenderer
@@ -50,6 +55,8 @@ class Arrivals(Waiters):
 
     def __init__(self, renderer: IpcRenderer, channels: Channels, notify: Callable[..., object]) -> None:
         super().__init__()
+        self.told: Counter[str] = Counter()
+        """Events of the connection so far, by name."""
         self._notify = notify
         self.session: Session
         self.dispatch: Dispatch
@@ -59,6 +66,7 @@ class Arrivals(Waiters):
         self._paused: set[int] = set()
         self._waits_for_opener = True
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
+        self.taker: Taker | None = QuickArrivals(self, renderer, channels) if COMPILED else None
 
     # Public
 
@@ -85,6 +93,7 @@ class Arrivals(Waiters):
 
     def notify(self, event: str, *args: object) -> object:
         """Emit an event of the connection itself; the first ones wait for the opener, too."""
+        self.told[event] += 1
         if self._waits_for_opener and self._loop is not None:
             return self._loop.call_soon(partial(self._notify, event, *args))
         return self._notify(event, *args)
@@ -336,4 +345,4 @@ def accepting(targets: tuple[Target, ...], peer: int) -> tuple[Target, ...]:
 
 def accepts(target: Target, peer: int) -> bool:
     """Whether a listener or handler takes what comes from `peer` (0: the main process)."""
-    return target.senders == "any" or (target.senders == "main") == (peer == MAIN)
+    return target.takes_main if peer == MAIN else target.takes_renderers

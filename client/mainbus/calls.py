@@ -12,15 +12,16 @@ from typing import Any
 
 from mainbus.deadlines import Deadlines
 from mainbus.errors import BadMessage, InvokeTimeout, LimitExceeded, MainbusError, RemoteError, from_wire
+from mainbus.quick import CallsCore
 from mainbus.remote import remote_error
 from mainbus.reply import Reply
 from mainbus.routes import Route
 from mainbus.streams import Demand, StreamReply
 from mainbus.wire import clone
-from mainbus.wire.packets import MAX_U32
+from mainbus.wire.pieces import Body
 
 
-class Calls:
+class Calls(CallsCore):
     """Pending invokes.
 
     Args:
@@ -28,15 +29,15 @@ class Calls:
         cancel: Called with a reply whose request has left and must be cancelled at the other end.
     """
 
-    __slots__ = ("_cancel", "_deadlines", "_last", "_loop", "_pending", "streams")
+    __slots__ = ("_cancel", "_deadlines", "expired", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Reply], None]) -> None:
+        super().__init__(loop)
         self.streams = 0
         """How many of them are streams that have not ended."""
-        self._loop = loop
+        self.expired = 0
+        """How many were not answered in time."""
         self._cancel = cancel
-        self._pending: dict[int, Reply] = {}
-        self._last = 0
         self._deadlines: Deadlines[Reply] | None = None
 
     # Public
@@ -44,18 +45,9 @@ class Calls:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def next_request(self) -> int:
-        """Return a request ID that is not in use."""
-        request = self._last
-        while True:
-            request = request + 1 if request < MAX_U32 else 1
-            if request not in self._pending:
-                self._last = request
-                return request
-
     def open(self, channel: str, request: int, route: Route, timeout: float | None) -> Reply:
         """Return the future of a request that is about to leave. `timeout` in seconds."""
-        reply = Reply(self._loop, channel, request, route, timeout, self._cancelled)
+        reply = Reply(self._loop, channel, request, route, timeout, self.cancelled)
         self._pending[request] = reply
         if timeout is not None:
             self._limit(reply, timeout)
@@ -65,14 +57,14 @@ class Calls:
         self, channel: str, request: int, route: Route, timeout: float | None, demand: Demand
     ) -> StreamReply:
         """Return what the items of a stream come to whose request is about to leave. `timeout` in seconds."""
-        reply = StreamReply(self._loop, channel, request, route, timeout, self._cancelled, demand)
+        reply = StreamReply(self._loop, channel, request, route, timeout, self.cancelled, demand)
         self._pending[request] = reply
         self.streams += 1
         if timeout is not None:
             self._limit(reply, timeout)
         return reply
 
-    def result(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def result(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded result; returns the fault if that does not decode.
 
         An unknown request is ignored: nobody waits for it any more.
@@ -91,7 +83,7 @@ class Calls:
         reply.set_result(value)
         return None
 
-    def item(self, request: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def item(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Take in an encoded item of a stream; returns the fault if that does not decode, which ends the stream."""
         reply = self.stream(request)
         if reply is None or reply.done():
@@ -100,7 +92,7 @@ class Calls:
             value = clone.decode(body, max_depth=depth)
         except (BadMessage, LimitExceeded) as error:
             reply.set_exception(BadMessage(f"an item of {reply.channel!r} does not decode: {error}"))
-            self._cancelled(reply)
+            self.cancelled(reply)
             return error
         reply.put(len(body), value)
         return None
@@ -118,12 +110,13 @@ class Calls:
         reply.is_answered = True
         return True
 
-    def error(self, request: int, code: int, body: bytes, depth: int) -> BadMessage | LimitExceeded | None:
+    def error(self, request: int, code: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:
         """Answer a request with an encoded error; returns the fault if that does not decode."""
         reply = self._answered(request)
         if reply is None or reply.done():
             return None
         if code == InvokeTimeout.wire_code and reply.timeout is not None:
+            self.expired += 1
             reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
             return None
         try:
@@ -152,6 +145,15 @@ class Calls:
         if not self._pending and self._deadlines is not None:
             self._deadlines.clear()
 
+    def cancelled(self, reply: Reply) -> None:
+        """Take a request back that its caller has cancelled, or have it cancelled at the other end."""
+        if self._pending.get(reply.request) is not reply:
+            return
+        if reply.route.withdraw(reply.request):
+            self._pop(reply.request)
+        else:
+            self._cancel(reply)
+
     # Private
 
     def _limit(self, reply: Reply, timeout: float) -> None:
@@ -173,24 +175,17 @@ class Calls:
             reply.answered()
         return reply
 
-    def _cancelled(self, reply: Reply) -> None:
-        if self._pending.get(reply.request) is not reply:
-            return
-        if reply.route.withdraw(reply.request):
-            self._pop(reply.request)
-        else:
-            self._cancel(reply)
-
     def _waits(self, reply: Reply) -> bool:
         return not reply.done()
 
     def _expire(self, reply: Reply) -> None:
         assert reply.timeout is not None
+        self.expired += 1
         reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
-        self._cancelled(reply)
+        self.cancelled(reply)
 
 
-def error_of(channel: str, code: int, body: bytes, depth: int) -> MainbusError:
+def error_of(channel: str, code: int, body: Body, depth: int) -> MainbusError:
     """Make the exception that an error packet describes.
 
     Raises:

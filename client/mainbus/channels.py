@@ -14,7 +14,8 @@ F = TypeVar("F", bound=Callable[..., object])
 MAX_CHANNEL: Final = 255  # bytes of UTF-8: the header has one byte for it
 MAX_ENCODED: Final = 8_192
 
-_encoded: dict[str, bytes] = {}
+ENCODED: Final[dict[str, bytes]] = {}
+"""Channels that were found right, and their UTF-8."""
 
 
 def check_channel(channel: str) -> bytes:
@@ -24,12 +25,12 @@ def check_channel(channel: str) -> bytes:
         TypeError: not a str of 1 to 255 bytes of UTF-8.
     """
     try:
-        return _encoded[channel]
+        return ENCODED[channel]
     except (KeyError, TypeError):
         encoded = _encode(channel)
-    if len(_encoded) >= MAX_ENCODED:
-        _encoded.clear()
-    _encoded[channel] = encoded
+    if len(ENCODED) >= MAX_ENCODED:
+        ENCODED.clear()
+    ENCODED[channel] = encoded
     return encoded
 
 

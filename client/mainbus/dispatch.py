@@ -107,18 +107,40 @@ class Dispatch:
         if fitting is None:
             return True
         try:
-            result = self._call(inbox, event, fitting, target)
+            result = self._awaited(inbox, event, self._result(inbox, event, fitting, target))
         except (KeyboardInterrupt, SystemExit) as error:
             self._raised(event, error)
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it was, the caller gets it
             self._raised(event, error)
         else:
-            if isinstance(result, asyncio.Task):
-                self._handle(inbox, event, result)
-            else:
-                self._answer(event, result)
+            self._answer_with(inbox, event, result)
         return True
+
+    def returned(self, inbox: Inbox, event: Any, result: object) -> None:
+        """Answer an invoke with what its handler has returned, whatever that is."""
+        try:
+            result = self._awaited(inbox, event, result)
+        except Exception as error:  # noqa: BLE001 - as if the handler had raised it
+            self._raised(event, error)
+        else:
+            self._answer_with(inbox, event, result)
+
+    def heard(self, inbox: Inbox, event: Any, result: object) -> None:
+        """Follow what a listener has returned, whatever that is."""
+        try:
+            result = self._awaited(inbox, event, result)
+        except Exception as error:  # noqa: BLE001 - as if the listener had raised it
+            self._report(error, event)
+        else:
+            if isinstance(result, asyncio.Task):
+                self._follow(inbox, event, result)
+
+    def say_slow(self, began: float, target: Target, channel: str) -> None:
+        """Log a plain function that has held up the loop."""
+        took = (perf_counter() - began) * 1000
+        text = "%r took %.0f ms on the loop for channel %r; thread=True runs it in a thread"
+        log.warning(text, target.fn, took, channel)
 
     def stream(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> bool:
         """Call the handler of a stream; False if it has to wait."""
@@ -191,9 +213,8 @@ class Dispatch:
                 self._refuse(event, error)
         return None
 
-    def _call(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> object:
-        """Call one callable; returns its value, or the task that will have it."""
-        result = self._result(inbox, event, args, target)
+    def _awaited(self, inbox: Inbox, event: Any, result: object) -> object:
+        """Return what a callable has returned, or the task that will have it."""
         if type(result) in _VALUES:
             return result
         if isawaitable(result):
@@ -214,12 +235,7 @@ class Dispatch:
             return target.fn(event, *args)
         finally:
             if perf_counter() - began > SLOW:
-                log.warning(
-                    "%r took %.0f ms on the loop for channel %r; thread=True runs it in a thread",
-                    target.fn,
-                    (perf_counter() - began) * 1000,
-                    event.channel,
-                )
+                self.say_slow(began, target, event.channel)
 
     def _task(self, inbox: Inbox, awaitable: Awaitable[Any], event: Any) -> asyncio.Task[Any]:
         coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)
@@ -253,7 +269,7 @@ class Dispatch:
 
     def _listen(self, inbox: Inbox, event: Any, args: Sequence[object], target: Target) -> None:
         try:
-            result = self._call(inbox, event, args, target)
+            result = self._awaited(inbox, event, self._result(inbox, event, args, target))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - it is reported; the others still run
@@ -288,6 +304,12 @@ class Dispatch:
         # The loop itself raises those two.
         elif not isinstance(error, KeyboardInterrupt | SystemExit):
             self._report(error, event)
+
+    def _answer_with(self, inbox: Inbox, event: Any, result: object) -> None:
+        if isinstance(result, asyncio.Task):
+            self._handle(inbox, event, result)
+        else:
+            self._answer(event, result)
 
     def _handle(self, inbox: Inbox, event: Any, task: asyncio.Task[Any]) -> None:
         if task.done():

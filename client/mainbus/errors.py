@@ -242,7 +242,7 @@ class ValidationError(MainbusError, TypeError):
     Args:
         message: the sentence.
         parameter: name of the parameter, where there is one.
-        path: where in its value, such as ``$.children[2]``.
+        path: where, from that name on: ``doc.pages[1]``.
     """
 
     wire_code = 8

@@ -57,10 +57,9 @@ class IpcRendererEvent:
         sender_id: 0 for the main process, else the renderer's id.
         sender_name: The name of that renderer; empty for the main process and for renderers without one.
         from_host: Whether it comes from the host of this guest, which counts as main but has an id of its own.
-        ports: The MessagePorts that came with the message; a list, empty for most.
     """
 
-    __slots__ = ("channel", "from_host", "ports", "sender", "sender_id", "sender_name")
+    __slots__ = ("_ports", "channel", "from_host", "sender", "sender_id", "sender_name")
 
     def __init__(
         self,
@@ -77,7 +76,14 @@ class IpcRendererEvent:
         self.sender_id = sender_id
         self.sender_name = sender_name
         self.from_host = from_host
-        self.ports = list(ports) if ports else []
+        self._ports: list[MessagePort] | None = list(ports) if ports else None
+
+    @property
+    def ports(self) -> list[MessagePort]:
+        """The MessagePorts that came with the message; a list, empty for most."""
+        if self._ports is None:
+            self._ports = []
+        return self._ports
 
     @property
     def sender_label(self) -> str:

@@ -116,7 +116,7 @@ class IpcFrame(Frames):
         self._renderer._check_registering()
 
     def _invoke(
-        self, kind: int, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+        self, kind: int, target: int | str, channel: str, args: tuple[object, ...], timeout: float | None
     ) -> Reply:
         reply = super()._invoke(kind, target, channel, args, timeout)
         self._replies.add(reply)

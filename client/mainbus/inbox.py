@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mainbus.nothing import NOTHING
+from mainbus.quick import InboxCore
 from mainbus.streaming import Producer
 
 _TURN: Final = 128
@@ -45,7 +46,7 @@ class Running:
         self.task.cancel()
 
 
-class Inbox:
+class Inbox(InboxCore):
     """The arrivals of one sender, started in order.
 
     Args:
@@ -53,44 +54,20 @@ class Inbox:
         limit: Tasks of one-way listeners that may run at a time; further arrivals wait.
     """
 
-    __slots__ = (
-        "_begins",
-        "_invokes",
-        "_loop",
-        "_on_low",
-        "_replies",
-        "_resolved",
-        "_scheduled",
-        "_waiting",
-        "_waits",
-        "handlers",
-        "limit",
-        "running",
-        "size",
-        "starting",
-        "streams",
-    )
+    __slots__ = ("_invokes", "_loop", "_on_low", "_replies", "_scheduled", "handlers", "size", "streams")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, on_low: Callable[[], None] | None = None) -> None:
-        self.limit = limit
-        self.running = 0
-        """Tasks of one-way listeners under way."""
+        super().__init__(limit, NOTHING)
         self.handlers: dict[int, Running] = {}
         """Coroutine handlers under way, by request ID."""
         self.streams: dict[int, Producer] = {}
         """Streams under way, by request ID."""
         self.size = 0
         """Bytes of the bodies that wait."""
-        self.starting = 0
-        """Bytes of the body that is being started."""
         self._loop = loop
         self._on_low = on_low
-        self._waiting: deque[tuple[Start, int, int, bool]] = NOTHING
         self._replies = 0
         """How many of those that wait are replies."""
-        self._waits = 0
-        self._resolved = False
-        self._begins = 0
         self._scheduled = False
         self._invokes: dict[int, bool | None] = {}
         """The invokes that wait: None, or once cancelled whether their caller's deadline had passed."""
@@ -98,19 +75,9 @@ class Inbox:
     # Public
 
     @property
-    def clear(self) -> bool:
-        """Whether an arrival may be started at once, before anything else is asked."""
-        return not (self._waits or self._begins or self._waiting or self._resolved)
-
-    @property
     def quiet(self) -> bool:
         """Whether nothing waits here."""
         return not self._waits and not self._begins and not self._waiting
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a reply must wait too: arrivals wait in front of it, for a reason that passes by itself."""
-        return bool(self._waiting) and not self.full
 
     @property
     def count(self) -> int:
@@ -122,20 +89,9 @@ class Inbox:
         """Whether nothing waits and nothing runs."""
         return self.quiet and not self.running and not self.handlers and not self.streams
 
-    @property
-    def full(self) -> bool:
-        """Whether arrivals wait because too many tasks run."""
-        return self.running >= self.limit
-
     def requests(self) -> list[tuple[int, Running | Producer]]:
         """Return what is to be answered: invokes and streams under way, with their request IDs."""
         return [*self.handlers.items(), *self.streams.items()]
-
-    def may_call(self, is_coroutine: bool) -> bool:
-        """Whether a callable may be called now: tasks of coroutines keep their order among themselves."""
-        if self._waits or self._resolved:
-            return False
-        return (is_coroutine or not self._begins) and self.running < self.limit
 
     def add(self, start: Start, size: int, request: int = 0, *, is_reply: bool = False) -> None:
         """Let an arrival of `size` bytes wait for its turn.
@@ -171,10 +127,6 @@ class Inbox:
         """Undo one `hold`."""
         self._waits -= 1
         self._schedule()
-
-    def hold_for_awaiter(self) -> None:
-        """Let what arrives from now on wait until code that awaits a reply just resolved has run."""
-        self._resolved = True
 
     def hold_for_first_step(self) -> None:
         """Let plain functions wait until a task just created has begun."""

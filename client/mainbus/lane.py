@@ -28,6 +28,7 @@ from mainbus.timeouts import milliseconds
 from mainbus.wire import clone, messages, packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import KIND_AT, MAIN, Kind, Message, build
+from mainbus.wire.pieces import Body
 from mainbus.wire.states import Role
 
 Entries: TypeAlias = list[tuple[Entry, list[bytes]]]
@@ -59,7 +60,7 @@ class Lane:
         """Whether the connection that this lane belongs to is still the session's."""
         return self._link is self._session.link
 
-    def call(self, channel: str, raw_channel: bytes, body: bytes, timeout: float, frame: int = 0) -> object:
+    def call(self, channel: str, raw_channel: bytes, body: Body, timeout: float, frame: int = 0) -> object:
         """Send a `send_sync` in its place and block until its reply.
 
         A KeyboardInterrupt may end it: then, as with every error, the message itself may or may not arrive.
@@ -140,7 +141,7 @@ class Lane:
             with interrupts.held():
                 repeats = self._repeats()
                 entries = [
-                    (entry, [self._once(packet) for packet in entry.packets])
+                    (entry, [self._once(bytes(packet)) for packet in entry.packets])
                     for entry in (*self._session.main.take(), call)
                 ]
             data = b"".join((*repeats, *chain.from_iterable(numbered for _, numbered in entries)))

@@ -102,8 +102,26 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""
-        self.wire.feed(data)
+        if not self._is_open:
+            self.wire.feed(data)
+        elif self._take_in(data):
+            return
         self._scan()
+
+    def _take_in(self, data: bytes) -> bool:
+        """Take in what is common; False if there is more."""
+        outbox = self._outbox
+        calls, holds = outbox.calls, outbox.hold()
+        try:
+            left = self.wire.take_in(data, len(data), len(data))
+        finally:
+            if holds:
+                # Answers leave at once: whoever asked waits for nothing else.
+                outbox.let_go()
+        if outbox.calls < calls:
+            # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
+            outbox.flush_soon()
+        return left < 0 and self.wire.failure is None
 
     def _scan(self) -> None:
         wire = self.wire

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from mainbus.outbox import Outbox
 from mainbus.routes import Entry, Route
+from mainbus.wire.pieces import Packet
 
 
 class Waiting(Route):
@@ -37,7 +38,7 @@ class Waiting(Route):
 
     # Public
 
-    def reply(self, packet: bytes | Iterator[bytes], size: int) -> None:
+    def reply(self, packet: bytes | Iterator[Packet], size: int) -> None:
         """Send a reply in its place: it overtakes nothing, since nothing here waits for anybody but the broker."""
         entry = Entry(packet, size, 0)
         entry.is_reply = True

@@ -8,66 +8,37 @@ still be counted, and reordered between targets.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+
+from mainbus.cores import CHUNK
+from mainbus.quick import OutboxCore
+from mainbus.wire.pieces import Packet, Pieces
 
 if TYPE_CHECKING:
     from mainbus.routes import Route
 
-CHUNK: Final = 256 * 1024
-"""Bytes handed to the transport at once, at most (but for a single packet that is longer)."""
-
-ROOM: Final = 1024 * 1024
-"""Bytes that may wait here; what is more waits in its route, where a pause can still hold it."""
-
 _WRITES_A_TURN: Final = 4
 
+_BUFFER: Final = 416 * 1024
+"""Bytes that the system should buffer on a connection where large messages leave: fewer turns for each of them."""
 
-class Outbox:
+
+class Outbox(OutboxCore):
     """Packets of one connection that have not been handed to its transport yet."""
 
-    __slots__ = (
-        "_blocked",
-        "_in_flight",
-        "_loop",
-        "_packets",
-        "_ready",
-        "_scheduled",
-        "_starved",
-        "_transport",
-        "_waiters",
-        "_when_low",
-        "calls",
-        "handed",
-        "held",
-        "max_calls",
-        "queued",
-        "written",
-    )
+    __slots__ = ("_widened", "held")
+
+    _transport: asyncio.Transport | None
+    _ready: list[Route]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_calls: int) -> None:
-        self.calls = 0
-        """Invokes that have left and are unanswered, to all targets together."""
-        self.max_calls = max_calls
-        self.queued = 0
-        """Bytes that wait here, in order."""
-        self.handed = 0
-        """Bytes handed to the transport, ever."""
+        super().__init__(loop, max_calls)
         self.held = 0
         """Bytes that wait in the routes of this connection."""
-        self.written = 0
-        """Packets handed to the transport, ever."""
-        self._loop = loop
-        self._transport: asyncio.Transport | None = None
-        # Lists: they are short at the front of which something is taken, and an empty one is small.
-        self._packets: list[bytes] = []
-        self._ready: list[Route] = []
-        self._starved: dict[Route, None] = {}
-        self._scheduled = False
-        self._blocked = True
-        self._in_flight: tuple[bytes, int] = (b"", 0)
-        self._waiters: list[asyncio.Future[None]] = []
-        self._when_low: tuple[int, Callable[[], None]] | None = None
+        self._widened = False
+        """Whether the system's buffer of this connection was made larger, for what is large."""
 
     # Public
 
@@ -75,7 +46,7 @@ class Outbox:
         """Start to write to `transport`; what waits leaves with the next turn of the loop."""
         transport.set_write_buffer_limits(high=0)
         self._transport = transport
-        self._blocked = False
+        self._blocked = self._widened = False
         self.written = 0
         self._in_flight = (b"", 0)
         self.flush_soon()
@@ -85,13 +56,13 @@ class Outbox:
         self._transport = None
         self._blocked = True
 
-    def put(self, packet: bytes) -> None:
-        """Queue one packet; all of one turn of the loop leave in one write."""
+    def put_large(self, packet: Packet) -> None:
+        """Queue one packet, which may be in pieces."""
+        if isinstance(packet, Pieces):
+            self._in_pieces += 1
         self._packets.append(packet)
         self.queued += len(packet)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
+        self.flush_soon()
 
     def pull(self, route: Route) -> None:
         """Take packets from `route` whenever there is room, one in turn with the other routes."""
@@ -114,12 +85,6 @@ class Outbox:
         if self._starved:
             self._feed_starved()
             self.flush_soon()
-
-    def flush_soon(self) -> None:
-        """Hand over what waits, and what is put meanwhile, with the next turn of the loop."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand over what waits, as far as the transport takes it."""
@@ -151,6 +116,11 @@ class Outbox:
         return self.queued + self._transport.get_write_buffer_size()
 
     @property
+    def count(self) -> int:
+        """Packets that wait here."""
+        return len(self._packets)
+
+    @property
     def last_number(self) -> int:
         """The number on its connection of the last packet put here; 0 if there was none."""
         return self.written + len(self._packets)
@@ -165,9 +135,8 @@ class Outbox:
         self.flush()
         if self._packets and self._transport is not None:
             data, count = self.in_flight()
-            rest, more = b"".join(self._packets), len(self._packets)
-            self._packets.clear()
-            self.queued = 0
+            packets = self.take()
+            rest, more = b"".join(packets), len(packets)
             self.handed += len(rest)
             self.written += more
             self._transport.write(rest)
@@ -175,11 +144,13 @@ class Outbox:
 
     def in_flight(self) -> tuple[bytes, int]:
         """Return the bytes that may not have left the transport yet, as whole packets, and how many those are."""
-        return self._in_flight if self._blocked else (b"", 0)
+        data, count = self._in_flight if self._blocked else (b"", 0)
+        return bytes(data), count
 
     def take(self) -> list[bytes]:
         """Return the packets that wait here and forget them."""
-        packets, self._packets = self._packets, []
+        packets, self._packets = [bytes(packet) for packet in self._packets], []
+        self._in_pieces = 0
         self.queued = 0
         return packets
 
@@ -223,6 +194,8 @@ class Outbox:
             if packet is None:
                 route.listed = False
             else:
+                if isinstance(packet, Pieces):
+                    self._in_pieces += 1
                 self._packets.append(packet)
                 self.queued += len(packet)
                 ready.append(route)
@@ -241,10 +214,12 @@ class Outbox:
     def _write(self) -> None:
         packets = self._packets
         count = len(packets)
+        data: Packet
         if count == 1:
             data = packets.pop()
+            self._in_pieces = 0
         elif self.queued <= CHUNK:
-            data = b"".join(packets)
+            data = self._joined(packets)
             packets.clear()
         else:
             size = count = 0
@@ -253,7 +228,7 @@ class Outbox:
                 if count and size > CHUNK:
                     break
                 count += 1
-            data = b"".join(packets[:count])
+            data = self._joined(packets[:count])
             del packets[:count]
         self._in_flight = (data, count)
         size = len(data)
@@ -261,4 +236,30 @@ class Outbox:
         self.handed += size
         self.written += count
         assert self._transport is not None
-        self._transport.write(data)
+        if isinstance(data, bytes):
+            self._transport.write(data)
+        else:
+            if not self._widened:
+                self._widened = True
+                _widen(self._transport)
+            self._transport.writelines(data.parts)
+
+    def _joined(self, packets: list[Packet]) -> Packet:
+        """Return packets as one; what is large stays where it is."""
+        if not self._in_pieces:
+            return b"".join(packets)  # type: ignore[arg-type]
+        parts: list[bytes | memoryview] = []
+        for packet in packets:
+            if isinstance(packet, Pieces):
+                self._in_pieces -= 1
+                parts += packet.parts
+            else:
+                parts.append(packet)
+        return Pieces(parts)
+
+
+def _widen(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < _BUFFER:
+        # The system takes what it allows, of any size.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)

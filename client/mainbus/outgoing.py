@@ -12,6 +12,7 @@ from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.port_end import End
+from mainbus.quick import COMPILED
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
 from mainbus.route_table import BROADCASTS, RouteTable
@@ -22,6 +23,12 @@ from mainbus.wire import packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.messages import Welcome, WireLimits
 from mainbus.wire.packets import BROADCAST, BY_NAME, HEADER_SIZE, MAIN, STREAM, Fields, Kind, build
+from mainbus.wire.pieces import Body, Packet
+
+if COMPILED:
+    from mainbus.leaving_fast import Leaving
+else:
+    from mainbus.leaving import Leaving
 
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait in this process because their target is paused or the connection is gone."""
@@ -47,6 +54,8 @@ class Outgoing:
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
+        self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
+        """What sends the common message at once; `send` and `invoke` send them all."""
         self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
 
     # Public
@@ -57,7 +66,7 @@ class Outgoing:
         peer: int,
         name: str | None,
         channel: bytes,
-        body: bytes,
+        body: Body,
         *,
         frame: int = 0,
         flags: int = 0,
@@ -84,7 +93,7 @@ class Outgoing:
         )
         route.put(packet, HEADER_SIZE + len(body))
 
-    def check_room(self, target: int | str, body: bytes) -> None:
+    def check_room(self, target: int | str, body: Body) -> None:
         """Check that a message to a target can be sent.
 
         Raises:
@@ -93,7 +102,7 @@ class Outgoing:
         """
         self._check_room(self.routes.to(target), body, accepted=False)
 
-    def post(self, channel: bytes, body: bytes, ends: Sequence[End], frame: int) -> None:
+    def post(self, channel: bytes, body: Body, ends: Sequence[End], frame: int) -> None:
         """Send a message with which ends leave to the main process. Else as `send`."""
         route = self.routes.main
         size = HEADER_SIZE + len(body)
@@ -101,7 +110,7 @@ class Outgoing:
             route.put(packets.message(Kind.POST, MAIN, 0, body, frame=frame, channel=channel), size)
             return
 
-        def make(table: bytes) -> bytes | Iterator[bytes]:
+        def make(table: bytes) -> bytes | Iterator[Packet]:
             return packets.message(Kind.POST, MAIN, 0, table + body, frame=frame, channel=channel, value=len(ends))
 
         route.put(self.ports.departing(ends, make), size)
@@ -113,7 +122,7 @@ class Outgoing:
         name: str | None,
         channel: str,
         raw: bytes,
-        body: bytes,
+        body: Body,
         timeout: float | None,
         *,
         frame: int = 0,
@@ -122,20 +131,8 @@ class Outgoing:
         """Send a request, in its place; its result comes to the `Reply`. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        request = self.calls.next_request()
-        reply = self.calls.open(channel, request, route, timeout)
-        packet = packets.message(
-            kind,
-            peer,
-            request,
-            body,
-            flags=_by(name),
-            frame=frame if peer == MAIN and name is None else 0,
-            value=0 if timeout is None else milliseconds(timeout),
-            name=_raw(name),
-            channel=raw,
-        )
-        route.put(packet, HEADER_SIZE + len(body), request)
+        reply = self.calls.open(channel, self.calls.next_request(), route, timeout)
+        self._put_request(kind, peer, name, raw, body, frame, reply)
         return reply
 
     def stream(
@@ -144,7 +141,7 @@ class Outgoing:
         name: str | None,
         channel: str,
         raw: bytes,
-        body: bytes,
+        body: Body,
         timeout: float | None,
         *,
         frame: int = 0,
@@ -153,20 +150,8 @@ class Outgoing:
         """Send the request of a stream, in its place; its items and its end come to the reply. Else as `send`."""
         route = self.routes.to(peer if name is None else name)
         self._check_room(route, body, accepted)
-        request = self.calls.next_request()
-        reply = self.calls.open_stream(channel, request, route, timeout, self._send_demand)
-        packet = packets.message(
-            STREAM,
-            peer,
-            request,
-            body,
-            flags=_by(name),
-            frame=frame if peer == MAIN and name is None else 0,
-            value=milliseconds(timeout),
-            name=_raw(name),
-            channel=raw,
-        )
-        route.put(packet, HEADER_SIZE + len(body), request, is_free=True)
+        reply = self.calls.open_stream(channel, self.calls.next_request(), route, timeout, self._send_demand)
+        self._put_request(STREAM, peer, name, raw, body, frame, reply)
         return reply
 
     def ask(self, kind: Kind, what: str, **fields: Unpack[Fields]) -> Reply:
@@ -197,7 +182,23 @@ class Outgoing:
 
     # Private
 
-    def _check_room(self, route: Route, body: bytes, accepted: bool) -> None:
+    def _put_request(
+        self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply
+    ) -> None:
+        packet = packets.message(
+            kind,
+            peer,
+            reply.request,
+            body,
+            flags=_by(name),
+            frame=frame if peer == MAIN and name is None else 0,
+            value=milliseconds(reply.timeout),
+            name=_raw(name),
+            channel=raw,
+        )
+        reply.route.put(packet, HEADER_SIZE + len(body), reply.request, is_free=kind == STREAM)
+
+    def _check_room(self, route: Route, body: Body, accepted: bool) -> None:
         assert self.welcome is not None
         limit = self.welcome.limits.message
         if len(body) > limit:

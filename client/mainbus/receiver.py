@@ -8,11 +8,14 @@ from typing import Protocol
 from mainbus.hosting import GuestState
 from mainbus.ports import MessagePort
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import Message
+from mainbus.wire.packets import Message, Taker
 
 
 class Receiver(Protocol):
     """The receiving half of a renderer, as its session sees it."""
+
+    taker: Taker | None
+    """Who takes common packets before anything else is asked; None: nobody does."""
 
     def message(self, message: Message, ports: Sequence[MessagePort] = ()) -> None:
         """Take a one-way message, and the ports that came with it."""

@@ -173,6 +173,11 @@ class IpcRenderer(Frames):
             "held": session.outbox.held,
             "running": len(self._arrivals.dispatch.tasks),
             "reconnects": session.reconnects,
+            "pauses": session.pauses,
+            "timeouts": session.calls.expired,
+            "gaps": self._arrivals.told["gap"],
+            "undeliverable": self._arrivals.told["undeliverable"],
+            "message_errors": self._arrivals.told["message-error"],
         }
 
     # Public: what the broker knows
@@ -193,6 +198,22 @@ class IpcRenderer(Frames):
             ConnectionLost: The connection was lost meanwhile.
         """
         found: dict[str, Any] = await self._invoke(Kind.QUERY, MAIN, "status", (), None)
+        return found
+
+    async def granted(self, verb: str, channel: str) -> bool:
+        """Return whether this renderer's role, if it has one, lets it do something. Safe to cancel.
+
+        Args:
+            verb: "send", "invoke", "handle", "listen", "send_to", "broadcast", "direct" or "monitor".
+            channel: The channel.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+            ValidationError: There is no such verb.
+            TypeError: The channel is not of 1 to 255 bytes of UTF-8.
+        """
+        check_channel(channel)
+        found: bool = await self._invoke(Kind.QUERY, MAIN, "granted", (verb, channel), None)
         return found
 
     # Public: guests and hosts

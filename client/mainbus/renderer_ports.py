@@ -15,8 +15,9 @@ from mainbus.wire import packets, port_table
 from mainbus.wire.connection import Connection
 from mainbus.wire.credit import cost
 from mainbus.wire.packets import CONTINUES, MORE, Kind, Message, build
+from mainbus.wire.pieces import Packet
 
-Packets = bytes | Iterator[bytes]
+Packets = bytes | Iterator[Packet]
 
 
 class RendererPorts(PortRegistry):
@@ -42,7 +43,7 @@ class RendererPorts(PortRegistry):
 
     def departing(
         self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
-    ) -> Iterator[bytes]:
+    ) -> Iterator[Packet]:
         """Return the packets of a message with which ends leave: once they do, and not before.
 
         Args:
@@ -81,7 +82,7 @@ class RendererPorts(PortRegistry):
             del self._leaving[end]
             end.lost()
 
-    def _departing(self, ends: Sequence[End], make: Callable[[bytes], Packets]) -> Iterator[bytes]:
+    def _departing(self, ends: Sequence[End], make: Callable[[bytes], Packets]) -> Iterator[Packet]:
         behind: list[Remote] = []
         entries = []
         try:
@@ -124,7 +125,7 @@ class RendererPorts(PortRegistry):
     # Private: what arrives
 
     def _split(self, message: Message) -> tuple[list[port_table.Entry], bytes]:
-        found = port_table.unpack(message[8], message[5])
+        found = port_table.unpack(bytes(message[8]), message[5])
         if found is not None:
             return found
         wire = self._wire()
@@ -191,7 +192,7 @@ class RendererPorts(PortRegistry):
 
         return self.departing(ends, make, remote) if ends else make(b"")
 
-    def _last_words(self, end: End, remote: Remote) -> Iterator[bytes]:
+    def _last_words(self, end: End, remote: Remote) -> Iterator[Packet]:
         """Yield what is to leave in front of an end: all that was posted on it, and the credit that it owes."""
         remote.leaving = True
         yield from self._waiting(remote)
@@ -202,7 +203,7 @@ class RendererPorts(PortRegistry):
         if owed:
             yield build(Kind.PORT_CREDIT, remote.number, value=owed)
 
-    def _waiting(self, remote: Remote) -> Iterator[bytes]:
+    def _waiting(self, remote: Remote) -> Iterator[Packet]:
         """Yield the packets of a port that wait to leave: they leave another way."""
         for entry in remote.route.take() if remote.route is not None else ():
             yield from entry.packets

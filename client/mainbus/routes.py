@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
+from mainbus.cores import ROOM
 from mainbus.nothing import NOTHING
-from mainbus.outbox import ROOM, Outbox
+from mainbus.outbox import Outbox
+from mainbus.quick import RouteCore
 from mainbus.wire.packets import BY_NAME, HEADER
+from mainbus.wire.pieces import Packet, front_of
 
 
-class Route:
+class Route(RouteCore):
     """What one sender has for one target and may not send yet.
 
     Five things hold a route up: the target is `paused`, a large message is still leaving, the next invoke has no
@@ -19,28 +22,26 @@ class Route:
     behind it, so that the order within a pair never changes; other routes go on.
     """
 
-    __slots__ = ("_outbox", "_queue", "_replies", "_unsent", "credit", "listed", "owed", "paused", "size", "unanswered")
+    __slots__ = ("_replies", "_unsent", "listed", "owed", "size")
+
+    _outbox: Outbox
+    _queue: deque[Entry]
 
     def __init__(self, outbox: Outbox, credit: int) -> None:
-        self.credit = credit
-        """Invokes that may be unanswered at a time."""
-        self.unanswered = 0
-        self.paused = False
+        super().__init__(outbox, credit, NOTHING)
         self.size = 0
         """Bytes that wait here."""
         self.owed = 0
         """Those of them that are replies."""
         self.listed = False
         """Whether the outbox will ask for packets by itself."""
-        self._outbox = outbox
-        self._queue: deque[Entry] = NOTHING
         self._unsent: dict[int, Entry] | None = None
         self._replies: deque[Entry] | None = None
         """The replies among what waits, in order; None before the first."""
 
     # Public
 
-    def put(self, packet: bytes | Iterator[bytes], size: int, request: int = 0, *, is_free: bool = False) -> None:
+    def put(self, packet: bytes | Iterator[Packet], size: int, request: int = 0, *, is_free: bool = False) -> None:
         """Send a packet, or the packets of a large message, now or when its turn comes.
 
         Args:
@@ -50,15 +51,9 @@ class Route:
             is_free: Whether the request costs no credit: that of a stream.
         """
         cost = 1 if request and not is_free else 0
-        if (
-            not self._queue
-            and not self.paused
-            and self._outbox.queued < ROOM
-            and (not cost or self._may_invoke())
-            and isinstance(packet, bytes)
-        ):
+        if self.is_free and (not cost or self.has_credit) and isinstance(packet, bytes):
             if cost:
-                self._charge(cost)
+                self.charge(cost)
             self._outbox.put(packet)
             return
         entry = Entry(packet, size, request, cost)
@@ -68,7 +63,7 @@ class Route:
             self._unsent[request] = entry
         self._append(entry)
 
-    def hold(self, packet: bytes | Iterator[bytes], size: int) -> Entry:
+    def hold(self, packet: bytes | Iterator[Packet], size: int) -> Entry:
         """Let a message wait in its place, and what comes after it behind it, until `let_go` of what is returned."""
         entry = Entry(packet, size, 0)
         entry.is_held = True
@@ -80,7 +75,7 @@ class Route:
         entry.is_held = False
         self._outbox.pull(self)
 
-    def reply(self, packet: bytes | Iterator[bytes], size: int) -> None:
+    def reply(self, packet: bytes | Iterator[Packet], size: int) -> None:
         """Send a reply: in its place, but while what is in front of it may not leave, it overtakes that.
 
         Whoever pauses, or owes the credit that an invoke in front waits for, may be waiting for this very reply.
@@ -151,7 +146,7 @@ class Route:
                 return True
         return False
 
-    def next_packet(self) -> bytes | None:
+    def next_packet(self) -> Packet | None:
         """Return the next packet that may leave, or None while there is none."""
         while self._queue:
             if self.paused:
@@ -163,7 +158,7 @@ class Route:
             if not entry.begun:
                 if entry.is_held:
                     return self._next_reply()
-                if entry.cost and not self._may_invoke():
+                if entry.cost and not self.has_credit:
                     if self.unanswered < self.credit:
                         self._outbox.starve(self)
                     return self._next_reply()
@@ -192,7 +187,7 @@ class Route:
         for entry in reversed(entries):
             if entry.taken:
                 entry.taken = entry.begun = False
-                self._charge(-entry.cost)
+                self.charge(-entry.cost)
             entry.given_back = True
             self._insert(0, entry)
             if entry.is_reply and self._replies is not None:
@@ -235,24 +230,17 @@ class Route:
 
     # Private
 
-    def _may_invoke(self) -> bool:
-        return self.unanswered < self.credit and self._outbox.calls < self._outbox.max_calls
-
-    def _charge(self, invokes: int = 1) -> None:
-        self.unanswered += invokes
-        self._outbox.calls += invokes
-
     def _is_withdrawn(self, entry: Entry) -> bool:
         is_final = entry.begun or entry.given_back or not entry.request
         return not is_final and entry.request not in (self._unsent or ())
 
     def _begin(self, entry: Entry) -> None:
         entry.begun = True
-        self._charge(entry.cost)
+        self.charge(entry.cost)
         if entry.request and self._unsent:
             self._unsent.pop(entry.request, None)
 
-    def _next_reply(self) -> bytes | None:
+    def _next_reply(self) -> Packet | None:
         """Return the next packet of a reply that overtakes what is held."""
         while self._replies:
             entry = self._replies[0]
@@ -319,8 +307,8 @@ class Entry:
 
     __slots__ = ("begun", "cost", "given_back", "is_held", "is_reply", "packets", "request", "size", "taken")
 
-    def __init__(self, packet: bytes | Iterator[bytes], size: int, request: int, cost: int = 0) -> None:
-        self.packets: Iterator[bytes] = iter((packet,)) if isinstance(packet, bytes) else packet
+    def __init__(self, packet: bytes | Iterator[Packet], size: int, request: int, cost: int = 0) -> None:
+        self.packets: Iterator[Packet] = iter((packet,)) if isinstance(packet, bytes) else packet
         self.size = size
         self.request = request
         self.cost = cost
@@ -336,8 +324,8 @@ class Entry:
         """Whether it was taken, and may have arrived: of no use on another connection."""
 
     def first(self) -> bytes | None:
-        """Return the first packet that has not left, which stays where it is."""
+        """Return the first packet that has not left, or the start of it; it stays where it is."""
         packet = next(self.packets, None)
         if packet is not None:
             self.packets = chain((packet,), self.packets)
-        return packet
+        return bytes(front_of(packet)) if packet is not None else None

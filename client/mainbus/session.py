@@ -72,12 +72,15 @@ class Session(Outgoing):
         super().__init__(asyncio.get_running_loop(), ports)
         self.address = address
         self.name = name
-        self._met = self.routes.names
+        self.met = self.routes.names
+        """The names of renderers by id, as far as somebody has told."""
         self.frames = FrameTable()
         self.hosting = Hosting()
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
         self.reconnects = 0
+        self.pauses = 0
+        """How often it was asked to hold what it has for somebody."""
         self.dispatching = False
         """Whether the renderer has told the broker that it dispatches; said again after a reconnect."""
         self._watching = False
@@ -228,9 +231,11 @@ class Session(Outgoing):
         self.welcome = welcome
         self.hosting.welcomed(welcome)
         self._receiver.connected(welcome.limits)
+        self.leaving.limit(welcome.limits.message, welcome.limits.depth)
         self.ports.max_message = welcome.limits.message
         self.name = welcome.name
         self.link = link
+        link.wire.owner, link.wire.taker = self, self._receiver.taker
         self._goodbye = None
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
@@ -335,11 +340,12 @@ class Session(Outgoing):
         message = link.wire.message(head, data, at)
         if message is not None:
             kind, peer = message[0], message[2]
-            if peer and peer not in self._met and kind in _INTRODUCING:
+            if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)
             self._handlers[kind](message)
 
     def _on_pause(self, message: Message) -> None:
+        self.pauses += 1
         _, _, peer, serial, _, value, name, _, _ = message
         self.routes.pause(peer, text_of(name) if name else None, broadcasts=bool(value))
         self.notice(Kind.PAUSED, peer, serial)
@@ -364,7 +370,7 @@ class Session(Outgoing):
     def _on_undeliverable(self, message: Message) -> None:
         _, flags, peer, _, _, _, name, channel, body = message
         target: int | str = text_of(name) if name and flags & BY_NAME else peer
-        self._receiver.notify("undeliverable", target, channel, body.decode("utf-8", "replace"))
+        self._receiver.notify("undeliverable", target, channel, bytes(body).decode("utf-8", "replace"))
 
     def _on_abort(self, message: Message) -> None:
         if self.link is not None:
@@ -381,7 +387,7 @@ class Session(Outgoing):
             self._receiver.message(message)
 
     def _on_goodbye(self, message: Message) -> None:
-        self._goodbye = message[8].decode("utf-8", "replace") or "the broker said goodbye"
+        self._goodbye = bytes(message[8]).decode("utf-8", "replace") or "the broker said goodbye"
         self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
             self.link.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, get_args
 
 from mainbus.errors import ValidationError
+from mainbus.quick import TargetCore
 from mainbus.validation import Misfit, Parameters, parameters_of
 
 __all__ = ["SENDERS", "Senders", "Target"]
@@ -18,7 +19,7 @@ Senders = Literal["main", "renderers", "any"]
 SENDERS: Final[tuple[str, ...]] = get_args(Senders)
 
 
-class Target:
+class Target(TargetCore):
     """A listener or handler.
 
     Args:
@@ -44,10 +45,7 @@ class Target:
         "_discard",
         "_spent",
         "annotated",
-        "fn",
         "is_coroutine",
-        "least",
-        "most",
         "once",
         "senders",
         "thread",
@@ -64,17 +62,18 @@ class Target:
     ) -> None:
         if not callable(fn):
             raise TypeError(f"Expected handler to be a function, but found type {type(fn).__name__!r}")
-        self.fn = fn
         self.once = once
         self.thread = thread
         self.senders = check_senders(senders)
         parameters = _parameters(fn)
-        self.least, self.most = _arity(fn, parameters)
+        least, most = _arity(fn, parameters)
         self.is_coroutine = _runs_as(fn, inspect.iscoroutinefunction) or _runs_as(fn, inspect.isasyncgenfunction)
         if thread and self.is_coroutine:
             kind = "a coroutine" if _runs_as(fn, inspect.iscoroutinefunction) else "an async generator"
             raise TypeError(f"thread=True is for plain functions, but {name_of(fn)}() is {kind} function")
         self.annotated = _annotated(fn, parameters) if validate else None
+        is_plain = not (once or thread or self.is_coroutine or self.annotated is not None)
+        super().__init__(fn, least, most, is_plain, senders != "renderers", senders != "main")
         self._spent = False
         # Takes it out of its registry; set for a `once` only.
         self._discard: Callable[[], object] | None = None

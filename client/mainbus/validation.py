@@ -61,12 +61,12 @@ class Misfit(Exception):
 
     Args:
         parameter: its name.
-        path: where in the value, from ``$``.
+        path: where it is wrong, from the parameter on, as Python would write it: ``doc.pages[1]``.
         reason: what is wrong there.
     """
 
     def __init__(self, parameter: str, path: str, reason: str) -> None:
-        super().__init__(f"{parameter!r} at {path}: {reason}")
+        super().__init__(f"{path}: {reason}")
         self.parameter = parameter
         self.path = path
 
@@ -163,14 +163,15 @@ class _Parameter:
             except msgspec.ValidationError as error:
                 faults.append(_parted(str(error)))
             except RecursionError:
-                faults.append(("$", "it is nested too deep, or contains itself"))
+                faults.append(("", "it is nested too deep, or contains itself"))
             except Exception as error:  # noqa: BLE001 - a class that is built runs the user's code
-                faults.append(("$", f"{type(error).__name__}: {error}"))
+                faults.append(("", f"{type(error).__name__}: {error}"))
             else:
                 found: object = made.value  # type: ignore[attr-defined]
                 return found if shape.builds or type(found) is not type(value) else value
         path, reason = faults[0][0], "; or ".join(dict.fromkeys(reason for _, reason in faults))
-        raise Misfit(self.name, f"${at}{path[1:]}", reason if len(reason) <= MAX_SAID else reason[:MAX_SAID] + "...")
+        said = reason if len(reason) <= MAX_SAID else reason[:MAX_SAID] + "..."
+        raise Misfit(self.name, f"{self.name}{at}{path}", said)
 
 
 def _shapes_of(annotation: Any) -> list[_Shape]:
@@ -238,10 +239,10 @@ def _as_is(cls: type, value: object) -> object:
 
 
 def _parted(said: str) -> tuple[str, str]:
-    """Return path and reason of what msgspec says."""
+    """Return the path below the value, and the reason, of what msgspec says."""
     reason, _, where = said.rpartition(_WHERE)
     # "`$[0].a`", or "`key` in `$[0].a`"; the first place is that in the Struct.
-    path = "$" + where.rpartition("`$[0]")[2].removesuffix("`")
+    path = where.rpartition("`$[0]")[2].removesuffix("`")
     return path, f"{reason} as a key" if where.startswith("`key`") else reason
 
 

@@ -23,6 +23,7 @@ from mainbus.timeouts import check_timeout
 from mainbus.waiters import Waiters
 from mainbus.wire import clone
 from mainbus.wire.packets import BROADCAST, INVOKE, MAIN, SEND
+from mainbus.wire.pieces import Body
 
 
 class Verbs(SenderChannels):
@@ -52,7 +53,8 @@ class Verbs(SenderChannels):
             SendQueueFull: Too much waits to leave; `drain` waits until it has.
         """
         session = self._checked()
-        session.send(SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
+        if not session.leaving.send(MAIN, channel, args, self._frame):
+            session.send(SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
         """Send one message to the main process, whose listener gets `(event, message)`. As `send`.
@@ -149,9 +151,10 @@ class Verbs(SenderChannels):
             MessageTooLarge: It is larger than the broker takes; nothing was sent.
             SendQueueFull: 64 MiB wait here already, since the target does not keep up.
         """
-        peer, name = check_target(target)
         session = self._checked()
-        session.send(SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
+        if not session.leaving.send(target, channel, args, self._frame):
+            peer, name = check_target(target)
+            session.send(SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
 
     def invoke_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Reply:
         """Invoke another renderer's handler. As `invoke`; awaiting may also raise `NoSuchRenderer`.
@@ -299,9 +302,13 @@ class Verbs(SenderChannels):
         return super()._add_handler(*args, **options)
 
     def _invoke(
-        self, kind: int, target: int | str, channel: str, args: Sequence[object], timeout: float | None
+        self, kind: int, target: int | str, channel: str, args: tuple[object, ...], timeout: float | None
     ) -> Reply:
         session = self._checked()
+        if timeout is None and kind == INVOKE:
+            reply = session.leaving.invoke(target, channel, args, self._frame)
+            if reply is not None:
+                return reply
         check_timeout(timeout)
         peer, name = check_target(target)
         raw = check_channel(channel)
@@ -320,7 +327,7 @@ class Verbs(SenderChannels):
         return session.stream(peer, name, channel, raw, encode(session, args), timeout, frame=self._frame)
 
 
-def encode(session: Session, args: Sequence[object]) -> bytes:
+def encode(session: Session, args: Sequence[object]) -> Body:
     """Return the body of a message with these arguments, within what the broker takes."""
     assert session.welcome is not None
-    return clone.encode(list(args), max_depth=session.welcome.limits.depth)
+    return clone.encode_body(list(args), max_depth=session.welcome.limits.depth)

@@ -1,7 +1,6 @@
 """A broker from its start to its end: addresses, events, statistics, and renderers that it spawns."""
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mainbus_broker import Broker, Config, IpcMain, Limits, WebContents
 
 from tests.support import bare
 from tests.support.bus import Bus, Calls, Program, program, until, within
+from tests.support.leaks import child_processes
 
 # 2.1: what it is made of.
 
@@ -316,12 +316,11 @@ async def test_spawn_says_when_the_program_cannot_be_started_or_never_connects(a
 async def test_cancelling_spawn_kills_the_process(address: str) -> None:
     async with Bus(address) as bus:
         spawning = asyncio.ensure_future(bus.broker.spawn(["sleep", "1000"]))
-        children = Path(f"/proc/self/task/{os.getpid()}/children")
-        await until(lambda: children.read_text().split())
+        await until(child_processes)
         spawning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await spawning
-        await until(lambda: not children.read_text().split())
+        await until(lambda: not child_processes())
 
 
 async def test_a_program_of_the_tests_talks_in_lines(address: str) -> None:

@@ -195,5 +195,5 @@ def test_the_ranges_in_the_reference_are_those_that_are_checked() -> None:
             if allowed is None or name in ("high", "low", "hard"):
                 continue  # true or false, and those that bound each other
             assert row is not None
-            most = "1 GiB" if allowed.most == 1 << 30 else f"{allowed.most:.0f}"
-            assert row[1].removesuffix(" s") == f"{allowed.least:g} to {most}"
+            most = {1 << 30: "1 GiB", 1 << 40: "1 TiB"}.get(int(allowed.most), f"{allowed.most:.0f}")
+            assert row[1].removesuffix(" s") == f"{allowed.least:.16g} to {most}"

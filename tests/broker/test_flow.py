@@ -307,6 +307,49 @@ async def test_one_that_overruns_the_main_process_is_closed(address: str) -> Non
         assert bus.broker.stats()["overruns"] == 1
 
 
+@pytest.mark.contract("8.6", "9.2")
+async def test_pauses_in_turn_towards_one_that_does_not_read_leave_no_more_than_the_last_word(address: str) -> None:
+    async with Bus(address, config=CONFIG) as bus:
+        source, target, heard = await bus.renderer(), await bus.renderer(), Calls()
+        target.on("x", heard, senders="any")
+        source.send_to(target.id, "x", 1)
+        await heard.wait()
+        transport(source).pause_reading()
+        before = bus.peer(source).outbox.handed
+        for _ in range(1000):
+            inject(target, build(Kind.PAUSE, source.id), build(Kind.RESUME, source.id))
+        inject(target, build(Kind.PAUSE, source.id))
+        await bus.served(target)
+        outbox = bus.peer(source).outbox
+        assert outbox.handed + outbox.queued - before <= 3 * len(build(Kind.PAUSE, source.id))
+        transport(source).resume_reading()
+        await until(lambda: is_paused(source, target))
+        await acknowledged(bus, source, target)
+        inject(target, build(Kind.RESUME, source.id))
+        source.send_to(target.id, "x", 2)
+        await heard.wait(2)
+        await until(lambda: not pauses(bus, target))
+
+
+@pytest.mark.contract("9.2")
+async def test_who_was_asked_again_and_does_not_know_it_yet_may_not_send_without_bound(address: str) -> None:
+    async with Bus(address, config=CONFIG) as bus:
+        source, target, told = await bus.renderer(reconnect=False), await bus.renderer(), Calls()
+        source.events.on("disconnected", told)
+        source.send_to(target.id, "x", 1)
+        await bus.served(source)
+        transport(source).pause_reading()
+        inject(target, build(Kind.PAUSE, source.id), build(Kind.RESUME, source.id), build(Kind.PAUSE, source.id))
+        await bus.served(target)
+        async with asyncio.timeout(10):
+            while source.id in bus.hub.renderers.ids:
+                inject(source, build(Kind.SEND, target.id, 0, bytes(10_000), channel=b"nobody"))
+                await asyncio.sleep(0)
+        transport(source).resume_reading()
+        assert bus.broker.stats()["overruns"] == 1
+        await told.wait()
+
+
 @pytest.mark.contract("9.5", "9.2")
 async def test_a_target_that_goes_lets_those_who_held_for_it_go_on(address: str) -> None:
     async with Bus(address, config=CONFIG) as bus:

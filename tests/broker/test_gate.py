@@ -13,8 +13,8 @@ from mainbus_broker import Broker, Config, Match, Role
 from mainbus_broker.gate import TOLD, VERBS
 
 from tests.support import raw as wire
-from tests.support.bus import USER, Bus, Calls, program, within
-from tests.support.raw import Packet, raw
+from tests.support.bus import USER, Bus, Calls, program, until, within
+from tests.support.raw import Packet, Raw, args, raw
 
 pytestmark = pytest.mark.contract("8.4")
 
@@ -283,6 +283,34 @@ async def test_a_reconnect_has_the_role_again(known: bool, address: str) -> None
         assert bus.contents(plugin).role == "plugin"
         with pytest.raises(PermissionDenied):
             await plugin.invoke("x")
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "still there"])
+async def test_a_reconnect_keeps_a_role_that_came_with_a_token_for_once(lost: bool, address: str) -> None:
+    async with bus_with(address) as bus:
+        async with raw(address, token=bus.hub.tokens.issue("p", "plugin")) as plugin:
+            if lost:
+                await plugin.close()
+                await until(lambda: plugin.id not in bus.hub.renderers.ids)
+            session = {"session": plugin.welcome["session"], "instance": plugin.welcome["instance"]}
+            async with raw(address, "p", **session) as again:
+                assert bus.hub.renderers.ids[again.id].role == "plugin"
+                again.write(Packet(wire.SEND, channel=b"x", body=args()))
+                await again.next(wire.UNDELIVERABLE)
+        assert bus.broker.stats()["denied"] == 1
+
+
+async def test_what_a_lane_repeats_is_checked(address: str) -> None:
+    async with bus_with(address) as bus, raw(address, token="t") as plugin:
+        heard = Calls()
+        bus.ipc_main.on("x", heard)
+        lane = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+        said = {"id": plugin.id, "nonce": plugin.welcome["lane"]}
+        lane.write(Packet(wire.LANE, body=cbor2.dumps(said)), Packet(wire.REPEAT, value=2, request=1))
+        lane.write(Packet(wire.SEND, channel=b"x", body=args()))
+        await plugin.next(wire.UNDELIVERABLE)
+        assert (heard.calls, bus.broker.stats()["denied"]) == ([], 1)
+        await lane.close()
 
 
 async def test_a_guest_has_the_role_of_its_host(address: str) -> None:

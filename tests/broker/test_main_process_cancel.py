@@ -131,7 +131,7 @@ async def test_the_broker_keeps_the_deadline_too(address: str) -> None:
         assert session is not None
         # A caller whose own clock is late.
         reply = session.calls.open("x", 999, session.main, 1000)
-        session.main._charge()
+        session.main.charge(1)
         session.outbox.put(build(Kind.INVOKE, MAIN, 999, b"\x80", value=20, channel=b"x"))
         with pytest.raises(InvokeTimeout):
             await within(reply)
@@ -151,7 +151,7 @@ async def test_the_broker_keeps_the_deadline_of_an_invoke_that_had_to_wait(addre
 
         bus.ipc_main.on("before", listener)
         reply = session.calls.open("x", 999, session.main, 1000)
-        session.main._charge()
+        session.main.charge(1)
         before = build(Kind.SEND, MAIN, 0, b"\x80", channel=b"before")
         for packet in (before, before, build(Kind.INVOKE, MAIN, 999, b"\x80", value=20, channel=b"x")):
             session.outbox.put(packet)

@@ -108,4 +108,7 @@ def test_tokens_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytes
     assert len(compared) == 3
     assert (policies.knows_token("a"), policies.knows_token("d")) == (True, False)
     assert len(compared) == 9
+    policies = Policies({name: Role(match=Match(token=name)) for name in "abc"})
+    assert policies.role_of(ME, HERE, "a") == "a"
+    assert len(compared) == 12
     assert {len(one) for pair in compared for one in pair} == {32}

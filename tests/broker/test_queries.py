@@ -4,10 +4,10 @@ import os
 from dataclasses import asdict
 
 import pytest
-from mainbus import NoHandlerError, PeerInfo
+from mainbus import NoHandlerError, PeerInfo, ValidationError
 from mainbus.wire import CODEC
 from mainbus.wire.packets import MAIN, Kind
-from mainbus_broker import Limits
+from mainbus_broker import Config, Limits, Match, Role
 from mainbus_broker.versions import python_version, version_of
 
 from tests.support.bus import PING, Bus, Calls
@@ -55,6 +55,32 @@ async def test_status_tells_what_mainbus_list_shows(address: str) -> None:
         assert all(0 <= uptime < 60 for uptime in uptimes)
         assert first == {"id": 1, "name": "one", "role": None, "pid": os.getpid(), "queued": 0}
         assert second == {"id": 2, "name": None, "role": None, "pid": os.getpid(), "queued": 0}
+
+
+ROLES = {"all": Role(match=Match(), listen=["a*"], deny={"listen": ["ab"]})}
+
+
+@pytest.mark.contract("8.4")
+async def test_granted_tells_what_the_role_lets_it_do(address: str) -> None:
+    async with Bus(address, config=Config(roles=ROLES)) as bus:
+        renderer = await bus.renderer()
+        asked = [("listen", "a"), ("listen", "ab"), ("listen", "b"), ("send", "a")]
+        assert [await renderer.granted(*question) for question in asked] == [True, False, False, False]
+        assert bus.broker.stats()["denied"] == 0
+    async with Bus(address) as bus:
+        assert await (await bus.renderer()).granted("listen", "b")
+
+
+async def test_granted_takes_a_verb_and_a_channel(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer = await bus.renderer()
+        with pytest.raises(ValidationError, match="expected one of send, invoke"):
+            await renderer.granted("names", "a")
+        with pytest.raises(TypeError, match="0 bytes"):
+            await renderer.granted("listen", "")
+        for args in [(), ("listen",), ("listen", 1), ("listen", "x" * 256), ("listen", "a", "b"), (["listen"], "a")]:
+            with pytest.raises(ValidationError):
+                await renderer._invoke(Kind.QUERY, MAIN, "granted", args, None)
 
 
 async def test_another_question_has_no_answer(address: str) -> None:

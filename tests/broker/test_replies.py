@@ -126,7 +126,7 @@ async def test_the_broker_keeps_the_deadline_of_a_forwarded_invoke(address: str)
         # A caller whose own clock is late.
         route = session.routes.to(callee.id)
         reply = session.calls.open("x", 999, route, 1_000_000)
-        route._charge()
+        route.charge(1)
         session.outbox.put(build(Kind.INVOKE, callee.id, 999, b"\x80", value=1_000_000, channel=b"x"))
         await until(lambda: callee.stats()["running"])
         pass_time(bus.hub.replies._deadlines)

@@ -224,7 +224,7 @@ async def test_more_pending_invokes_than_allowed_are_refused_by_name(address: st
         assert session is not None
         # Past the client, which would hold it back.
         route = session.routes.to(two.id)
-        route._charge()
+        route.charge(1)
         extra = session.calls.open("x", 999, route, None)
         inject(one, build(Kind.INVOKE, two.id, 999, b"\x80", channel=b"x"))
         with pytest.raises(TooManyRequests):

@@ -66,9 +66,11 @@ class Main:
         ipc_main.on("post", lambda event, args: send(event, *args))
         ipc_main.on("sync", sync)
         ipc_main.on("give", self._give)
+        ipc_main.on("frame", lambda event, number: event.reply("framed", number))
         ipc_main.handle("flow", ask)
         ipc_main.handle("slow", slow)
         ipc_main.handle("count", count)
+        ipc_main.handle("flush", lambda event: None)
         ipc_main.handle("last", lambda event: self._last(event.sender))
 
     def _give(self, event: Any, message: list[str]) -> None:

@@ -14,12 +14,16 @@ from typing import Any
 from mainbus.errors import MainbusError
 from mainbus.reply import Reply
 
+from tests.chaos.audit import MAIN
 from tests.chaos.ledger import Ledger
 from tests.support import leaks
 
 SIZES = (0, 10, 100, 1_000, 20_000)
 LARGE = 300_000
 """More than one packet."""
+
+CROWDED = 4 * 1024 * 1024
+"""Bytes that wait to leave, above which a process adds none."""
 
 PATIENCE = 60.0
 """Seconds in which everything has an end, once nothing goes wrong any more; frozen processes need some."""
@@ -76,6 +80,15 @@ class Numbers:
         self._replies[who] += 1
         return [self._ledger.who, self._replies[who]]
 
+    def send_one(self, end: Any, to: str) -> None:
+        """Send one message through a renderer or a frame of it, with or without a loop: it is the same flow."""
+        if to != MAIN:
+            self.send(to, "send", lambda *args: end.send_to(to, "flow", *args))
+        elif self._dice.random() < 0.3:
+            self.send(to, "post", lambda *args: end.post_message("post", list(args)))
+        else:
+            self.send(to, "send", lambda *args: end.send("flow", *args))
+
     # Private
 
     def _ended(self, to: str, number: int, reply: asyncio.Future[Any]) -> None:
@@ -92,6 +105,13 @@ class Numbers:
         self._ledger.note("end", to, number, "ok")
         if result:
             self._ledger.note("reply", *result)
+
+
+def note_events(events: Any, ledger: Ledger) -> None:
+    """Note what happens to a renderer's connection, and what could not be delivered."""
+    for event in ("gap", "reconnected", "disconnected"):
+        events.on(event, lambda *reason, event=event: ledger.note("told", event, *reason))
+    events.on("undeliverable", lambda target, *_: ledger.note("undeliverable", target))
 
 
 async def count(event: object, items: int, size: int) -> AsyncIterator[list[object]]:

@@ -11,6 +11,7 @@ A line is the time (nanoseconds of the clock that all processes share), what hap
     told <event> <reason>           gap, reconnected, disconnected; a reason for the last
     undeliverable <to>
     stream <to> <asked> <got> <outcome>
+    companion <kind> <sent> <got> <outcome>     a frame or guest of its own
     posted <port> <number>          on a port of its own
     ended <port> <count>            the port was closed behind that many
     port <port> <number>            on a port that it was given

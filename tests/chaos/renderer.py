@@ -15,31 +15,51 @@ import mainbus
 from mainbus import IpcRenderer
 from mainbus.errors import MainbusError, NameTaken
 
+from tests.chaos import companions
 from tests.chaos.audit import MAIN
-from tests.chaos.flow import PATIENCE, Numbers, commands, count, ledger_of, open_files, other_tasks, run, say, settled
+from tests.chaos.flow import (
+    CROWDED,
+    PATIENCE,
+    Numbers,
+    commands,
+    count,
+    ledger_of,
+    note_events,
+    open_files,
+    other_tasks,
+    run,
+    say,
+    settled,
+)
 from tests.chaos.ledger import Ledger
 
-CROWDED = 4 * 1024 * 1024
-"""Bytes that wait to leave, above which it adds none."""
+KINDS = ("send", "ask", "burst", "stream", "port", "frame", "guest", "sync")
+WEIGHTS = (50, 25, 6, 4, 4, 2, 1, 1)
 
 
 class Worker:
     """One renderer with its traffic.
 
     Args:
+        address: Where the broker is.
         renderer: Not yet open.
         ledger: Where everything is noted.
         others: The names of the other renderers.
         dice: What decides.
     """
 
-    def __init__(self, renderer: IpcRenderer, ledger: Ledger, others: list[str], dice: random.Random) -> None:
+    def __init__(
+        self, address: str, renderer: IpcRenderer, ledger: Ledger, others: list[str], dice: random.Random
+    ) -> None:
+        self.address = address
         self.renderer = renderer
         self.others = others
         self.dice = dice
         self.ledger = ledger
         self.numbers = Numbers(ledger, dice)
         self.stopping = False
+        self.losses = 0
+        """How often the connection was lost."""
         self.tasks: set[asyncio.Task[None]] = set()
         self._ports = 0
         self._listen()
@@ -47,7 +67,7 @@ class Worker:
     # What comes in
 
     def _listen(self) -> None:
-        renderer, numbers, note = self.renderer, self.numbers, self.ledger.note
+        renderer, numbers = self.renderer, self.numbers
 
         def send(event: Any, who: str, number: int, payload: bytes) -> None:
             numbers.got(who, number, payload, event.sender_id)
@@ -66,9 +86,11 @@ class Worker:
 
         renderer.handle("flow", ask, senders="any")
         renderer.handle("slow", slow, senders="any")
-        for event in ("gap", "reconnected", "disconnected"):
-            renderer.events.on(event, lambda *reason, event=event: note("told", event, *reason))
-        renderer.events.on("undeliverable", lambda target, *_: note("undeliverable", target))
+        note_events(renderer.events, self.ledger)
+        renderer.events.on("disconnected", self._lose)
+
+    def _lose(self, *_: object) -> None:
+        self.losses += 1
 
     async def _take_port(self, name: str, port: mainbus.MessagePort) -> None:
         async for event in port:
@@ -79,30 +101,25 @@ class Worker:
     def act(self) -> None:
         """Do one thing."""
         to = MAIN if self.dice.random() < 0.25 else self.dice.choice(self.others)
-        kind = self.dice.choices(("send", "ask", "burst", "stream", "port", "sync"), (50, 25, 6, 4, 4, 1))[0]
+        kind = self.dice.choices(KINDS, WEIGHTS)[0]
         match kind:
             case "send":
-                self.send(to)
+                self.numbers.send_one(self.renderer, to)
             case "ask":
                 self.ask(to)
             case "burst":
                 for _ in range(self.dice.randrange(100)):
-                    (self.ask if self.dice.random() < 0.2 else self.send)(to)
+                    self.ask(to) if self.dice.random() < 0.2 else self.numbers.send_one(self.renderer, to)
             case "stream":
                 self.start(self._stream(to))
             case "port":
                 self.start(self._give_port())
+            case "frame":
+                self.start(companions.frame(self, to))
+            case "guest":
+                self.start(companions.guest(self))
             case "sync" if self.renderer.is_connected:
                 self.numbers.send(MAIN, "sync", lambda *args: self.renderer.send_sync("sync", *args, timeout=3))
-
-    def send(self, to: str) -> None:
-        """Send one message."""
-        if to != MAIN:
-            self.numbers.send(to, "send", lambda *args: self.renderer.send_to(to, "flow", *args))
-        elif self.dice.random() < 0.3:
-            self.numbers.send(to, "post", lambda *args: self.renderer.post_message("post", list(args)))
-        else:
-            self.numbers.send(to, "send", lambda *args: self.renderer.send("flow", *args))
 
     def ask(self, to: str) -> Any:
         """Ask for something; now and then it is given up."""
@@ -181,7 +198,7 @@ class Worker:
         if session is not None and session.link is not None:
             to = self.dice.choice(self.others)
             for _ in range(self.dice.randrange(200)):
-                self.send(to)
+                self.numbers.send_one(self.renderer, to)
             # Behind the write of this turn.
             asyncio.get_running_loop().call_soon(session.link.abort)
 
@@ -203,7 +220,7 @@ class Worker:
     async def last(self) -> None:
         """Send the last messages: now everybody is there, and behind them nothing can be missing."""
         for to in (MAIN, *self.others):
-            self.send(to)
+            self.numbers.send_one(self.renderer, to)
             reply = self.numbers.send(to, "ask", lambda *args, to=to: self.invoke(to, "flow", *args, timeout=PATIENCE))
             try:
                 await reply
@@ -253,7 +270,7 @@ async def opened(
     while True:
         files = open_files()
         renderer = mainbus.connect(address, name=name, connect_timeout=PATIENCE)
-        worker = Worker(renderer, ledger, others, dice)
+        worker = Worker(address, renderer, ledger, others, dice)
         try:
             _ = await renderer
         except (NameTaken, MainbusError) as error:

@@ -49,7 +49,7 @@ class Chaos:
         self.log = (folder / "log").open("ab")
         self.main = Process(MAIN, "broker", self.log)
         self.hostile = Process(HOSTILE, "hostiles", self.log)
-        self.renderers = [Process(f"r{number}", "renderer", self.log) for number in range(renderers)]
+        self.renderers = [Process(f"r{number}", module_of(number), self.log) for number in range(renderers)]
         self.faults: list[tuple[float, Fault]] = []
         """Those that have happened, with the time of each in nanoseconds."""
         self.violations: list[Violation] = []
@@ -183,6 +183,11 @@ class Chaos:
         """Name the fault before a violation."""
         before = [fault for at, fault in self.faults if at <= violation.at]
         return f"behind {before[-1]}" if before else "before any fault"
+
+
+def module_of(number: int) -> str:
+    """Return the program of a renderer: every fourth one is of threads."""
+    return "renderer" if number % 4 else "blocking_renderer"
 
 
 def now() -> int:

@@ -148,4 +148,4 @@ async def test_what_waits_for_word_of_a_stranger_goes_its_way_or_leads_nowhere()
     assert world.bodies() == []
     packet = moved.route.next_packet()
     assert packet is not None
-    assert body(packet) == b"invoke 2"
+    assert body(bytes(packet)) == b"invoke 2"

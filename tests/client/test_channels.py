@@ -168,7 +168,7 @@ def test_anything_else_is_none(channels: Channels, channel: Any, found: str) -> 
 def test_the_memory_of_encoded_channels_is_bounded() -> None:
     for number in range(module.MAX_ENCODED + 10):
         assert check_channel(f"bounded:{number}") == f"bounded:{number}".encode()
-    assert len(module._encoded) <= module.MAX_ENCODED
+    assert len(module.ENCODED) <= module.MAX_ENCODED
 
 
 @pytest.mark.contract("2.6")

@@ -42,7 +42,7 @@ TEXTS = [
         errors.CloneError("args[0].children[2]", "function"),
         "An object could not be cloned. (args[0].children[2]: function)",
     ),
-    (errors.ValidationError("wrong", parameter="n", path="$"), "wrong"),
+    (errors.ValidationError("wrong", parameter="n", path="n"), "wrong"),
     (errors.PermissionDenied("send"), "Permission denied: send"),
     (errors.PermissionDenied("send", "x"), "Permission denied: send on 'x'"),
     (errors.ObjectDestroyedError(), "Object has been destroyed"),
@@ -92,8 +92,8 @@ def test_constructors_keep_the_data() -> None:
     assert remote.__notes__ == ["n"]
     clone = errors.CloneError("args[0]", "function")
     assert (clone.path, clone.reason) == ("args[0]", "function")
-    invalid = errors.ValidationError("wrong", parameter="n", path="$.a")
-    assert (invalid.parameter, invalid.path) == ("n", "$.a")
+    invalid = errors.ValidationError("wrong", parameter="n", path="n.a")
+    assert (invalid.parameter, invalid.path) == ("n", "n.a")
     large = errors.MessageTooLarge(5, 4)
     assert (large.size, large.limit) == (5, 4)
     full = errors.SendQueueFull(4, 9)

@@ -13,7 +13,7 @@ def _lobby() -> tuple[Outbox, Lobby]:
 
 
 def _gone(lobby: Lobby) -> list[bytes]:
-    return [packet for _, entry in lobby.leave() for packet in entry.packets]
+    return [bytes(packet) for _, entry in lobby.leave() for packet in entry.packets]
 
 
 async def test_nothing_passes_what_waits_for_an_answer() -> None:

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from itertools import repeat
 
 import pytest
-from mainbus.outbox import CHUNK, Outbox
+from mainbus.cores import CHUNK
+from mainbus.outbox import Outbox
 from mainbus.routes import Route
+from mainbus.wire.pieces import Pieces
 
 
 class _Protocol(asyncio.Protocol):
@@ -210,3 +212,54 @@ async def test_turns_are_taken_while_a_large_message_leaves() -> None:
         one.answered()
         data = await pair.read(500 * 65_536 + 6)
         assert data.index(b"second") < 100 * 65_536
+
+
+# Packets in pieces.
+
+
+async def test_packets_in_pieces_leave_in_their_place_and_are_counted() -> None:
+    async with ends() as pair:
+        pair.outbox.attach(pair.transport)
+        large = Pieces((b"head", memoryview(b"x" * CHUNK)))
+        pair.outbox.put(b"before")
+        pair.outbox.put_large(large)
+        pair.outbox.put(b"between")
+        pair.outbox.put_large(large)
+        pair.outbox.put_large(b"plain")
+        whole = b"before" + bytes(large) + b"between" + bytes(large) + b"plain"
+        assert pair.outbox.queued == len(whole)
+        assert await pair.read(len(whole)) == whole
+        assert (pair.outbox.queued, pair.outbox.written, pair.outbox.handed) == (0, 5, len(whole))
+        pair.outbox.put(b"small")
+        assert await pair.read(5) == b"small"
+
+
+async def test_a_route_gives_packets_in_pieces_between_those_of_others() -> None:
+    async with ends() as pair:
+        large = [Pieces((bytes([number]), b"x" * 100_000)) for number in range(6)]
+        route = Route(pair.outbox, 0)
+        route.put(iter(large), 600_006)
+        pair.outbox.put(b"small")
+        pair.outbox.attach(pair.transport)
+        assert await pair.read(600_011) == b"small" + b"".join(map(bytes, large))
+
+
+async def test_what_of_a_packet_in_pieces_may_not_have_left_is_said_as_it_is() -> None:
+    async with ends() as pair:
+        pair.outbox.attach(pair.transport)
+        large = Pieces((b"head", b"x" * (4 << 20)))
+        pair.outbox.put_large(large)
+        pair.outbox.flush()
+        pair.outbox.put_large(large)
+        pair.outbox.hand_over()
+        data, count = pair.outbox.in_flight()
+        assert (data == 2 * bytes(large), count) == (True, 2)
+        assert await pair.read(2 * len(large)) == 2 * bytes(large)
+
+
+async def test_packets_in_pieces_are_whole_when_they_are_taken_back() -> None:
+    outbox = Outbox(asyncio.get_running_loop(), 10)
+    outbox.put_large(Pieces((b"head", b"body")))
+    assert outbox.take() == [b"headbody"]
+    outbox.put(b"later")
+    assert outbox.take() == [b"later"]

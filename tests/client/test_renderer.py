@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[[IpcRenderer], object]] = {
     "peers": lambda renderer: run(renderer.peers()),
     "wait_for": lambda renderer: run(renderer.wait_for("x")),
     "status": lambda renderer: run(renderer.status()),
+    "granted": lambda renderer: run(renderer.granted("listen", "x")),
 }
 REGISTERING: dict[str, Callable[[IpcRenderer], object]] = {
     "on": lambda renderer: renderer.on("x", print),

@@ -13,11 +13,13 @@ from mainbus.wire import clone, packets, port_table
 from mainbus.wire.connection import Connection
 from mainbus.wire.credit import WINDOW
 from mainbus.wire.packets import CONTINUES, HEADER, HEADER_SIZE, MORE, Kind, Message, build
+from mainbus.wire.pieces import Packet
 from mainbus.wire.port_table import pack
 from mainbus.wire.states import Role
 
 from tests.support.bus import Bus, Calls, until, within
 from tests.support.cores import opened, take
+from tests.support.leaving import leaving
 from tests.support.port_records import heard
 
 LIMIT = 1 << 20
@@ -46,7 +48,7 @@ class Way:
         """Return what has left since the last time, with what only waits for its turn."""
         found = [*self.outbox.take()]
         for route in list(self.ports._routes()):
-            found += iter(route.next_packet, None)
+            found += leaving(route)
             found += self.outbox.take()
         return [_short(packet) for packet in found]
 
@@ -65,16 +67,17 @@ class Way:
         assert rest == (*message[:8], b"body")
         return ports
 
-    def leaving(self, *ports: MessagePort) -> Iterator[bytes]:
+    def leaving(self, *ports: MessagePort) -> Iterator[Packet]:
         """Let ports leave with a message to the main process, once it does."""
 
-        def make(table: bytes) -> bytes | Iterator[bytes]:
+        def make(table: bytes) -> bytes | Iterator[Packet]:
             return packets.message(Kind.POST, 0, 0, table + b"body", channel=b"c", value=len(ports))
 
         return self.ports.departing([port.release() for port in ports], make)
 
 
-def _short(packet: bytes) -> Sent:
+def _short(packet: Packet) -> Sent:
+    packet = bytes(packet)
     _, kind, flags, name, channel, number, _, _, value = HEADER.unpack_from(packet)
     return Sent(Kind(kind), number, flags, value, packet[HEADER_SIZE + name + channel :])
 
@@ -410,7 +413,7 @@ async def test_ports_behind_one_that_was_leaving_when_the_connection_went_are_cl
 async def test_in_a_message_that_waits_for_another_connection_ports_are_closed_ones() -> None:
     way, channel = Way(), MessageChannel()
     (packet,) = way.leaving(channel.port1)
-    assert _short(port_table.without_ports(packet)).body == pack([port_table.CLOSED]) + b"body"
+    assert _short(port_table.without_ports(bytes(packet))).body == pack([port_table.CLOSED]) + b"body"
     channel.port2.close()
 
 

@@ -71,7 +71,7 @@ class World:
         self.arrive(self.outbox.take())
         for _ in range(rounds):
             for route in dict.fromkeys(self.table._routes.values()):
-                self.arrive(iter([packet for packet in [route.next_packet()] if packet is not None]))
+                self.arrive(iter([bytes(packet) for packet in [route.next_packet()] if packet is not None]))
 
     def hear(self) -> None:
         if self.told:
@@ -175,7 +175,7 @@ steps = st.one_of(
 
 
 @pytest.mark.contract("2.19", "9.3", "9.1")
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(steps, max_size=60))
 def test_a_renderer_gets_everything_in_the_order_sent_and_never_beyond_the_credit(
     taken: list[tuple[object, ...]],

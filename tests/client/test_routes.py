@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from mainbus.outbox import ROOM, Outbox
+from mainbus.cores import ROOM
+from mainbus.outbox import Outbox
 from mainbus.routes import Entry, Route
 from mainbus.wire.packets import BY_NAME, Kind, build
+
+from tests.support.leaving import leaving
 
 
 class Way:
@@ -22,7 +25,7 @@ class Way:
 
     def left(self) -> list[bytes]:
         """What went straight to the outbox, and then all that the route lets go."""
-        return [*self.outbox.take(), *iter(self.route.next_packet, None)]
+        return [*self.outbox.take(), *leaving(self.route)]
 
 
 async def test_what_nothing_holds_up_goes_straight_on() -> None:

@@ -170,27 +170,27 @@ def test_what_never_arrives_is_built(annotation: Any, value: object, expected: o
 
 
 MISFITS: list[tuple[Any, object, str, str]] = [
-    (int, "1", "$", "Expected `int`, got `str`"),
-    (int, True, "$", "Expected `int`, got `bool`"),
-    (int, 1.0, "$", "Expected `int`, got `float`"),
-    (float, 10**400, "$", "Number out of range"),
-    (str, b"a", "$", "Expected `str`, got `bytes`"),
-    (bytes, "YQ==", "$", "Expected `bytes`, got `str`"),
-    (datetime, "2020-01-01T00:00:00Z", "$", "Expected `datetime`, got `str`"),
-    (UUID, str(ID), "$", "Expected `uuid`, got `str`"),
-    (Decimal, "1.5", "$", "Expected `decimal`, got `str`"),
-    (list[int], [1, "a"], "$[1]", "Expected `int`, got `str`"),
-    (dict[str, int], {"a": "b"}, "$[...]", "Expected `int`, got `str`"),
-    (dict[str, int], {1: 1}, "$", "Expected `str`, got `int` as a key"),
-    (Node, {"x": 1, "children": [{"x": "2"}]}, "$.children[0].x", "Expected `int`, got `str`"),
-    (Node, {}, "$", "Object missing required field `x`"),
-    (Color, "blue", "$", "Invalid enum value 'blue'"),
-    (Annotated[int, msgspec.Meta(ge=1)], 0, "$", "Expected `int` >= 1"),
-    (Options, {"depth": "a"}, "$.depth", "Expected `int`, got `str`"),
-    (numpy.ndarray, [1], "$", "Expected `ndarray`, got `list`"),
-    (list[numpy.ndarray], [1], "$[0]", "Expected `ndarray`, got `int`"),
-    (str | bytes, 1, "$", "Expected `str`, got `int`; or Expected `bytes`, got `int`"),
-    (Odd, {"x": 1}, "$", "LookupError: user code"),
+    (int, "1", "", "Expected `int`, got `str`"),
+    (int, True, "", "Expected `int`, got `bool`"),
+    (int, 1.0, "", "Expected `int`, got `float`"),
+    (float, 10**400, "", "Number out of range"),
+    (str, b"a", "", "Expected `str`, got `bytes`"),
+    (bytes, "YQ==", "", "Expected `bytes`, got `str`"),
+    (datetime, "2020-01-01T00:00:00Z", "", "Expected `datetime`, got `str`"),
+    (UUID, str(ID), "", "Expected `uuid`, got `str`"),
+    (Decimal, "1.5", "", "Expected `decimal`, got `str`"),
+    (list[int], [1, "a"], "[1]", "Expected `int`, got `str`"),
+    (dict[str, int], {"a": "b"}, "[...]", "Expected `int`, got `str`"),
+    (dict[str, int], {1: 1}, "", "Expected `str`, got `int` as a key"),
+    (Node, {"x": 1, "children": [{"x": "2"}]}, ".children[0].x", "Expected `int`, got `str`"),
+    (Node, {}, "", "Object missing required field `x`"),
+    (Color, "blue", "", "Invalid enum value 'blue'"),
+    (Annotated[int, msgspec.Meta(ge=1)], 0, "", "Expected `int` >= 1"),
+    (Options, {"depth": "a"}, ".depth", "Expected `int`, got `str`"),
+    (numpy.ndarray, [1], "", "Expected `ndarray`, got `list`"),
+    (list[numpy.ndarray], [1], "[0]", "Expected `ndarray`, got `int`"),
+    (str | bytes, 1, "", "Expected `str`, got `int`; or Expected `bytes`, got `int`"),
+    (Odd, {"x": 1}, "", "LookupError: user code"),
 ]
 
 
@@ -200,9 +200,9 @@ def test_what_does_not_fit_names_parameter_and_path(annotation: Any, value: obje
     with pytest.raises(ValidationError) as caught:
         target.fit([value])
     error = caught.value
-    assert (error.parameter, error.path) == ("value", path)
+    assert (error.parameter, error.path) == ("value", f"value{path}")
     said = re.sub(r" \(\S+:\d+\)", " (FILE)", str(error))
-    assert said == f"annotated.<locals>.handler() (FILE): 'value' at {path}: {reason}"
+    assert said == f"annotated.<locals>.handler() (FILE): value{path}: {reason}"
     with pytest.raises(ValidationError, match=r"^Error invoking remote method 'x': annotated"):
         target.fit([value], "x")
 
@@ -312,9 +312,9 @@ def test_arguments_that_are_left_out_are_not_checked() -> None:
 
 def test_the_rest_is_checked_one_by_one() -> None:
     assert Target(rest).fit(["a", 1, 2]) == ["a", 1, 2]
-    with pytest.raises(ValidationError, match=r"'rest' at \$\[1\]: Expected `int`"):
+    with pytest.raises(ValidationError, match=r": rest\[1\]: Expected `int`"):
         Target(rest).fit(["a", 1, "b"])
-    with pytest.raises(ValidationError, match=r"'args' at \$\[0\]: Expected `int`"):
+    with pytest.raises(ValidationError, match=r": args\[0\]: Expected `int`"):
         Target(only_rest).fit(["b"])
 
 

@@ -1,16 +1,14 @@
-"""The small programs of the other side run, too, and print what ours print.
-
-Ours are run with the tutorials. NATS needs a server that no package brings: its programs are only compiled.
-"""
+"""The small programs of the other side run, too, and print what ours print. Ours are run with the tutorials."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -31,18 +29,18 @@ def test_each_page_has_both_halves() -> None:
         assert re.findall(r"^```python norun (\w+\.py)$", text, re.M) == ["main.py", "renderer.py"]
 
 
-@pytest.mark.parametrize("peer", ["multiprocessing", "rpyc", "zeromq", "dbus"])
+@pytest.mark.parametrize("peer", ["multiprocessing", "rpyc", "zeromq", "dbus", "nats"])
 def test_the_other_half_prints_the_same(peer: str, tmp_path: Path) -> None:
-    for name, text in PROGRAM.findall(PAGES[peer]):
-        (tmp_path / name).write_text(text)
     with ExitStack() as stack:
-        env = dict(os.environ)
+        env, text = dict(os.environ), PAGES[peer]
         if peer == "dbus":
-            if shutil.which("dbus-daemon") is None:
-                pytest.skip("there is no dbus-daemon")
-            daemon = ["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address"]
-            env["DBUS_SESSION_BUS_ADDRESS"] = stack.enter_context(started(daemon, tmp_path, env))
-        assert stack.enter_context(started([sys.executable, "server.py"], tmp_path, env)) == "ready"
+            env["DBUS_SESSION_BUS_ADDRESS"] = stack.enter_context(dbus_daemon(tmp_path))
+        elif peer == "nats":
+            text = text.replace("127.0.0.1:4222", stack.enter_context(nats_server(tmp_path)))
+        for name, program in PROGRAM.findall(text):
+            (tmp_path / name).write_text(program)
+        lines = stack.enter_context(started([sys.executable, "server.py"], tmp_path, env))
+        assert lines.readline() == "ready\n"
         client = subprocess.run(
             [sys.executable, "client.py"],
             cwd=tmp_path,
@@ -56,11 +54,32 @@ def test_the_other_half_prints_the_same(peer: str, tmp_path: Path) -> None:
 
 
 @contextmanager
-def started(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[str]:
-    """Start a program, yield the line by which it says that it is there, and end it."""
-    with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True) as process:
+def dbus_daemon(folder: Path) -> Iterator[str]:
+    """Start a daemon of D-Bus; yields its address."""
+    if shutil.which("dbus-daemon") is None:
+        pytest.skip("there is no dbus-daemon")
+    command = ["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address"]
+    with started(command, folder, os.environ) as lines:
+        yield lines.readline().strip()
+
+
+@contextmanager
+def nats_server(folder: Path) -> Iterator[str]:
+    """Start a server of NATS on a port of its own choice; yields host and port."""
+    if shutil.which("nats-server") is None:
+        pytest.skip("there is no nats-server")
+    with started(["nats-server", "--addr", "127.0.0.1", "--port", "-1"], folder, os.environ) as lines:
+        log = iter(lines.readline, "")
+        yield next(line.split()[-1] for line in log if "Listening for client connections" in line)
+
+
+@contextmanager
+def started(command: list[str], folder: Path, env: Mapping[str, str]) -> Iterator[IO[str]]:
+    """Start a program, yield what it writes, and end it."""
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=pipe, stderr=both, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield process.stdout
         finally:
             process.kill()

@@ -32,7 +32,8 @@ EGGS
 >>> send("clear")
 >>> await invoke("list")
 []
->>>\x20"""
+>>>\x20
+"""
 
 
 @pytest.fixture

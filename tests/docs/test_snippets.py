@@ -1,48 +1,59 @@
-"""Each block of Python in the docs is a program that runs.
+"""Each block of Python in the docs is run by a test; here those that are programs of their own.
 
-A block that begins with ```python runs in a process of its own, in a copy of docs/examples, with an address of its
-own in MAINBUS_ADDRESS; it must end without an error. One that begins with ```python norun NAME.py is run by another
-test of this folder, together with its neighbours. One without a name is not run, and counted in NOT_RUN.
+Each runs in a process, in a copy of docs/examples, with an address of its own in MAINBUS_ADDRESS, and must end without
+an error.
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
 from tests.checks.tree import ROOT
-
-BLOCK = re.compile(r"^(?P<indent> *)```python(?P<info>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
-DOCS = ROOT / "docs"
-
-
-def programs(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the number of the first line and the text of each block that is to run."""
-    for block in BLOCK.finditer(text):
-        if "norun" not in block["info"].split():
-            yield text.count("\n", 0, block.start("text")) + 1, dedent(block["text"])
-
+from tests.support.snippets import DOCS, FILES, PAGES, STORIES, named, not_run, programs
 
 PROGRAMS = [
-    pytest.param(program, id=f"{page.relative_to(DOCS)}:{line}")
-    for page in sorted(DOCS.glob("**/*.md"))
+    pytest.param(program, id=f"{page.relative_to(ROOT)}:{line}")
+    for page in PAGES
     for line, program in programs(page.read_text(encoding="utf-8"))
 ]
 
-# Programs with a window, and what only makes sense in a program of the reader's own.
-NOT_RUN = {"how-to/embed.md": 1, "how-to/use-from-threads.md": 2, "how-to/test-your-app.md": 1}
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_block_is_run_by_a_test(page: Path) -> None:
+    assert not_run(page, page.read_text(encoding="utf-8")) == []
 
 
-def test_what_is_not_run_is_known() -> None:
-    pages = {page: page.read_text(encoding="utf-8") for page in DOCS.glob("**/*.md")}
-    found = {page.relative_to(DOCS).as_posix(): text.count("```python norun\n") for page, text in pages.items()}
-    assert {page: count for page, count in found.items() if count} == NOT_RUN
+@pytest.mark.parametrize(("page", "test"), FILES.items(), ids=lambda item: Path(item).name)
+def test_the_test_of_a_page_runs_all_its_files(page: Path, test: str) -> None:
+    text = Path(__file__).with_name(test).read_text(encoding="utf-8")
+    assert [name for name in (page.name, *named(page)) if name not in text] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "```python norun",
+        "```python norun x",
+        "```python norun peer x.py",
+        "```py",
+        "~~~python",
+        "```{code-block} python",
+        "> ```python",
+        "```Python3",
+    ],
+)
+def test_a_block_that_no_test_runs_is_found(line: str) -> None:
+    assert not_run(STORIES[0], f"text\n\n{line}\nx = 1\n```\n") == [line]
+
+
+def test_a_file_of_a_page_without_a_test_is_found() -> None:
+    block = "```python norun main.py\nx = 1\n```\n"
+    assert not_run(STORIES[0], block) == []
+    assert not_run(DOCS / "index.md", block) == ["```python norun main.py"]
 
 
 def test_blocks_are_found() -> None:
@@ -67,6 +78,7 @@ $ z
   ```
 """
     assert list(programs(page)) == [(3, "x = 1\n"), (17, "if x:\n    pass\n")]
+    assert not_run(STORIES[0], page) == []
     assert PROGRAMS
 
 

@@ -5,8 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,22 +12,6 @@ import pytest
 from tests.checks.tree import ROOT
 
 EXAMPLE = ROOT / "docs" / "examples" / "tk_window"
-
-
-@pytest.fixture
-def display() -> Iterator[str]:
-    """Run an X server that nobody sees; it picks its number itself."""
-    if find_spec("_tkinter") is None or shutil.which("Xvfb") is None:
-        pytest.skip("needs tkinter and Xvfb")
-    reading, writing = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "640x480x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL) as server:
-        os.close(writing)
-        try:
-            with os.fdopen(reading) as pipe:
-                yield f":{pipe.readline().strip()}"
-        finally:
-            server.terminate()
 
 
 def run(folder: Path, display: str) -> tuple[int, list[tuple[str, str, str]]]:

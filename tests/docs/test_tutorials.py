@@ -16,10 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checks.tree import ROOT
+from tests.support.snippets import DOCS, STORIES
 
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("tutorial/*.md")), *sorted(DOCS.glob("coming-from/*.md"))]
 MAIN = ("main.py", "app.py")
 PRELOAD = "preload.py"
 
@@ -43,13 +41,22 @@ def examples(page: Path) -> Iterator[Example]:
             yield example
 
 
-EXAMPLES = [example for page in PAGES for example in examples(page)]
+EXAMPLES = [example for page in STORIES for example in examples(page)]
 
 
 def test_there_are_examples_for_each_pattern() -> None:
     assert len(EXAMPLES) >= 7
     assert len([example for example in EXAMPLES if "Pattern" in example.title]) == 4
     assert all(example.printed for example in EXAMPLES)
+
+
+def test_each_javascript_has_its_python_beside_it() -> None:
+    """They follow each other, a line of text before each: what docs/side_by_side.py looks for."""
+    text = (DOCS / "tutorial" / "electron-tutorial.md").read_text(encoding="utf-8")
+    pairs = re.findall(
+        r"\n\nElectron, .*:\n\n```javascript\n(?:(?!```).*\n)+```\n\nmainbus, .*\n\n```python norun \w+\.py\n", text
+    )
+    assert len(pairs) == text.count("```javascript") > 0
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)

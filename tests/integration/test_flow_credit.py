@@ -269,7 +269,7 @@ async def test_nothing_that_was_dropped_unretrieved_is_left_in_any_table(
             _ = renderer.invoke("echo", number)
         await until(lambda: not renderer.stats()["pending"])
         gc.collect()
-        assert renderer.stats() == dict.fromkeys(("pending", "streams", "queued", "held", "running", "reconnects"), 0)
+        assert set(renderer.stats().values()) == {0}
         assert not caplog.records
 
 

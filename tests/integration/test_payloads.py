@@ -1,5 +1,6 @@
 """Payloads of every size around the bounds of a packet, unchanged through every verb, and others passing large ones."""
 
+import array
 import asyncio
 from collections.abc import Callable
 from typing import Any
@@ -111,7 +112,7 @@ async def test_payloads_of_all_sizes_arrive_unchanged_through_send_sync(
 async def test_64_mib_of_bytes_pass_through_every_verb(address: str) -> None:
     async with Bus(address) as bus:
         everybody = Everybody(bus, await bus.renderer("left"), await bus.renderer("right"))
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(100):
             await everybody.all_verbs(bytes(64 * MIB))
 
 
@@ -268,3 +269,30 @@ async def test_large_messages_of_many_senders_to_one_do_not_mix(address: str) ->
         assert all(value == bytes([index]) * MIB for index, _, value in got.args)
         for index in range(4):
             assert [round_ for sender, round_, _ in got.args if sender == index].count(1) == 2
+
+
+# What is large is passed on as it is, where that cannot be seen.
+
+
+@pytest.mark.contract("4.1", "4.4")
+async def test_what_the_sender_changes_after_the_call_does_not_change_what_arrives(address: str) -> None:
+    async with Bus(address) as bus:
+        source, target = await bus.renderer("source"), await bus.renderer("target")
+        target.handle("echo", lambda event, *values: values, senders="renderers")
+        fixed = bytes(range(256)) * (8 * KIB)
+        changed = bytearray(fixed)
+        numbers = array.array("q", range(200_000))
+        reply = source.invoke_to("target", "echo", fixed, changed, memoryview(changed), [numbers, numbers])
+        changed[:] = b"-" * len(changed)
+        changed.append(1)
+        numbers[0] = -1
+        assert await within(reply) == [fixed, fixed, fixed, [array.array("q", range(200_000))] * 2]
+
+
+@pytest.mark.contract("4.1")
+async def test_typed_arrays_and_several_large_values_arrive_as_they_were(address: str) -> None:
+    async with Bus(address) as bus:
+        source, target = await bus.renderer("source"), await bus.renderer("target")
+        target.handle("echo", lambda event, *values: values, senders="renderers")
+        values = [array.array("d", range(100_000)), {"a": binary(MIB), "b": [binary(MIB), text(MIB)]}, binary(KIB)]
+        assert await within(source.invoke_to("target", "echo", *values)) == values

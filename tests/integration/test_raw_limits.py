@@ -1,13 +1,14 @@
 """What a renderer that obeys nobody can make the broker remember, and that others notice nothing of it."""
 
 import asyncio
-from collections.abc import Callable
-from itertools import count
+import struct
+from collections.abc import Awaitable, Callable
+from itertools import count, islice
 from typing import Any
 
 import cbor2
 import pytest
-from mainbus import ReplyNeverSent, TooManyRequests
+from mainbus import BadMessage, ReplyNeverSent, TooManyRequests
 from mainbus_broker import Config, Limits
 
 from tests.support import bare
@@ -98,6 +99,19 @@ async def test_messages_that_are_never_finished(address: str, caplog: pytest.Log
         assert len(bus.hub.renderers) == 2
 
 
+async def test_a_body_that_is_deeper_than_the_broker_takes(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with Bus(address, config=Config(limits=Limits(depth=4))) as bus, bystanders(bus), raw(address) as hog:
+        heard = Calls()
+        bus.ipc_main.handle("c", heard)
+        hog.write(Packet(wire.INVOKE, request=1, channel=b"c", body=args([[[1]]])))
+        await hog.next(wire.RESULT)
+        hog.write(Packet(wire.INVOKE, request=2, channel=b"c", body=args([[[[1]]]])))
+        assert (await hog.next(wire.ERROR)).value == BadMessage.wire_code
+        await hog.next(wire.GOODBYE)
+        assert len(heard.calls) == 1
+        assert warnings(caplog)[-1].endswith("The nesting depth exceeds the limit of 4")
+
+
 async def test_calls_that_block_are_for_the_main_process(address: str, caplog: pytest.LogCaptureFixture) -> None:
     async with Bus(address) as bus, bystanders(bus), raw(address) as hog:
         hog.write(Packet(wire.SYNC, flags=wire.MORE, peer=77, request=1, channel=b"c", body=b"x"))
@@ -162,14 +176,52 @@ async def test_a_goodbye_that_is_not_read(address: str) -> None:
         assert (await bus.renderer()).is_connected
 
 
-async def test_notices_to_a_renderer_that_does_not_read(address: str, caplog: pytest.LogCaptureFixture) -> None:
-    config = Config(limits=Limits(backlog=64 * KIB))
+async def cancels(bus: Bus, hog: Raw, deaf: Raw) -> Callable[[], None]:
+    """Return what invokes a renderer and cancels it again, each time it is called."""
+    requests = count(1)
+
+    def cancel() -> None:
+        for request in islice(requests, 100):
+            hog.write(
+                Packet(wire.INVOKE, request=request, peer=deaf.id, channel=b"c", body=args()),
+                Packet(wire.CANCEL, request=request, peer=deaf.id),
+            )
+
+    return cancel
+
+
+async def credit_for_items(bus: Bus, hog: Raw, deaf: Raw) -> Callable[[], None]:
+    """Return what gives a renderer credit for items of a stream, byte by byte."""
+    hog.write(Packet(wire.STREAM, request=1, peer=deaf.id, channel=b"c", body=args()))
+    await deaf.next(wire.STREAM)
+    deaf.write(Packet(wire.ITEM, request=1, peer=hog.id, body=args(LARGE)))
+    await hog.next(wire.ITEM)
+    return lambda: hog.write(*[Packet(wire.DEMAND, request=1, peer=deaf.id, value=1)] * 1000)
+
+
+async def credit_on_a_port(bus: Bus, hog: Raw, deaf: Raw) -> Callable[[], None]:
+    """Return what gives a renderer credit for what it has posted, byte by byte."""
+    contents = bus.broker.web_contents.from_id(deaf.id)
+    assert contents is not None
+    bus.ipc_main.on("port", lambda event, _: contents.post_message("port", None, event.ports))
+    hog.write(Packet(wire.POST, value=1, channel=b"port", body=struct.pack(">II", 1, 3) + args(None)))
+    [number] = struct.unpack_from(">I", (await deaf.next(wire.POST)).body)
+    deaf.write(Packet(wire.PORT_MESSAGE, peer=number, body=args(LARGE)))
+    await hog.next(wire.PORT_MESSAGE)
+    return lambda: hog.write(*[Packet(wire.PORT_CREDIT, peer=3, value=1)] * 1000)
+
+
+@pytest.mark.parametrize("notices", [cancels, credit_for_items, credit_on_a_port])
+async def test_notices_to_a_renderer_that_does_not_read(
+    notices: Callable[[Bus, Raw, Raw], Awaitable[Callable[[], None]]],
+    address: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = Config(limits=Limits(backlog=64 * KIB, high=64 * KIB * KIB, pending=1_000_000))
     async with Bus(address, config=config) as bus, bystanders(bus), raw(address, "deaf") as deaf, raw(address) as hog:
-        hog.write(Packet(wire.INVOKE, request=1, body=args(), name=b"deaf", channel=b"c", flags=wire.BY_NAME))
-        await deaf.next(wire.INVOKE)
+        notify = await notices(bus, hog, deaf)
         stop_reading(deaf)
-        notices = [Packet(kind, peer=deaf.id) for kind in (wire.PAUSE, wire.RESUME)]
-        await goes(bus, hog, lambda: hog.write(*notices * 50))
+        await goes(bus, hog, notify)
         assert warnings(caplog)[-1].endswith(f"{bus.hub.renderers.names['deaf'].label}, which does not read")
         assert deaf.id in bus.hub.renderers.ids
 

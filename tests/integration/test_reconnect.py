@@ -9,6 +9,7 @@ from typing import Any
 import mainbus
 import pytest
 from mainbus import IpcRenderer, outgoing, session
+from mainbus.cores import ROOM
 from mainbus.wire.messages import Hello
 from mainbus_broker import Broker, Config, IpcMain, Limits
 
@@ -383,7 +384,7 @@ async def test_invokes_that_timed_out_while_away_are_not_sent(address: str) -> N
 
 @pytest.mark.contract("9.6")
 async def test_what_waits_while_away_is_bounded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "MAX_UNSENT", 1_000_000)
+    monkeypatch.setattr(outgoing, "MAX_UNSENT", ROOM)
     async with broker_process(address) as first:
         renderer = await mainbus.connect(address)
         told = Told(renderer)
@@ -393,7 +394,7 @@ async def test_what_waits_while_away_is_bounded(address: str, monkeypatch: pytes
     while renderer.stats()["held"] + renderer.stats()["queued"] < outgoing.MAX_UNSENT:
         renderer.send("item", b"x" * 10_000)
         sent += 1
-    assert 90 <= sent <= 101
+    assert 95 <= sent <= 105
     with pytest.raises(mainbus.SendQueueFull):
         renderer.send("item", b"x")
     with pytest.raises(mainbus.SendQueueFull):

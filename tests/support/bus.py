@@ -20,6 +20,8 @@ from mainbus_broker import Broker, Config, IpcMain, WebContents
 from mainbus_broker.hub import Hub
 from mainbus_broker.peer import Peer
 
+from tests.support import nursery
+
 if sys.platform == "win32":
     from mainbus import windows
 
@@ -236,13 +238,13 @@ class Program:
     """
 
     def __init__(self, source: str, *args: str, env: dict[str, str] | None = None) -> None:
-        self.process: asyncio.subprocess.Process
-        self._argv = program(source, *args)
+        self.process: nursery.Process
+        self._source = PRELUDE + dedent(source)
+        self._args = args
         self._env = env
 
     async def __aenter__(self) -> Self:
-        pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe, env=self._env)
+        self.process = await nursery.start(self._source, *self._args, env=self._env)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -252,7 +254,6 @@ class Program:
 
     async def line(self) -> str:
         """Return the next line that it says."""
-        assert self.process.stdout is not None
         line = await within(self.process.stdout.readline())
         if not line:
             raise AssertionError(f"the program has ended, with {await self.end()}")
@@ -264,8 +265,6 @@ class Program:
 
     async def end(self) -> int:
         """Wait until it has ended; returns its exit status."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.close()
         await within(self.process.stdout.read())
         return await within(self.process.wait())

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.nursery import NURSERY
+
 # A cancelled task ends within a few turns of the loop; one that needs longer was not waited for.
 TURNS = 20
 # The kernel takes its time to end a process or thread; only a failing test waits this long.
@@ -33,6 +35,10 @@ def pytest_collection_finish() -> None:
         uvloop.new_event_loop().close()
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    NURSERY.close()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -138,13 +144,20 @@ def open_files() -> set[tuple[int, str]]:
         except FileNotFoundError:
             continue  # the listing's own descriptor
         found.add((int(entry.name), target))
-    return found
+    return {(number, target) for number, target in found if number != NURSERY.fileno}
 
 
 def child_processes() -> set[int]:
     """Return the pids of this process' children, ended ones nobody waited for included, where the system tells."""
+    found = _children(PROC)
+    if NURSERY.pid is not None:
+        found = found - {NURSERY.pid} | _children(Path(f"/proc/{NURSERY.pid}"))
+    return found
+
+
+def _children(process: Path) -> set[int]:
     found: set[int] = set()
-    for task in _listed(PROC / "task"):
+    for task in _listed(process / "task"):
         try:
             found.update(int(pid) for pid in (task / "children").read_text().split())
         except OSError:

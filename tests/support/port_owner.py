@@ -18,6 +18,8 @@ class Box:
         max_ports: How many it may have.
     """
 
+    is_here = False
+
     def __init__(self, table: PortTable, max_ports: int = 4096) -> None:
         self.max_ports = max_ports
         self.ports: dict[int, PortEnd | Return] = {}

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEAKY = """
 import asyncio, os, subprocess, sys, threading
+from tests.support.nursery import NURSERY
 
 async def test_task():
     asyncio.create_task(asyncio.Event().wait(), name="forgotten-task")
@@ -32,6 +33,14 @@ def test_process():
     global child
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 
+def test_program():
+    order = {"source": "import time; time.sleep(1000)", "args": [], "env": {}, "folder": "/"}
+    number, its = os.pipe()
+    with open(os.devnull, "r+b") as null, open(number) as fate:
+        NURSERY.fork(order, [*[null.fileno()] * 3, its])
+        os.close(its)
+        assert fate.readline()
+
 def test_thread():
     threading.Thread(target=threading.Event().wait, name="forgotten-thread", daemon=True).start()
 """
@@ -39,6 +48,7 @@ def test_thread():
 TIDY = """
 import asyncio, subprocess, sys
 import pytest
+from tests.support.bus import Program
 
 @pytest.fixture
 async def server():
@@ -73,6 +83,11 @@ async def test_task_cancelled_but_not_awaited():
 async def test_process_waited_for():
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     assert await process.wait() == 0
+
+async def test_program_that_ends():
+    async with Program("say(input())") as program:
+        program.process.stdin.write(b"hello\\n")
+        assert await program.line() == "hello"
 
 async def test_worker_thread():
     await asyncio.to_thread(int)
@@ -109,17 +124,18 @@ def test_what_is_left_behind_fails(inner: pytest.Pytester) -> None:
     output = result.stdout.str()
     on_loops = ("test_task", "test_error_nobody_retrieved", "test_report_without_error")
     failed = {f"{name}[{loop}]" for name in on_loops for loop in ("asyncio", "uvloop")}
-    failed |= {"test_file", "test_loop_never_closed", "test_process", "test_thread"}
+    failed |= {"test_file", "test_loop_never_closed", "test_process", "test_program", "test_thread"}
     assert failed == {
         line.split()[1].partition("::")[2] for line in output.splitlines() if line.startswith("ERROR ")
     }, output
-    for words in ("forgotten-task", "unseen", "something odd", "forgotten-thread", "input()", "/dev/null", "eventpoll"):
+    told = "forgotten-task", "unseen", "something odd", "forgotten-thread", "input()", "nursery", "/dev/null"
+    for words in (*told, "eventpoll"):
         assert words in output, output
 
 
 def test_what_is_cleaned_up_passes(inner: pytest.Pytester) -> None:
     inner.makepyfile(TIDY)
-    inner.runpytest_subprocess("-q", "-p", "no:cacheprovider").assert_outcomes(passed=11)
+    inner.runpytest_subprocess("-q", "-p", "no:cacheprovider").assert_outcomes(passed=13)
 
 
 def test_what_the_first_loop_opens_for_good_is_no_leak(inner: pytest.Pytester) -> None:

@@ -47,7 +47,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 def run(inner: pytest.Pytester, listed: str, *options: str) -> pytest.RunResult:
     path = inner.path / "list.toml"
     path.write_text(listed)
-    return inner.runpytest_subprocess("-p", "no:cacheprovider", f"--skips-list={path}", *options)
+    return inner.runpytest_inprocess("-p", "no:cacheprovider", f"--skips-list={path}", *options)
 
 
 def test_unlisted_skips_fail(inner: pytest.Pytester) -> None:

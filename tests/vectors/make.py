@@ -127,9 +127,10 @@ def large() -> list[dict[str, Any]]:
         body = bytes(range(256)) * (length // 256 + 1)
         parts = [
             {"head": part[: len(part) - size].hex(), "length": size}
-            for part in fragments(
+            for packet in fragments(
                 Kind.INVOKE, 0, 5, body[:length], flags=Flag.BY_NAME, value=1500, name=b"editor", channel=b"open"
             )
+            for part in [bytes(packet)]
             for size in [len(part) - HEADER_SIZE - part[6] - part[7]]
         ]
         vectors.append({"name": name, "length": length, "fragments": parts})

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from mainbus import IpcRenderer, IpcRendererEvent
+from mainbus import IpcRenderer, IpcRendererEvent, PermissionDenied
 from mainbus.errors import ConnectionLost
 
 from mainbus_broker.cli.arguments import Address, ConnectTimeout, Json, Name, channel, seconds, whole
@@ -62,7 +62,7 @@ def listen(
     """Print the messages that others send here, a line each.
 
     Broadcasts and what the main process sends to every renderer arrive by themselves; with --name others can send to
-    this command alone. Ctrl-C ends it.
+    this command alone. Channels that its role does not let it hear are said at once. Ctrl-C ends it.
     """
 
     async def work(ipc_renderer: IpcRenderer) -> None:
@@ -71,8 +71,9 @@ def listen(
             ipc_renderer.on(name, printer.message, senders=senders.value)
         ipc_renderer.events.on("gap", lambda: say("messages may have been lost: a process on their way died"))
         ipc_renderer.events.on("disconnected", printer.disconnected)
+        heard = await _heard(ipc_renderer, list(dict.fromkeys(channels)))
         label = f" ({ipc_renderer.name})" if ipc_renderer.name else ""
-        say(f"listening as renderer {ipc_renderer.id}{label} to {', '.join(dict.fromkeys(channels))}")
+        say(f"listening as renderer {ipc_renderer.id}{label} to {', '.join(heard)}")
         try:
             await asyncio.wait_for(printer.done, timeout)
         except TimeoutError:
@@ -80,6 +81,17 @@ def listen(
             raise Failure(f"no {wanted} within {timeout:g} s; --timeout gives it more time", ExitCode.TIMEOUT) from None
 
     run(work, address=address, name=name, connect_timeout=connect_timeout)
+
+
+async def _heard(ipc_renderer: IpcRenderer, channels: list[str]) -> list[str]:
+    """Return the channels that the renderer's role lets it hear, and say which it does not."""
+    heard = [channel for channel in channels if await ipc_renderer.granted("listen", channel)]
+    refused = [str(PermissionDenied("listen", channel)) for channel in channels if channel not in heard]
+    if not heard:
+        raise Failure(refused[0], ExitCode.FAILED, lines=refused)
+    for text in refused:
+        say(text)
+    return heard
 
 
 class _Printer:

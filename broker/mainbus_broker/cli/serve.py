@@ -48,6 +48,7 @@ Drain = Annotated[
 LoopChoice = Annotated[Loop, typer.Option("--loop", help="The event loop; auto: uvloop where it is installed.")]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="From which level on to log.")]
 Format = Annotated[LogFormat, typer.Option("--log-format", help="auto: text on a terminal, else JSON lines.")]
+JsonLog = Annotated[bool, typer.Option("--json", help="The same as --log-format json.")]
 
 
 def serve(
@@ -59,12 +60,15 @@ def serve(
     loop: LoopChoice = Loop.AUTO,
     log_level: Level = LogLevel.INFO,
     log_format: Format = LogFormat.AUTO,
+    as_lines: JsonLog = False,
 ) -> int:
     """Run a broker. Without MODULE:ATTRIBUTE it only forwards between renderers.
 
     SIGTERM and SIGINT end it: it accepts nothing more, lets running handlers finish, and removes its socket.
     """
-    logs.configure(log_level, log_format)
+    if as_lines and log_format is LogFormat.TEXT:
+        raise Failure("--json and --log-format text exclude each other", ExitCode.USAGE)
+    logs.configure(log_level, LogFormat.JSON if as_lines else log_format)
     try:
         settings = Config.from_toml(config) if config is not None else None
         application = load(target) if target is not None else None
@@ -79,7 +83,8 @@ def serve(
     except ConfigError as error:
         raise Failure(str(error), ExitCode.USAGE, lines=str(error).splitlines()) from error
     except AddressError as error:
-        raise Failure(str(error), ExitCode.UNREACHABLE) from error
+        remedy = "" if error.pid is None else "; end that process, or give another --address"
+        raise Failure(f"{error}{remedy}", ExitCode.UNREACHABLE) from error
     except SetupFailed as error:
         cause = error.__cause__
         assert cause is not None

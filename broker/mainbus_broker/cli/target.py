@@ -7,9 +7,12 @@ import inspect
 import os
 import sys
 import traceback
+import typing
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, Final
 
+from mainbus_broker.broker import Broker
 from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.daemon import Setup
 from mainbus_broker.ipc_main import IpcMain
@@ -76,16 +79,34 @@ def _checked(text: str, found: Any) -> IpcMain | Setup:
         return found
     if not callable(found) or inspect.isclass(found):
         raise _failure(text, f"it is {_what(found)}; {_EXPECTED}")
-    try:
-        inspect.signature(found).bind(None)
-    except TypeError as error:
-        if not inspect.signature(found).parameters:
-            raise _failure(text, f"{_what(found)} takes no argument, expected setup(broker)") from None
-        raise _failure(text, f"{_what(found)} cannot be called with the broker: {error}; {_EXPECTED}") from None
-    except ValueError:
-        pass  # a compiled function that does not tell its parameters: calling it will
+    if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
+        raise _failure(text, f"{_what(found)} yields, so that calling it does nothing; {_EXPECTED}")
+    with suppress(ValueError):  # a compiled function that does not tell its parameters: calling it will
+        _check_parameters(text, found, inspect.signature(found))
     setup: Setup = found
     return setup
+
+
+def _check_parameters(text: str, found: Any, signature: inspect.Signature) -> None:
+    first = next(iter(signature.parameters), None)
+    if first is None:
+        raise _failure(text, f"{_what(found)} takes no argument, expected setup(broker)")
+    if first.lstrip("_") == "event" or not _takes_a_broker(found, first):
+        said = f"{_what(found)} takes {signature.parameters[first]}, as a listener or handler does, not the broker"
+        raise _failure(text, f"{said}; {_EXPECTED}")
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise _failure(text, f"{_what(found)} cannot be called with the broker: {error}; {_EXPECTED}") from None
+
+
+def _takes_a_broker(found: Any, name: str) -> bool:
+    """Whether the annotation of a parameter, if it is a class, is one that a broker is of."""
+    try:
+        hint = typing.get_type_hints(found).get(name)
+    except Exception:  # noqa: BLE001 - what exists for type checkers only says nothing here
+        return True
+    return not inspect.isclass(hint) or issubclass(Broker, hint)
 
 
 def _offers(module: ModuleType) -> str:

@@ -105,17 +105,18 @@ def duration(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" or number == int(number) else f"{number:.1f} {unit}"
+    """Return a number of bytes as people read it: two digits at least, or the whole number."""
+    units = ["GiB", "MiB", "KiB", "B"]
+    while number >= 1024 and len(units) > 1:
         number /= 1024
-    return f"{number:.0f} GiB" if number == int(number) else f"{number:.1f} GiB"
+        units.pop()
+    is_whole = number == int(number) or number >= 9.95
+    return f"{number:.0f} {units[-1]}" if is_whole else f"{number:.1f} {units[-1]}"
 
 
 def _widest(column: Column, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> int:
     at = columns.index(column)
-    return max([len(column.head), *(len(str(row[at])) for row in rows)])
+    return max([len(column.head), *(len(_text(row[at])) for row in rows)])
 
 
 def _text(cell: Cell) -> Text:

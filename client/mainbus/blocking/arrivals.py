@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -34,7 +35,7 @@ from mainbus.target import name_of
 from mainbus.user_frames import user_frames
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
-from mainbus.wire.packets import HOST, MAIN, Kind, Message, text_of
+from mainbus.wire.packets import HOST, MAIN, Kind, Message, Taker, text_of
 
 if TYPE_CHECKING:
     from mainbus.blocking.renderer import BlockingRenderer
@@ -68,6 +69,7 @@ class Arrivals:
         work: Work,
         on_lost: Callable[[], None],
     ) -> None:
+        self.taker: Taker | None = None
         self.session: Session
         # To whoever is called, the same API: that of the renderer which received it.
         self._renderer = cast(IpcRenderer, renderer)
@@ -78,6 +80,9 @@ class Arrivals:
         self._on_lost = on_lost
         self._invokes: dict[tuple[int, int], _Invoke] = {}
         self._events_waiting = 0
+        self._drops_events = False
+        self.told: Counter[str] = Counter()
+        """Events of the connection so far, by name."""
         self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
 
     # Public: the reader thread. What the session hands over
@@ -155,9 +160,13 @@ class Arrivals:
 
     def notify(self, event: str, *args: object) -> None:
         """Queue an event of the connection itself, in its place among the messages."""
+        self.told[event] += 1
         if self._events_waiting >= EVENTS_KEPT:
-            log.warning("dropped the event %r%r: %d others wait for a listener to end", event, args, EVENTS_KEPT)
+            if not self._drops_events:
+                log.warning("dropping events, now %r%r: %d wait for a listener to end", event, args, EVENTS_KEPT)
+            self._drops_events = True
             return
+        self._drops_events = False
         self._events_waiting += 1
         self._work.put(Job(partial(self._run_event, event, args)))
 

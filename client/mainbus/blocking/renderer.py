@@ -17,6 +17,7 @@ from mainbus.blocking.renderer_ports import BlockingPorts
 from mainbus.blocking.sync_lane import SyncCall, SyncLane
 from mainbus.blocking.waiter import Waiter
 from mainbus.blocking.work import Work
+from mainbus.channels import check_channel
 from mainbus.errors import ConnectionLost, LocalProtocolError
 from mainbus.names import check_name
 from mainbus.renderer import PeerInfo
@@ -155,6 +156,11 @@ class BlockingRenderer(Frames):
             "running": self._work.running,
             "waiting": len(self._work),
             "reconnects": session.reconnects,
+            "pauses": session.pauses,
+            "timeouts": session.calls.expired,
+            "gaps": self._arrivals.told["gap"],
+            "undeliverable": self._arrivals.told["undeliverable"],
+            "message_errors": self._arrivals.told["message-error"],
         }
 
     # Public: what the broker knows
@@ -174,6 +180,22 @@ class BlockingRenderer(Frames):
             ConnectionLost: The connection was lost meanwhile.
         """
         found: dict[str, Any] = self._invoke(Kind.QUERY, MAIN, "status", (), None)
+        return found
+
+    def granted(self, verb: str, channel: str) -> bool:
+        """Return whether this renderer's role, if it has one, lets it do something.
+
+        Args:
+            verb: "send", "invoke", "handle", "listen", "send_to", "broadcast", "direct" or "monitor".
+            channel: The channel.
+
+        Raises:
+            ConnectionLost: The connection was lost meanwhile.
+            ValidationError: There is no such verb.
+            TypeError: The channel is not of 1 to 255 bytes of UTF-8.
+        """
+        check_channel(channel)
+        found: bool = self._invoke(Kind.QUERY, MAIN, "granted", (verb, channel), None)
         return found
 
     # Public: guests and hosts

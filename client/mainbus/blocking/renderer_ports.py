@@ -16,6 +16,7 @@ from mainbus.ports import MessagePort
 from mainbus.renderer_ports import Packets, RendererPorts
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import Kind, Message, build
+from mainbus.wire.pieces import Packet
 from mainbus.wire.port_table import Entry
 
 
@@ -42,11 +43,11 @@ class BlockingPorts(RendererPorts):
 
     def departing(
         self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
-    ) -> Iterator[bytes]:
+    ) -> Iterator[Packet]:
         """Return the packets of a message with which ends leave: once they do, and not before. Any thread."""
         packets = super().departing(ends, make, by)
 
-        def step() -> bytes | None:
+        def step() -> Packet | None:
             with LOCK:
                 return next(packets, None)
 
@@ -121,7 +122,7 @@ class BlockingPorts(RendererPorts):
         with LOCK:
             super()._lose(ends)
 
-    def _waiting(self, remote: Remote) -> Iterator[bytes]:
+    def _waiting(self, remote: Remote) -> Iterator[Packet]:
         # The credit for what was taken here, too: behind the end it would be of no use.
         self._send_posted()
         yield from super()._waiting(remote)

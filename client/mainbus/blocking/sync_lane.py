@@ -30,6 +30,7 @@ from mainbus.timeouts import milliseconds
 from mainbus.wire import clone, messages, packets
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import HEADER_SIZE, MAIN, MAX_U32, Kind, Message, build
+from mainbus.wire.pieces import Body, Packet
 from mainbus.wire.states import Role
 
 log = logging.getLogger("mainbus")
@@ -40,7 +41,7 @@ class SyncCall:
 
     __slots__ = ("body", "channel", "frame", "raw_channel", "timeout", "timer", "waiter")
 
-    def __init__(self, channel: str, raw_channel: bytes, body: bytes, timeout: float, frame: int = 0) -> None:
+    def __init__(self, channel: str, raw_channel: bytes, body: Body, timeout: float, frame: int = 0) -> None:
         self.channel = channel
         self.raw_channel = raw_channel
         self.body = body
@@ -148,7 +149,7 @@ class SyncLane(asyncio.Protocol):
 
     # Private
 
-    def _in_its_turn(self, request: int) -> Iterator[bytes]:
+    def _in_its_turn(self, request: int) -> Iterator[Packet]:
         """Yield the packets of a call, unless it was given up before the first could leave."""
         call = self._calls.get(request)
         if call is not None:
@@ -193,7 +194,7 @@ class SyncLane(asyncio.Protocol):
             call = self._calls[request]
             self._bring(self._settle(request), call.channel, kind, value, body)
 
-    def _bring(self, waiter: Waiter, channel: str, kind: int, value: int, body: bytes) -> None:
+    def _bring(self, waiter: Waiter, channel: str, kind: int, value: int, body: Body) -> None:
         try:
             if kind == Kind.ERROR:
                 waiter.fail(error_of(channel, value, body, self._limits.depth))

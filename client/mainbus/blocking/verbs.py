@@ -34,6 +34,7 @@ from mainbus.timeouts import check_timeout
 from mainbus.wire import clone
 from mainbus.wire.messages import WireLimits
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Kind
+from mainbus.wire.pieces import Body
 
 log = logging.getLogger("mainbus")
 
@@ -313,10 +314,10 @@ class BlockingVerbs(LockedChannels):
             )
         return session
 
-    def _encode(self, args: Sequence[object]) -> bytes:
+    def _encode(self, args: Sequence[object]) -> Body:
         welcome = self._opened().welcome
         limits = welcome.limits if welcome is not None else WireLimits()
-        body = clone.encode(list(args), max_depth=limits.depth)
+        body = clone.encode_body(list(args), max_depth=limits.depth)
         if len(body) > limits.message:
             raise MessageTooLarge(len(body), limits.message)
         return body
@@ -375,7 +376,7 @@ class BlockingVerbs(LockedChannels):
 
     # Private: the reader thread
 
-    def _post(self, session: Session, channel: bytes, body: bytes, ends: list[BlockingEnd]) -> None:
+    def _post(self, session: Session, channel: bytes, body: Body, ends: list[BlockingEnd]) -> None:
         with LOCK:
             try:
                 session.check()

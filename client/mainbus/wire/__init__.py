@@ -1,8 +1,8 @@
 """The sans-I/O core that both ends share: packets, states, structured clone. No clock, no socket, no loop.
 
 Attributes:
-    CODEC: "compiled", or "pure" where structured clone and packets are handled in Python: nothing was compiled, or
-        MAINBUS_PURE is set.
+    CODEC: "compiled", or "pure" where structured clone, packets and messages are handled in Python: not all of it was
+        compiled, or MAINBUS_PURE is set.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import Final
 try:
     import_module("mainbus.wire.clone_fast")
     import_module("mainbus.wire.packets_fast")
+    import_module("mainbus.cores_fast")
     _codec = "compiled"
 except ImportError:
     _codec = "pure"

@@ -15,14 +15,26 @@ import cbor2
 
 from mainbus.errors import BadMessage, CloneError, LimitExceeded
 from mainbus.wire import CODEC
+from mainbus.wire.clone_cbor import FirstCursor, PastEnd, SplitCursor
 from mainbus.wire.clone_decode import Decoder, TooManyItems
 from mainbus.wire.clone_encode import Encoder
+from mainbus.wire.pieces import Body, Pieces
 from mainbus.wire.regexp import RegExp
 
 if CODEC == "compiled":
     from mainbus.wire import clone_fast
 
-__all__ = ["MAX_DEPTH", "BadMessage", "CloneError", "LimitExceeded", "RegExp", "decode", "encode"]
+__all__ = [
+    "MAX_DEPTH",
+    "BadMessage",
+    "CloneError",
+    "LimitExceeded",
+    "RegExp",
+    "decode",
+    "encode",
+    "encode_body",
+    "find_large",
+]
 
 MAX_DEPTH: Final = 512
 
@@ -35,6 +47,9 @@ LARGE: Final = 32_768
 
 FEW_ITEMS: Final = 256
 """A large message with no more items than this is mostly byte strings or text."""
+
+PIECES: Final = 128 * 1024
+"""Messages that are longer (bytes) may be in pieces."""
 
 # cbor2 ignores what follows an item. So the item is read as the first of two, and the second, whatever it turns out to
 # be, must be the one that was put behind it. The sender cannot have put it there: it is this process's secret.
@@ -77,6 +92,17 @@ def encode(value: object, *, root: str = "args", max_depth: int = MAX_DEPTH) -> 
         CloneError: something in it cannot be cloned; the text says where and what.
         LimitExceeded: nested too deeply, or the receiver would refuse it for another bound.
     """
+    quick = _encode_quickly(value, max_depth)
+    return quick if quick is not None else Encoder(root, max_depth).encode(value)
+
+
+def encode_body(value: object, *, root: str = "args", max_depth: int = MAX_DEPTH) -> Body:
+    """As `encode`, but what is large may be in pieces: bytes objects that are part of the value are not copied then."""
+    quick = _encode_quickly(value, max_depth)
+    return quick if quick is not None else Encoder(root, max_depth).encode_in_pieces(value, PIECES)
+
+
+def _encode_quickly(value: object, max_depth: int) -> bytes | None:
     try:
         if CODEC == "compiled":
             return clone_fast.encode(value, max_depth)
@@ -85,17 +111,18 @@ def encode(value: object, *, root: str = "args", max_depth: int = MAX_DEPTH) -> 
     except Exception:  # noqa: BLE001, S110
         # Not common, a lone surrogate, or a type whose metaclass raises. The encoder knows, and says where.
         pass
-    return Encoder(root, max_depth).encode(value)
+    return None
 
 
-def decode(data: bytes | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
+def decode(data: Body | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
     """Read the value that bytes say.
 
     Safe for bytes from anybody: nothing is compiled, imported by name or called, and memory and time stay in proportion
     to the bytes.
 
     Args:
-        data: one CBOR item; a view must be contiguous.
+        data: one CBOR item; a view must be contiguous. Of what is in pieces, the largest one is not copied if it is
+            one byte string.
         max_depth: how deep containers may be nested, the outermost counted.
 
     Returns:
@@ -105,6 +132,8 @@ def decode(data: bytes | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
         BadMessage: these bytes are no structured clone, or something follows it.
         LimitExceeded: nested too deeply, or over another bound.
     """
+    if isinstance(data, Pieces):
+        return _decode_pieces(data, max_depth)
     if CODEC == "compiled":
         try:
             return clone_fast.decode(data if type(data) is bytes else bytes(data), max_depth)
@@ -126,6 +155,32 @@ def decode(data: bytes | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
     if end != _END or not _holds_plain(value, data):
         return Decoder(data, max_depth).decode()
     return value
+
+
+def find_large(first: bytes) -> tuple[int, int] | None:
+    """Find the byte string that a message ends in whose first part this is: where it starts, and how long it is.
+
+    It is a hint. None if there is none among the first few items, or something is wrong with them.
+    """
+    try:
+        Decoder(FirstCursor(first), MAX_DEPTH, max_items=FEW_ITEMS).decode()
+    except PastEnd as found:
+        return found.start, found.size
+    except (TooManyItems, BadMessage, LimitExceeded):
+        pass
+    return None
+
+
+def _decode_pieces(data: Pieces, max_depth: int) -> object:
+    sizes = [len(part) for part in data.parts]
+    largest = sizes.index(max(sizes))
+    front, back = (b"".join(parts) for parts in (data.parts[:largest], data.parts[largest + 1 :]))
+    try:
+        cursor = SplitCursor(front, bytes(data.parts[largest]), back)
+        return Decoder(cursor, max_depth, max_items=FEW_ITEMS).decode()
+    except (TooManyItems, BadMessage, LimitExceeded):
+        # More than a few items, or wrong, which it can be told of in one piece only.
+        return decode(bytes(data), max_depth=max_depth)
 
 
 def _is_plain(value: object, max_depth: int) -> bool:

@@ -166,6 +166,71 @@ class Cursor:
         return check_ratio_part(value)
 
 
+class PastEnd(Exception):
+    """A byte string or text begins in what is there, and ends behind it."""
+
+    def __init__(self, start: int, size: int) -> None:
+        super().__init__(start, size)
+        self.start = start
+        self.size = size
+
+
+class FirstCursor(Cursor):
+    """Reads the first part of a message: what is longer than that raises PastEnd."""
+
+    __slots__ = ()
+
+    def take(self, size: int) -> bytes | memoryview:
+        """Read this many bytes."""
+        if self.at + size > self.end:
+            raise PastEnd(self.at, size)
+        return super().take(size)
+
+
+class SplitCursor(Cursor):
+    """Reads a message in three parts, the second of which is one byte string, and taken as it is.
+
+    Raises BadMessage, too, where the second part turns out to be anything else.
+
+    Args:
+        front: What is in front of the byte string.
+        middle: The byte string, without its head.
+        back: What is behind it.
+    """
+
+    __slots__ = ("_back", "_middle", "_start", "_stop")
+
+    def __init__(self, front: bytes, middle: bytes, back: bytes) -> None:
+        super().__init__(front)
+        self._middle = middle
+        self._back = back
+        self._start = len(front)
+        self._stop = self._start + len(middle)
+        self.end = self._stop + len(back)
+
+    def head(self) -> tuple[int, int]:
+        """Read a head: its initial byte and its argument."""
+        first = self.take(1)[0]
+        low = first & 31
+        if low < 24:
+            return first, low
+        width = _WIDTHS.get(low)
+        if width is None:
+            raise BadMessage("Lengths that are indefinite, and reserved ones, are not part of structured clone")
+        return first, int.from_bytes(self.take(width), "big")
+
+    def take(self, size: int) -> bytes | memoryview:
+        """Read this many bytes."""
+        at, self.at = self.at, self.at + size
+        if self.at <= self._start:
+            return self._data[at : self.at]
+        if at >= self._stop and self.at <= self.end:
+            return self._back[at - self._stop : self.at - self._stop]
+        if at == self._start and self.at == self._stop:
+            return self._middle
+        raise BadMessage("The message ends in the middle of an item")
+
+
 def text_of(encoded: bytes | memoryview) -> str:
     """Decode UTF-8."""
     try:

@@ -170,7 +170,7 @@ class Decoder:
     """Decodes one value.
 
     Args:
-        data: the whole of it.
+        data: the whole of it, or a cursor that reads it.
         max_depth: how deep containers may be nested.
         max_items: give up with `TooManyItems` after this many.
         work: what other parts of the same message have left to be spent on keys.
@@ -179,9 +179,14 @@ class Decoder:
     __slots__ = ("_cursor", "_depth", "_items_left", "_max_depth", "_shared", "_stack", "_work")
 
     def __init__(
-        self, data: bytes | memoryview, max_depth: int, *, max_items: int | None = None, work: Work | None = None
+        self,
+        data: bytes | memoryview | Cursor,
+        max_depth: int,
+        *,
+        max_items: int | None = None,
+        work: Work | None = None,
     ) -> None:
-        self._cursor = Cursor(data)
+        self._cursor = data if isinstance(data, Cursor) else Cursor(data)
         self._max_depth = max_depth
         self._depth = 0
         self._items_left = -1 if max_items is None else max_items

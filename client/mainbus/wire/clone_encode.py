@@ -27,12 +27,16 @@ from mainbus.wire.clone_decode import ERROR_NAME, Decoder
 from mainbus.wire.clone_keys import Work, is_chosen
 from mainbus.wire.clone_objects import guarded, is_record, record, value_of, view_of_bytes
 from mainbus.wire.clone_scalars import ENCODERS, Refused
+from mainbus.wire.pieces import Body, Pieces
 
 __all__ = ["Encoder"]
 
 MAX_COPIES: Final = 1 << 24
 """Items of tuples and frozensets that are written once more: they are copied wherever they occur, and could double the
 message with every level of nesting."""
+
+KEPT: Final = 65_536
+"""Byte strings from this size on (bytes) are not copied into a message that has room for them in pieces."""
 
 # Their base class is an address, which would say only half of it.
 NOT_THEIR_BASE: Final = frozenset({IPv4Interface, IPv6Interface})
@@ -113,11 +117,18 @@ class Encoder:
             CloneError: something in it cannot be cloned.
             LimitExceeded: over a bound.
         """
+        return bytes(self.encode_in_pieces(value, 1 << 62))
+
+    def encode_in_pieces(self, value: object, least: int) -> Body:
+        """Return the value's bytes; if they are more than `least`, large byte strings stay where they are.
+
+        Only those that nobody can change: all else is copied, as it is at this moment.
+        """
         try:
             self._write(value)
             self._walk()
             self._number_references()
-            return b"".join(self._parts)
+            return b"".join(self._parts) if sum(map(len, self._parts)) <= least else _in_pieces(self._parts)
         except Refused as refused:
             raise CloneError(self._path(), str(refused)) from refused.__cause__
         except MainbusError:
@@ -383,3 +394,16 @@ def _subclass_writer(encode: Callable[[Any], bytes]) -> Writer:
 
 def _refuse(_: Encoder, value: object) -> None:
     raise Refused(type(value).__name__)
+
+
+def _in_pieces(parts: Sequence[bytes | memoryview]) -> Body:
+    pieces: list[bytes] = []
+    run: list[bytes | memoryview] = []
+    for part in parts:
+        if type(part) is bytes and len(part) >= KEPT:
+            pieces += (b"".join(run), part)
+            run.clear()
+        else:
+            run.append(part)
+    pieces.append(b"".join(run))
+    return Pieces([piece for piece in pieces if piece]) if len(pieces) > 1 else pieces[0]

@@ -11,7 +11,7 @@ from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.long cimport PyLong_FromLongLong, PyLong_FromUnsignedLongLong
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -50,7 +50,8 @@ cdef enum:
     DEEPEST = 64
     # Containers that somebody else holds too, of which it is remembered that they were written.
     REMEMBERED = 32
-    FIRST_ROOM = 256
+    # What most messages fit into is no allocation of its own.
+    FIRST_ROOM = 512
     # Byte strings from this size on are copied once, by the other encoder; here they would be twice.
     LARGE = 32768
 
@@ -66,6 +67,7 @@ cdef struct Writer:
     uint8_t* data
     Py_ssize_t size
     Py_ssize_t room
+    uint8_t first[FIRST_ROOM]
     PyObject* written[REMEMBERED]
     int count
 
@@ -77,17 +79,22 @@ def encode(object value, int max_depth):
         NotCommon: it is not.
         UnicodeEncodeError: a text has a lone surrogate.
     """
+    return encode_behind(NULL, 0, value, max_depth)
+
+
+cdef bytes encode_behind(const uint8_t* head, Py_ssize_t size, object value, int max_depth):
+    """Return some bytes and behind them what `encode` makes of a value; what it raises, this does."""
     cdef Writer out
-    out.data = <uint8_t*>PyMem_Malloc(FIRST_ROOM)
-    if out.data == NULL:
-        raise MemoryError
+    out.data = out.first
     out.size = out.count = 0
     out.room = FIRST_ROOM
     try:
+        put_bytes(&out, <const char*>head, size)
         write(&out, <PyObject*>value, min(max_depth, DEEPEST))
         return PyBytes_FromStringAndSize(<char*>out.data, out.size)
     finally:
-        PyMem_Free(out.data)
+        if out.data != out.first:
+            PyMem_Free(out.data)
 
 
 cdef int write(Writer* out, PyObject* item, int depth) except -1:
@@ -195,9 +202,11 @@ cdef void write_float(Writer* out, double number) noexcept:
 cdef int reserve(Writer* out, Py_ssize_t more) except -1:
     cdef uint8_t* data
     if out.size + more > out.room:
-        data = <uint8_t*>PyMem_Realloc(out.data, 2 * out.room + more)
+        data = <uint8_t*>PyMem_Realloc(NULL if out.data == out.first else out.data, 2 * out.room + more)
         if data == NULL:
             raise MemoryError
+        if out.data == out.first:
+            memcpy(data, out.first, out.size)
         out.data = data
         out.room = 2 * out.room + more
     return 0
@@ -255,9 +264,14 @@ def decode(bytes data, int max_depth):
         NotCommon: it is not.
         UnicodeDecodeError: a text is not UTF-8.
     """
+    return decode_at(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), max_depth)
+
+
+cdef object decode_at(const uint8_t* at, Py_ssize_t size, int max_depth):
+    """As `decode`, for bytes that somebody else keeps."""
     cdef Reader source
-    source.at = <const uint8_t*>PyBytes_AS_STRING(data)
-    source.end = source.at + PyBytes_GET_SIZE(data)
+    source.at = at
+    source.end = at + size
     cdef object value = read(&source, min(max_depth, DEEPEST))
     if source.at != source.end:
         raise NotCommon

@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from mainbus.errors import MessageTooLarge, RemoteProtocolError
+from mainbus.wire import heap
+from mainbus.wire.clone import find_large
 from mainbus.wire.fragments import PORTS, STREAMS, Progress, name_of, not_finished, stream_of, without_first
+from mainbus.wire.growing import Growing
 from mainbus.wire.packets import (
     CONTINUES,
     HEADER,
@@ -25,6 +28,7 @@ from mainbus.wire.packets import (
     MAX_PACKET,
     MORE,
     SPECIAL,
+    ConnectionCore,
     Head,
     Kind,
     Message,
@@ -32,6 +36,7 @@ from mainbus.wire.packets import (
     text_of,
     whole,
 )
+from mainbus.wire.pieces import Body, Pieces
 from mainbus.wire.port_table import ENTRY_SIZE, MAX_PORTS
 from mainbus.wire.states import CHANNELED, FRAGMENTED, MOVES, READABLE, Role, State
 
@@ -43,6 +48,7 @@ _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
 _FRAGMENT: Final = MORE | CONTINUES
 _NO_PACKETS: Final = 1 << 60
 _TINY: Final = 4096
+_LARGE: Final = 32 * 1024
 
 _NEEDS: Final = {
     (role, state): bytes(
@@ -53,12 +59,18 @@ _NEEDS: Final = {
 }
 """What `scan` asks of each kind; those that may move the state are looked at one by one."""
 
+_KINDS: Final = {
+    (role, state): frozenset(int(kind) for kind in kinds)
+    for role, states in READABLE.items()
+    for state, kinds in states.items()
+}
+
 _NOTHING: Final = bytes([SPECIAL]) * 256
 
 _unpack = HEADER.unpack_from
 
 
-class Connection:
+class Connection(ConnectionCore):
     """The reading half of one connection and its state.
 
     Args:
@@ -68,39 +80,20 @@ class Connection:
     """
 
     __slots__ = (
-        "_at",
-        "_data",
         "_have",
-        "_max_body",
         "_max_message",
         "_need",
-        "_needs",
-        "_partials",
-        "_pieces",
-        "failure",
-        "received",
         "role",
-        "skip",
         "state",
     )
 
     def __init__(self, role: Role, max_message: int) -> None:
+        super().__init__(_NEEDS[role, State.CONNECTED])
         self.role = role
         self.state = State.CONNECTED
         self.max_message = max_message
-        self.received = 0
-        """The number of the last packet scanned, dropped ones included."""
-        self.skip = 0
-        """Packets up to this number have come another way and are dropped."""
-        self.failure: RemoteProtocolError | None = None
-        """The other end's fault, once there was one; nothing is scanned after it."""
-        self._needs = _NEEDS[role, self.state]
-        self._data = b""
-        self._at = 0
-        self._pieces: list[bytes] = []
         self._have = 0
         self._need = HEADER_SIZE
-        self._partials: dict[tuple[int, int], _Partial] | None = None
 
     # Public
 
@@ -131,30 +124,59 @@ class Connection:
             self._have += len(data)
             if self._have < self._need:
                 return
+            behind = self._have - self._need
+            if self._need > _LARGE:
+                # Only the end of the packet, not all that is behind it.
+                cut = len(data) - behind
+                self._pieces[-1] = memoryview(data)[:cut]
+                self._next = (data, cut) if behind else None
             data = b"".join(self._pieces)
             self._pieces.clear()
-        elif self._at < len(self._data):
-            data = self._data[self._at :] + data
+        elif self.backlog:
+            rest = self._data[self._at :]
+            if self._next is not None:
+                rest += self._next[0][self._next[1] :]
+                self._next = None
+            data = rest + data
         self._data = data
         self._at = 0
 
     @property
+    def scanned(self) -> int:
+        """Bytes of what was fed that were scanned."""
+        return self._at
+
+    @property
     def backlog(self) -> bool:
         """Whether bytes that were fed have not been scanned yet (those of an incomplete packet do not count)."""
-        return self._at < len(self._data) and self.failure is None
+        return (self._at < len(self._data) or self._next is not None) and self.failure is None
+
+    @property
+    def held(self) -> int:
+        """Bytes that were fed and are not yet part of a message that was returned."""
+        parts = sum(partial.size for partial in self._partials.values()) if self._partials else 0
+        return len(self._data) - self._at + sum(map(len, self._pieces)) + parts
 
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
 
-        The buffer is valid for as long as it is referenced.
+        Those that the `taker` takes are not yielded. The buffer is valid for as long as it is referenced.
         """
         data = self._data
         end = len(data)
-        at = self._at
+        start = at = self._at
         last = min(end, at + size)
+        taker = self.taker
         while at < last and count and self.failure is None:
             needs = self._needs
-            for packet in scan(data, at, last, count, needs, self._max_body):
+            if taker is not None:
+                count = self.hand_over(last, count)
+                at = self._at
+                if count <= 0 or at >= last or self.failure is not None:
+                    break
+            # One that was not taken stands in front of others that may be.
+            found = scan(data, at, last, count if taker is None else 1, needs, self._max_body)
+            for packet in found:
                 self._at = at = packet[2] + packet[0][0]
                 count -= 1
                 self.received = number = self.received + 1
@@ -164,7 +186,7 @@ class Connection:
                         # The state has moved, or there was a fault.
                         break
             else:
-                if at < last and count:
+                if at < last and count and (taker is None or not found):
                     number = self.received + 1
                     special = self._special(data, at)
                     if special is None:
@@ -180,8 +202,10 @@ class Connection:
                     if number > self.skip:
                         yield special
         if self._at == end:
-            self._data = b""
-            self._at = 0
+            self._data, self._at = self._next or (b"", 0)
+            self._next = None
+            if self._data and count > 0:
+                yield from self.packets(count, size - (end - start))
 
     def fail(self, reason: str) -> None:
         """End the scan: what the other end wrote is against the protocol."""
@@ -190,6 +214,7 @@ class Connection:
         self._data = b""
         self._at = 0
         self._pieces.clear()
+        self._next = None
         self._partials = None
 
     def message(self, head: Head, data: bytes, at: int) -> Message | None:
@@ -202,8 +227,8 @@ class Connection:
                 return message
             return self._begin(message)
         length, kind, flags, name_length, channel_length, peer, request, _, _ = head
-        body = data[at + HEADER_SIZE + name_length + channel_length : at + length]
-        return self._continue(kind, flags, peer, request, body)
+        start = at + HEADER_SIZE + name_length + channel_length
+        return self._continue(kind, flags, peer, request, data, start, at + length)
 
     def abort(self, peer: int) -> None:
         """Forget the unfinished messages of `peer`: their rest will never come."""
@@ -256,6 +281,7 @@ class Connection:
 
     def _keep(self, need: int) -> None:
         """Put the bytes of an incomplete packet aside until `need` of them are there."""
+        assert self._next is None, "what is in front of other bytes was put together from its pieces"
         rest = self._data[self._at :]
         self._pieces = [rest]
         self._have = len(rest)
@@ -269,7 +295,7 @@ class Connection:
         body = length - HEADER_SIZE - name_length - channel_length
         if not 0 <= body <= MAX_FRAGMENT:
             return f"packet of {length} bytes, with a name of {name_length} and a channel of {channel_length}"
-        if kind not in READABLE[self.role][self.state]:
+        if kind not in _KINDS[self.role, self.state]:
             return f"unexpected packet of kind {name_of(kind)} while {self.state.value}"
         if flags & ~KNOWN_FLAGS:
             return f"unknown flags {flags & ~KNOWN_FLAGS:#x}"
@@ -307,40 +333,67 @@ class Connection:
             if self._partials is None:
                 self._partials = {}
             first = (kind, flags & ~MORE, *message[2:8], b"")
-            self._partials[key] = _Partial(first, message[8])
+            body = message[8]
+            assert isinstance(body, bytes)
+            self._partials[key] = _Partial(first, body, self._max_message)
         return None
 
-    def _continue(self, kind: int, flags: int, peer: int, request: int, body: bytes) -> Message | None:
+    def _continue(
+        self, kind: int, flags: int, peer: int, request: int, data: bytes, start: int, stop: int
+    ) -> Message | None:
         key = (peer, stream_of(kind, flags))
         partial = self._partials.get(key) if self._partials else None
         if partial is None:
             self.fail(without_first(kind))
             return None
-        fault = partial.fault(kind, request, len(body), self._limit(kind, partial.first[5]))
+        fault = partial.fault(kind, request, stop - start, self._limit(kind, partial.first[5]))
         if fault is not None:
             self.fail(fault)
             return None
-        partial.add(body)
+        partial.add(data, start, stop)
         if flags & MORE:
             return None
         assert self._partials is not None
         del self._partials[key]
-        return (*partial.first[:8], b"".join(partial.bodies))
+        return (*partial.first[:8], partial.body())
 
 
 class _Partial(Progress):
     """The fragments of a message that has come in part."""
 
-    __slots__ = ("bodies", "first")
+    __slots__ = ("_front", "_large", "bodies", "first")
 
-    def __init__(self, first: Message, body: bytes) -> None:
+    def __init__(self, first: Message, body: bytes, limit: int) -> None:
         super().__init__(first[0], first[3], len(body))
         self.first = first
         self.bodies = [body]
+        self._front = b""
+        self._large: Growing | None = None
+        """The large byte string that the first fragment ends in."""
+        found = find_large(body) if len(body) > _LARGE and first[0] not in _CARRIERS else None
+        if found is not None and _LARGE < found[1] <= limit:
+            heap.expect(found[1])
+            self._front = body[: found[0]]
+            self._large = Growing(found[1])
+            self._large.add(body, found[0], len(body))
+            self.bodies = [b""]
 
-    def add(self, body: bytes) -> None:
+    def add(self, data: bytes, start: int, stop: int) -> None:
         """Take in a fragment; tiny ones are joined, since each object costs more than the bytes in it."""
-        if len(self.bodies[-1]) + len(body) <= _TINY:
-            self.bodies[-1] += body
+        if self._large is not None:
+            end = min(stop, start + self._large.missing)
+            self._large.add(data, start, end)
+            start = end
+        if start == stop:
+            return
+        if len(self.bodies[-1]) + stop - start <= _TINY:
+            self.bodies[-1] += data[start:stop]
         else:
-            self.bodies.append(body)
+            self.bodies.append(data[start:stop])
+
+    def body(self) -> Body:
+        """Return all of it."""
+        rest = b"".join(self.bodies)
+        if self._large is None:
+            return rest
+        return Pieces((self._front, self._large.take(), rest))

@@ -44,12 +44,13 @@ class Progress:
         size: Bytes of its body.
     """
 
-    __slots__ = ("_kind", "_request", "_size")
+    __slots__ = ("_kind", "_request", "size")
 
     def __init__(self, kind: int, request: int, size: int) -> None:
         self._kind = kind
         self._request = request
-        self._size = size
+        self.size = size
+        """Bytes of what has come."""
 
     def fault(self, kind: int, request: int, size: int, limit: int) -> str | None:
         """Count another fragment in; returns what is wrong with it, or None.
@@ -63,8 +64,8 @@ class Progress:
         if (kind, request) != (self._kind, self._request):
             return without_first(kind)
         # An empty one counts too: else a message could go on for ever, and whoever gets it remember every piece.
-        self._size += size or 1
-        return str(MessageTooLarge(self._size, limit)) if self._size > limit else None
+        self.size += size or 1
+        return str(MessageTooLarge(self.size, limit)) if self.size > limit else None
 
 
 def without_first(kind: int) -> str:

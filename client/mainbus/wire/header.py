@@ -21,7 +21,10 @@ The name stands before the channel so that forwarding replaces header and name a
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from mainbus.errors import RemoteProtocolError
+from mainbus.wire.pieces import Body
 
 HEADER: Final = Struct(">IBBBBIIII")
 HEADER_SIZE: Final = HEADER.size
@@ -29,7 +32,7 @@ HEADER_SIZE: Final = HEADER.size
 Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 """length, kind, flags, name length, channel length, peer, request, frame, value."""
 
-Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, bytes]
+Message: TypeAlias = tuple[int, int, int, int, int, int, bytes, str, Body]
 """kind, flags, peer, request, frame, value, name, channel, body: a packet, or its fragments put together."""
 
 SPECIAL: Final = 2
@@ -42,6 +45,73 @@ _TEXTS_KEPT: Final = 4096
 _pack = HEADER.pack
 _unpack = HEADER.unpack_from
 _texts: dict[bytes, str] = {}
+
+
+class Taker:
+    """Who takes common packets as they are found, one by one; where nothing is compiled nobody does."""
+
+    __slots__ = ()
+
+
+class ConnectionCore:
+    """What was fed to a connection, and how far it was scanned."""
+
+    __slots__ = (
+        "_at",
+        "_data",
+        "_max_body",
+        "_needs",
+        "_next",
+        "_partials",
+        "_pieces",
+        "failure",
+        "owner",
+        "received",
+        "skip",
+        "taker",
+    )
+
+    def __init__(self, needs: bytes) -> None:
+        self.received = 0
+        """The number of the last packet scanned, dropped ones included."""
+        self.skip = 0
+        """Packets up to this number have come another way and are dropped."""
+        self.taker: Taker | None = None
+        """Who takes common packets before anybody else sees them; None: nobody does."""
+        self.owner: object = None
+        """Whose packets they are, for the taker."""
+        self._needs = needs
+        self._data = b""
+        self._at = 0
+        self._max_body = 0
+        self._pieces: list[bytes | memoryview] = []
+        self._next: tuple[bytes, int] | None = None
+        """What was fed behind `_data`, and where in it the next packet begins."""
+        self.failure: RemoteProtocolError | None = None
+        """The other end's fault, once there was one; nothing is scanned after it."""
+        self._partials: dict[tuple[int, int], Any] | None = None
+
+    def take_in(self, data: bytes, count: int, size: int) -> int:
+        """Take bytes as they arrive, and hand their packets over; returns how many more there may be.
+
+        Returns:
+            Packets that may still be scanned, if some are left, whole or not; -1 if none is.
+        """
+        self.feed(data)
+        return count
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they arrive, in pieces of any size."""
+        raise NotImplementedError
+
+    def hand_over(self, last: int, count: int) -> int:
+        """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough.
+
+        Args:
+            last: Where none may begin any more.
+            count: How many there may be.
+        """
+        return count
 
 
 def build(
@@ -69,6 +139,23 @@ def build(
         value,
     )
     return b"".join((head, name, channel, body))
+
+
+def front(
+    kind: int,
+    peer: int,
+    request: int,
+    size: int,
+    *,
+    flags: int = 0,
+    frame: int = 0,
+    value: int = 0,
+    name: bytes = b"",
+    channel: bytes = b"",
+) -> bytes:
+    """Build a packet without its body, which has `size` bytes."""
+    length = HEADER_SIZE + len(name) + len(channel) + size
+    return _pack(length, kind, flags, len(name), len(channel), peer, request, frame, value) + name + channel
 
 
 def scan(data: bytes, at: int, last: int, count: int, needs: bytes, max_body: int) -> list[tuple[Head, bytes, int]]:

@@ -10,6 +10,7 @@ import msgspec
 from mainbus.errors import BadMessage, LimitExceeded, RemoteProtocolError
 from mainbus.wire import clone
 from mainbus.wire.packets import Kind, build
+from mainbus.wire.pieces import Body as Bytes
 
 VERSION: Final = 1
 """The protocol's version. An end that reads another one refuses the connection."""
@@ -106,7 +107,7 @@ def pack(message: Hello | Welcome | LaneHello | LaneWelcome) -> bytes:
     return build(_KINDS[type(message)], body=clone.encode(msgspec.to_builtins(message, builtin_types=(bytes,))))
 
 
-def unpack(kind: type[Body], body: bytes) -> Body:
+def unpack(kind: type[Body], body: Bytes) -> Body:
     """Read the body of a handshake packet; keys that this version does not know are ignored.
 
     Raises:

@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum, IntFlag
 from typing import Final, TypedDict, TypeVar, Unpack
 
-from mainbus.wire import CODEC
-from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, text_of
+from mainbus.wire import CODEC, heap
+from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, front, text_of
+from mainbus.wire.pieces import Body, Packet, Pieces
 
 if CODEC == "compiled":
-    from mainbus.wire.packets_fast import build, readdress, scan, whole
+    from mainbus.wire.packets_fast import ConnectionCore, Taker, build, readdress, scan, whole
 else:
-    from mainbus.wire.header import build, readdress, scan, whole
+    from mainbus.wire.header import ConnectionCore, Taker, build, readdress, scan, whole
 
 __all__ = [
     "BROADCAST",
     "BY_NAME",
+    "CHUNKS",
     "CONTINUES",
     "ERROR",
     "HEADER",
@@ -35,16 +37,19 @@ __all__ = [
     "SEND",
     "SPECIAL",
     "STREAM",
+    "ConnectionCore",
     "Fields",
     "Flag",
     "Head",
     "Kind",
     "Message",
+    "Taker",
     "build",
     "fragments",
     "message",
     "plain",
     "readdress",
+    "readdressed",
     "scan",
     "text_of",
     "whole",
@@ -57,6 +62,9 @@ MAX_FRAGMENT: Final = 128 * 1024
 """Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass."""
 
 MAX_PACKET: Final = HEADER_SIZE + 255 + 255 + MAX_FRAGMENT
+
+CHUNKS: Final = 2 * 1024 * 1024
+"""Bytes of all that is read of one large message, or waits for one receiver, before it goes on."""
 
 MAIN: Final = 0
 """The main process, as a peer."""
@@ -166,31 +174,52 @@ def message(
     kind: int,
     peer: int,
     request: int,
-    body: bytes,
+    body: Body,
     *,
     flags: int = 0,
     frame: int = 0,
     value: int = 0,
     name: bytes = b"",
     channel: bytes = b"",
-) -> bytes | Iterator[bytes]:
+) -> bytes | Iterator[Packet]:
     """Return a message's packet, or an iterator of its fragments if the body is too long for one."""
-    if len(body) <= MAX_FRAGMENT:
+    if len(body) <= MAX_FRAGMENT and isinstance(body, bytes):
         return build(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
     return fragments(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
 
 
-def fragments(kind: int, peer: int, request: int, body: bytes, **fields: Unpack[Fields]) -> Iterator[bytes]:
+def fragments(kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]) -> Iterator[Packet]:
     """Yield the packets of a body that is too long for one.
 
     Every fragment repeats the addressing, so that a reader can match it to what it belongs to; only the first
-    carries the channel and the value.
+    carries the channel and the value. The body is not copied.
     """
-    view = memoryview(body)
-    last = len(body) - MAX_FRAGMENT
+    heap.expect(CHUNKS)
     flags = fields.get("flags", 0)
-    for start in range(0, len(body), MAX_FRAGMENT):
-        fields["flags"] = flags | (CONTINUES if start else 0) | (MORE if start < last else 0)
-        yield build(kind, peer, request, view[start : start + MAX_FRAGMENT], **fields)
+    left = len(body)
+    for chunk in (Pieces((body,)) if isinstance(body, bytes) else body).chunks(MAX_FRAGMENT):
+        size = min(left, MAX_FRAGMENT)
+        fields["flags"] = flags | (CONTINUES if left < len(body) else 0) | (MORE if size < left else 0)
+        yield Pieces((front(kind, peer, request, size, **fields), *chunk))
+        left -= size
         fields["channel"] = b""
         fields["value"] = 0
+
+
+def readdressed(head: Head, data: bytes, at: int, peer: int, name: bytes) -> Packet:
+    """Do as `readdress`, for a large packet: its body stays where it is."""
+    length, kind, flags, name_length, channel_length, _, request, frame, value = head
+    channel = at + HEADER_SIZE + name_length
+    body = channel + channel_length
+    start = front(
+        kind,
+        peer,
+        request,
+        at + length - body,
+        flags=flags,
+        frame=frame,
+        value=value,
+        name=name,
+        channel=data[channel:body],
+    )
+    return Pieces((start, memoryview(data)[body : at + length]))

@@ -5,6 +5,8 @@ do to every packet, for the packets that have nothing special about them.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport getenv
 from libc.string cimport memcpy
@@ -15,22 +17,14 @@ if getenv("MAINBUS_PURE") != NULL:
 
 cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
+    PyObject* raw_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
+    int _PyBytes_Resize(PyObject**, Py_ssize_t) except -1
+    char* start_of "PyBytes_AS_STRING"(PyObject*)
 
 
 cdef enum:
-    HEADER_SIZE = 24
-    BY_NAME = 4
-
-
-cdef inline void put(uint8_t* at, uint32_t value) noexcept nogil:
-    at[0] = value >> 24
-    at[1] = (value >> 16) & 0xFF
-    at[2] = (value >> 8) & 0xFF
-    at[3] = value & 0xFF
-
-
-cdef inline uint32_t get(const uint8_t* at) noexcept nogil:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
+    # How much room a byte string gets that arrives in parts: so many times what has come.
+    GROWTH = 8
 
 
 def build(
@@ -93,28 +87,82 @@ cdef bytes _build(
     return packet
 
 
+cdef class Taker:
+    """Who takes common packets as they are found, one by one."""
+
+    cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Return `NOT_TAKEN`, having done nothing, or `TAKEN`, or `ENOUGH` if it is to be the last for now."""
+        return NOT_TAKEN
+
+
+cdef class ConnectionCore:
+    """What was fed to a connection, and how far it was scanned."""
+
+    def __init__(self, bytes needs not None):
+        self._needs = needs
+        self._data = b""
+        self._pieces = []
+
+    def take_in(self, bytes data not None, Py_ssize_t count, Py_ssize_t size):
+        """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
+        cdef bint behind = self._at < PyBytes_GET_SIZE(self._data) or self._next is not None
+        if behind or self._pieces or self.failure is not None or self.taker is None:
+            self.feed(data)
+            return count
+        self._data = data
+        self._at = 0
+        count = self.hand_over(min(PyBytes_GET_SIZE(data), size), count)
+        if self._at < PyBytes_GET_SIZE(self._data):
+            # It is enough for now, if the taker says so, or that is all that one turn has.
+            return count if count > 0 and self._at < size else 0
+        self._data = b""
+        self._at = 0
+        return -1
+
+    def hand_over(self, Py_ssize_t last, Py_ssize_t count):
+        """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough."""
+        cdef Taker taker = self.taker
+        if taker is None:
+            return count
+        cdef bytes data = self._data, needs = self._needs
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = self._at, length
+        cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef int outcome
+        if at < 0 or PyBytes_GET_SIZE(needs) != 256:
+            raise ValueError("Expected a place in the data, and a byte for each kind")
+        # A message of which fragments are missing is a case for whoever joins them.
+        while at < last and count and self.received >= self.skip and not self._partials:
+            length = common(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+            if not length:
+                break
+            self._at = at + length
+            self.received += 1
+            outcome = taker.take(self.owner, self, start + at, data, at)
+            if outcome == NOT_TAKEN:
+                self._at = at
+                self.received -= 1
+                break
+            at += length
+            count -= 1
+            if outcome == ENOUGH or self._needs is not needs:
+                return -1
+        return count
+
+
 def scan(bytes data, Py_ssize_t at, Py_ssize_t last, Py_ssize_t count, bytes needs, Py_ssize_t max_body):
     """Return header, buffer and place of the packets from `at` on that have nothing special about them."""
     cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
     cdef const uint8_t* need = <const uint8_t*>PyBytes_AS_STRING(needs)
     cdef const uint8_t* head
-    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), length, body
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), length
     cdef list found = []
     if at < 0 or PyBytes_GET_SIZE(needs) != 256:
         raise ValueError("Expected a place in the data, and a byte for each kind")
-    while at < last and count and end - at >= HEADER_SIZE:
-        head = start + at
-        length = get(head)
-        body = HEADER_SIZE + head[6] + head[7]
-        if (
-            at + length > end
-            or (head[5] and head[5] != BY_NAME)
-            or length < body
-            or length > body + max_body
-            or need[head[4]] > (head[7] > 0)
-            or not is_ascii(head + HEADER_SIZE, body - HEADER_SIZE)
-        ):
+    while at < last and count:
+        length = common(start, at, end, need, max_body)
+        if not length:
             break
+        head = start + at
         found.append((
             (
                 length,
@@ -133,6 +181,26 @@ def scan(bytes data, Py_ssize_t at, Py_ssize_t last, Py_ssize_t count, bytes nee
         at += length
         count -= 1
     return found
+
+
+cdef inline Py_ssize_t common(
+    const uint8_t* start, Py_ssize_t at, Py_ssize_t end, const uint8_t* need, Py_ssize_t max_body
+) noexcept nogil:
+    """Return the length of a packet that is whole, right and of one piece; 0 if it is not, or there is none."""
+    if end - at < HEADER_SIZE:
+        return 0
+    cdef const uint8_t* head = start + at
+    cdef Py_ssize_t length = get(head), body = HEADER_SIZE + head[6] + head[7]
+    if (
+        at + length > end
+        or (head[5] and head[5] != BY_NAME)
+        or length < body
+        or length > body + max_body
+        or need[head[4]] > (head[7] > 0)
+        or not is_ascii(head + HEADER_SIZE, body - HEADER_SIZE)
+    ):
+        return 0
+    return length
 
 
 cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
@@ -163,10 +231,14 @@ def whole(tuple head, bytes data, Py_ssize_t at):
 
 def readdress(bytes data, Py_ssize_t at, uint32_t peer, bytes name):
     """Return a whole packet with another peer and name, and all the rest as it is."""
-    cdef const uint8_t* start = packet_at(data, at)
+    if PyBytes_GET_SIZE(name) > 255:
+        raise ValueError(f"a name of {len(name)} bytes does not fit")
+    return readdressed(packet_at(data, at), peer, name)
+
+
+cdef bytes readdressed(const uint8_t* start, uint32_t peer, bytes name):
+    """As `readdress`, for a packet that was found to be all there, and a name that fits."""
     cdef Py_ssize_t names = PyBytes_GET_SIZE(name), rest = <Py_ssize_t>get(start) - HEADER_SIZE - start[6]
-    if names > 255:
-        raise ValueError(f"a name of {names} bytes does not fit")
     packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + names + rest)
     cdef uint8_t* head = <uint8_t*>PyBytes_AS_STRING(packet)
     memcpy(head, start, HEADER_SIZE)
@@ -188,3 +260,60 @@ cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
     if length > there or length < HEADER_SIZE + start[6] + start[7]:
         raise ValueError("there is no whole packet at this place")
     return start
+
+
+cdef class Growing:
+    """A byte string of known length, which takes no more memory than a few times what has come of it.
+
+    It is written where it will stay: nobody else has it before `take`.
+    """
+
+    cdef PyObject* _bytes
+    cdef Py_ssize_t _room, _filled, _size
+
+    def __cinit__(self, Py_ssize_t size):
+        if size < 0:
+            raise ValueError("Expected a size")
+        self._size = size
+
+    def __dealloc__(self):
+        Py_XDECREF(self._bytes)
+
+    @property
+    def missing(self):
+        """Bytes that have not come."""
+        return self._size - self._filled
+
+    def add(self, bytes data, Py_ssize_t start, Py_ssize_t stop):
+        """Take more of it: a slice of `data`, no longer than what is missing."""
+        if not 0 <= start <= stop <= PyBytes_GET_SIZE(data) or stop - start > self._size - self._filled:
+            raise ValueError("Expected a slice of the data, no longer than what is missing")
+        if self._room - self._filled < stop - start:
+            # A length that is only declared must not take memory; and what is moved as it grows is a small part.
+            self._resize(min(self._size, GROWTH * (self._filled + stop - start)))
+        if self._bytes != NULL:
+            memcpy(start_of(self._bytes) + self._filled, PyBytes_AS_STRING(data) + start, stop - start)
+        self._filled += stop - start
+
+    def take(self):
+        """Return what has come, and forget it."""
+        if self._bytes == NULL:
+            return b""
+        self._resize(self._filled)
+        taken = <object>self._bytes
+        Py_XDECREF(self._bytes)
+        self._bytes = NULL
+        self._room = self._filled = 0
+        return taken
+
+    cdef int _resize(self, Py_ssize_t room) except -1:
+        cdef Py_ssize_t filled = self._filled
+        if self._bytes == NULL:
+            self._bytes = raw_bytes(NULL, room)
+        elif room != self._room:
+            # Where there is no memory for it, it is gone.
+            self._room = self._filled = 0
+            _PyBytes_Resize(&self._bytes, room)
+        self._room = room
+        self._filled = filled
+        return 0

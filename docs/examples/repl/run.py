@@ -40,6 +40,8 @@ def main() -> int:
                 repl = subprocess.run(
                     command, cwd=FOLDER, env=env, input=SESSION, encoding="utf-8", timeout=PATIENCE, check=False
                 )
+                # Its last prompt had no answer.
+                print(flush=True)
             finally:
                 daemon.send_signal(signal.SIGTERM)
                 ended = daemon.wait(PATIENCE)

@@ -33,7 +33,7 @@ def test_a_set_up_that_works(address: str, columns: int) -> None:
     assert max(map(len, shown)) <= columns
     assert [line.split()[1] for line in shown if line.startswith("ok")][:2] == ["mainbus", "python"]
     # What does not fit goes on below its own column.
-    at = shown[0].index("mainbus", 5) + len("open files") + 2
+    at = shown[0].index("mainbus") + len("open files") + 2
     assert all(line[:at].isspace() for line in shown[:-2] if line.startswith(" "))
     assert shown[-2] == ""
     assert "problem" not in shown[-1]

@@ -9,7 +9,7 @@ import mainbus
 import pytest
 from mainbus_broker.cli import main
 
-from tests.support.commands import Running, Serving, on_terminal, plain
+from tests.support.commands import Running, Serving, on_terminal, plain, run
 
 APP = """
 @ipc_main.handle("tell")
@@ -30,14 +30,15 @@ async def test_messages_of_everybody_are_printed_in_order(address: str, tmp_path
         await asyncio.to_thread(listener.until, "listening as renderer 1 to a, b")
         async with mainbus.connect(address, name="editor\x1b[31m") as editor:
             await editor.invoke("tell", "a", "ü", [1, {"x": None}])
+            # Between what two others send there is no order.
+            assert await asyncio.to_thread(listener.line) == 'a  the main process  "ü"  [1, {"x": null}]'
             editor.broadcast("b")
             editor.send_to(1, "a", b"\xff")
             editor.send_to(1, "elsewhere")
             editor.send_to(1, "b", "last\nline\x9b")
             editor.send_to(1, "a", "too many")
             label = "renderer 2 (editor\\u001b[31m)"
-            assert [await asyncio.to_thread(listener.line) for _ in range(5)] == [
-                'a  the main process  "ü"  [1, {"x": null}]',
+            assert [await asyncio.to_thread(listener.line) for _ in range(4)] == [
                 f"b  {label}",
                 f'a  {label}  "/w=="',
                 f'b  {label}  "last\\nline\\u009b"',
@@ -92,15 +93,35 @@ async def test_a_terminal_gets_the_channel_in_bold(address: str, tmp_path: Path)
             editor.broadcast("a", "x" * 100)
             code, lines = await shown
     assert code == 0
+    # It may come before the broker has said what this command may hear.
+    (line,) = [line for line in lines if "listening" not in line]
     # The terminal breaks a long line where it likes; nobody else does.
-    assert plain(lines[1]) == f'a  renderer {editor.id} (editor)  "{"x" * 100}"'
-    assert lines[1].startswith("\x1b[1ma\x1b[0m  renderer ")
+    assert plain(line) == f'a  renderer {editor.id} (editor)  "{"x" * 100}"'
+    assert line.startswith("\x1b[1ma\x1b[0m  renderer ")
 
 
 def test_time_is_up(address: str) -> None:
     with Serving(address), Running("listen", "a", "-n", "2", "--timeout", "0.1", "-a", address) as listener:
         assert listener.end() == 124
         assert listener.said[-1] == "mainbus: no 2 messages within 0.1 s; --timeout gives it more time\n"
+
+
+@pytest.mark.contract("8.4")
+async def test_channels_that_a_role_does_not_grant_are_said(address: str, tmp_path: Path) -> None:
+    config = tmp_path / "mainbus.toml"
+    config.write_text("[roles.all]\nmatch = {}\nlisten = ['a']\nbroadcast = ['*']\n")
+    with Serving(address, "--config", str(config)):
+        done = await asyncio.to_thread(run, "listen", "b", "c", "-a", address)
+        denied = "mainbus: Permission denied: listen on "
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{denied}'b'\n{denied}'c'\n")
+        with Running("listen", "b", "a", "-n", "1", "-a", address) as listener:
+            await asyncio.to_thread(listener.until, "listening as renderer 2 to a\n")
+            assert listener.said[:-1] == [f"{denied}'b'\n"]
+            async with mainbus.connect(address) as editor:
+                editor.broadcast("b", "not heard")
+                editor.broadcast("a", "heard")
+                assert (await asyncio.to_thread(listener.line)).endswith('  "heard"')
+                assert await asyncio.to_thread(listener.end) == 0
 
 
 @pytest.mark.parametrize(

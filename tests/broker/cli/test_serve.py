@@ -18,7 +18,7 @@ import pytest
 from mainbus import ConnectionLost, ConnectRefused, ReplyNeverSent
 from mainbus_broker.cli import main
 
-from tests.support.commands import COMMAND, PATIENCE, PRELUDE, Running, Serving, run
+from tests.support.commands import COMMAND, PATIENCE, PRELUDE, Running, Serving, on_terminal, run
 
 ECHO = """
 ipc_main.handle("echo", lambda event, *args: list(args))
@@ -209,7 +209,7 @@ def test_a_second_daemon_is_refused_and_told_by_whom(address: str, tmp_path: Pat
         assert second.returncode == 3
         assert second.stderr.count("\n") == 1
         assert address in second.stderr
-        assert f"pid {daemon.process.pid}" in second.stderr
+        assert second.stderr.endswith(f"(pid {daemon.process.pid}); end that process, or give another --address\n")
         # The first one has noticed nothing.
         assert ask(address, "pid") == daemon.process.pid
 
@@ -374,6 +374,34 @@ async def test_the_log_for_people(address: str) -> None:
         # A name is somebody else's text: nothing in it may act upon a terminal, or pass for another line.
         async with mainbus.connect(address, name="evil\n\x1b[31m"):
             assert "renderer 1 (evil\\n\\u001b[31m) pid" in daemon.until("connected")
+
+
+@pytest.mark.parametrize(("option", "is_json"), [("--json", True), ("--log-level=info", False)])
+def test_json_lines_on_a_terminal(
+    option: str, is_json: bool, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app.py").write_text("def setup(broker):\n    raise LookupError('why')\n")
+    monkeypatch.chdir(tmp_path)
+    code, lines = on_terminal("serve", "app:setup", option, "-a", address)
+    assert code == 4
+    assert lines[-1] == "mainbus: cannot serve 'app:setup': its setup raised LookupError: why"
+    assert lines[0].startswith("{") == is_json
+    if is_json:
+        assert json.loads(lines[0])["message"] == "the setup function failed"
+
+
+def test_json_and_text_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--json", "--log-format", "text"]) == 2
+    assert capsys.readouterr().err == "mainbus: --json and --log-format text exclude each other\n"
+
+
+@pytest.mark.parametrize("target", ["", "app:save"])
+def test_what_is_nothing_to_serve_is_said_in_a_line(target: str, address: str, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(f"{PRELUDE}\n@ipc_main.handle('save')\ndef save(event): ...\n")
+    done = run("serve", target, "-a", address, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"mainbus: cannot serve {target!r}: ")
 
 
 async def test_a_quiet_log(address: str) -> None:

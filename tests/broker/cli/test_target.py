@@ -10,7 +10,7 @@ from mainbus_broker.cli.failures import ExitCode, Failure
 from mainbus_broker.cli.target import load
 
 APP = """
-from mainbus_broker import Broker, IpcMain
+from mainbus_broker import Broker, IpcMain, IpcMainEvent
 ipc_main = IpcMain()
 class Holder:
     ipc = IpcMain()
@@ -22,6 +22,18 @@ def optional(broker, extra=None): ...
 def nothing(): ...
 def two(broker, other): ...
 async_lambda = lambda broker: None
+def typed(broker: Broker): ...
+def texted(broker: "Broker | None"): ...
+def unknown(broker: "NoSuchName"): ...
+def rest(*brokers): ...
+@ipc_main.handle("save")
+def save(event, document=None): ...
+@ipc_main.on("title")
+def title(_event, title): ...
+def annotated(e: IpcMainEvent): ...
+def counted(count: int): ...
+async def lifespan(broker):
+    yield
 """
 
 
@@ -43,7 +55,9 @@ def test_an_ipc_main_of_the_current_folder(text: str) -> None:
     assert isinstance(load(text), IpcMain)
 
 
-@pytest.mark.parametrize("name", ["setup", "optional", "holder.setup", "async_lambda"])
+@pytest.mark.parametrize(
+    "name", ["setup", "optional", "holder.setup", "async_lambda", "typed", "texted", "unknown", "rest"]
+)
 def test_a_function_that_takes_the_broker(name: str) -> None:
     assert callable(load(f"an_app:{name}"))
 
@@ -57,6 +71,16 @@ def test_a_module_in_a_package(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("", "expected module:attribute, such as app:ipc_main"),
+        (" ", "expected module:attribute"),
+        (
+            "an_app:save",
+            "function save takes event, as a listener or handler does, not the broker; expected an IpcMain",
+        ),
+        ("an_app:title", "function title takes _event, as a listener or handler does"),
+        ("an_app:annotated", "IpcMainEvent, as a listener or handler does, not the broker"),
+        ("an_app:counted", "function counted takes count: int, as a listener or handler does, not the broker"),
+        ("an_app:lifespan", "function lifespan yields, so that calling it does nothing; expected an IpcMain"),
         ("an_app", "expected module:attribute, such as app:ipc_main"),
         ("an_app:", "expected module:attribute"),
         (":ipc_main", "expected module:attribute"),

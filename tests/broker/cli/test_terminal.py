@@ -12,6 +12,7 @@ def test_columns_are_aligned() -> None:
         " 1  a       -",
         "22  bbbb\\n  3.5",
     ]
+    assert table(COLUMNS[1:], [[Styled("ok", "green"), 1]]).splitlines()[1] == "ok    1"
     assert table(COLUMNS[1:], []) == "NAME  X"
     assert table([Column("", words=True)], [["a"]], heads=False) == "a"
 
@@ -42,7 +43,15 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (64 << 20, "64 MiB"), (3 << 30, "3 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        ((64 << 20) + (1 << 16), "64 MiB"),
+        (10_200, "10 KiB"),
+        (3 << 30, "3 GiB"),
+    ],
 )
 def test_sizes_are_for_people(number: int, text: str) -> None:
     assert size(number) == text

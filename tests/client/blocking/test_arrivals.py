@@ -370,7 +370,7 @@ def test_annotated_parameters_are_checked(
     renderer.on("number", double)
     renderer.handle("unchecked", double, validate=False)
     assert start(broker, "double", 1)() == 2
-    with pytest.raises(mainbus.ValidationError, match=r"remote method 'double': .*'number' at \$: Expected `int`"):
+    with pytest.raises(mainbus.ValidationError, match=r"remote method 'double': .*: number: Expected `int`"):
         start(broker, "double", "a")()
     broker.call(broker.contents("a").send, "number", "a")
     assert start(broker, "unchecked", "a")() == "aa"

@@ -69,7 +69,7 @@ def check(data: bytes) -> None:
 
 @pytest.mark.contract("4.6")
 @given(data=st.binary(max_size=60))
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=100)
 @example(data=b"")
 @example(data=b"\xff")
 def test_any_bytes(data: bytes) -> None:
@@ -78,21 +78,21 @@ def test_any_bytes(data: bytes) -> None:
 
 @pytest.mark.contract("4.6")
 @given(data=spoilt())
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=100)
 def test_spoilt_messages(data: bytes) -> None:
     check(data)
 
 
 @pytest.mark.contract("4.6")
 @given(data=soups())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_any_items(data: bytes) -> None:
     check(data)
 
 
 @pytest.mark.contract("4.6")
 @given(items=st.lists(soups(), min_size=1, max_size=3), tag=st.sampled_from([258, 4, 30, 40, 268, 21066, 28]))
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=100)
 def test_any_content_of_a_tag(items: list[bytes], tag: int) -> None:
     check(head(6, tag) + head(4, len(items)) + b"".join(items))
 

@@ -23,7 +23,7 @@ from tests.support.clones import CODECS, Codec, graphs, same, wire_set
 
 @pytest.mark.contract("4.4")
 @given(value=graphs())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_shared_references_and_cycles_arrive(value: object) -> None:
     for codec in CODECS:
         assert same(codec.clone(value), value)

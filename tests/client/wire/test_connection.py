@@ -58,7 +58,7 @@ STREAMS = st.lists(st.one_of(GOOD, GOOD, GOOD, STRANGE, st.binary(max_size=40)),
 
 
 @pytest.mark.contract("8.7")
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     role=st.sampled_from(Role),
     state=st.sampled_from(State),

@@ -1,10 +1,15 @@
 """Fragments join whatever stands between them, and what fits nothing is a fault."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mainbus.wire import packets
+from mainbus.errors import BadMessage
+from mainbus.wire import clone, packets
 from mainbus.wire.packets import BY_NAME, CONTINUES, HEADER_SIZE, MORE, Kind, build
+from mainbus.wire.pieces import Packet
 from mainbus.wire.states import CHANNELED, FRAGMENTED, READABLE, Role, State
 
 from tests.support.cores import opened, take
@@ -129,7 +134,7 @@ def test_a_large_message_arrives_as_one() -> None:
     body = bytes(range(256)) * 2000
     parts = packets.message(Kind.INVOKE, 4, 9, body, value=7, name=b"n", channel=b"c")
     assert not isinstance(parts, bytes)
-    *_, message = take(wire, [*parts])
+    *_, message = take(wire, [*map(bytes, parts)])
     assert message == (Kind.INVOKE, 0, 4, 9, 0, 7, b"n", "c", body)
 
 
@@ -146,3 +151,61 @@ def test_whatever_has_no_fragments_may_stand_between_two_of_its_pair(role: Role)
         if kind != Kind.GOODBYE:
             _, message = take(connection, [build(Kind.SEND, 1, 0, b"b", flags=CONTINUES)])
             assert message[8] == b"ab"
+
+
+# Large ones, as a kernel gives them.
+
+
+def large_ones() -> tuple[bytes, list[Any]]:
+    """Return packets of all sizes as bytes, fragments of two messages among them, and what they say."""
+    sizes = (10, 100_000, 40_000, 300_000, 24, 131_000)
+    values: list[Any] = [[bytes([number]) * size] for number, size in enumerate(sizes)]
+    mixed: list[Any] = [[[peer, bytes([peer]) * size], "end"] for peer, size in ((1, 300_000), (2, 500_000))]
+    rests = [_packets(peer, value) for peer, value in enumerate(mixed, 1)]
+    made: list[bytes] = []
+    for value in values:
+        made += _packets(3, value)
+        made += [rest.pop(0) for rest in rests if rest]
+    return b"".join([*made, *_packets(4, ["last"])]), [*values, *mixed, ["last"]]
+
+
+def _packets(peer: int, value: object) -> list[bytes]:
+    made: bytes | Iterator[Packet] = packets.message(Kind.SEND, peer, 0, clone.encode_body(value), channel=b"c")
+    return [made] if isinstance(made, bytes) else [bytes(packet) for packet in made]
+
+
+@pytest.mark.contract("2.19", "9.1")
+@pytest.mark.parametrize("turn", [{}, {"count": 1}, {"size": 1}, {"size": 64 * 1024}])
+@pytest.mark.parametrize("step", [1000, 50_001, 131_072, 200_000, 262_144, 1 << 20])
+def test_large_messages_arrive_whole_however_they_are_cut(step: int, turn: dict[str, int]) -> None:
+    data, said = large_ones()
+    wire = opened(Role.RENDERER, limit=1 << 20)
+    taken = take(wire, [data[at : at + step] for at in range(0, len(data), step)], **turn)
+    assert wire.failure is None
+    assert not wire.backlog
+    assert b"".join(packet for packet in taken if isinstance(packet, bytes)) == data
+    arrived = [clone.decode(packet[8]) for packet in taken if isinstance(packet, tuple)]
+    assert sorted(arrived, key=repr) == sorted(said, key=repr)
+    assert arrived[-1] == ["last"]
+
+
+@pytest.mark.contract("4.6")
+def test_more_than_was_declared_is_wrong_and_less_too() -> None:
+    wire = opened(Role.RENDERER, limit=1 << 20)
+    declared = clone.encode([bytes(200_000)])
+    for body in (declared + b"more" * 100, declared[:-1000]):
+        *_, whole = take(wire, [bytes(part) for part in packets.fragments(Kind.SEND, 1, 0, body, channel=b"c")])
+        with pytest.raises(BadMessage):
+            clone.decode(whole[8])
+    assert wire.failure is None
+
+
+@pytest.mark.contract("8.6")
+def test_a_large_message_is_refused_where_it_passes_the_limit() -> None:
+    wire = opened(Role.RENDERER, limit=1 << 20)
+    parts = _packets(1, [bytes(1 << 20)])
+    take(wire, [b"".join(parts)])
+    assert "exceeds the limit" in str(wire.failure)
+    assert not wire.backlog
+    wire.feed(parts[0])
+    assert not wire.backlog

@@ -1,0 +1,202 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The quick half of ``router``: common messages, invokes and results, to another renderer or to the main process.
+
+For renderers without a role. It may only ever succeed: what is unusual or wrong it leaves, untouched, to ``router``
+and ``main_process``, so that there is one place for each rule.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport getenv
+
+from mainbus.cores_fast cimport CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
+from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, channel_of, result_packet, settle
+from mainbus.wire.packets_fast cimport ENOUGH, HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, get, readdressed
+
+from mainbus.cores import ROOM as _ROOM
+
+from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
+
+if getenv("MAINBUS_PURE") != NULL:
+    raise ImportError("MAINBUS_PURE is set: messages are to be handled in Python")
+
+
+cdef enum:
+    SEND = 16
+    INVOKE = 19
+    RESULT = 24
+    OVERHEAD = 64
+    # From this size on packets are passed on as they lie in what was read: by `router`.
+    LARGE = 32 * 1024
+
+cdef object new_event = IpcMainEvent.__new__
+cdef object new_invoke = IpcMainInvokeEvent.__new__
+cdef Py_ssize_t room = _ROOM
+
+
+cdef class QuickRouter(Taker):
+    """What a broker takes at once of what arrives; the owner of a packet is its `Peer`.
+
+    Args:
+        hub: The broker whose registries decide.
+    """
+
+    cdef object flow, main, replies
+    cdef dict ids, names
+    cdef Py_ssize_t high, pending, running, max_message
+    cdef int depth
+
+    def __init__(self, hub):
+        limits = hub.config.limits
+        self.flow, self.main, self.replies = hub.flow, hub.main, hub.replies
+        self.ids, self.names = hub.renderers.ids, hub.renderers.names_raw
+        self.high, self.pending, self.running = limits.high, limits.pending, limits.running
+        self.max_message, self.depth = limits.message, limits.depth
+
+    cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        cdef uint8_t kind = head[4]
+        cdef bint is_to_main = not head[6] and not get(head + 8)
+        if get(head) >= LARGE and not is_to_main:
+            return NOT_TAKEN
+        if kind == SEND:
+            return self.message(owner, head) if is_to_main else self.send(owner, head)
+        if kind == INVOKE:
+            return self.invoke(owner, head) if is_to_main else self.call(owner, head)
+        if kind == RESULT:
+            return self.settle(owner, head) if is_to_main else self.reply(owner, head)
+        return NOT_TAKEN
+
+    # To another renderer
+
+    cdef int send(self, peer, const uint8_t* head) except -1:
+        target = self.target(peer, head)
+        # The first message of a pair is noted: each is concerned when the other goes.
+        if target is None or peer not in target.oneway:
+            return NOT_TAKEN
+        return self.forward(peer, target, head)
+
+    cdef int call(self, peer, const uint8_t* head) except -1:
+        target = self.target(peer, head)
+        cdef dict asked = self.replies._asked.get(peer)
+        request = get(head + 12)
+        if (
+            target is None
+            or peer not in target.heard
+            # With a deadline, or among streams, which count otherwise.
+            or get(head + 20)
+            or len(self.replies.streams)
+            or asked is None
+            or request in asked
+            or len(asked) >= self.pending
+        ):
+            return NOT_TAKEN
+        serving = self.replies._serving.get(target)
+        if serving is None:
+            return NOT_TAKEN
+        asked[request] = target
+        serving.add((peer, request))
+        return self.forward(peer, target, head)
+
+    cdef int reply(self, peer, const uint8_t* head) except -1:
+        caller = self.ids.get(get(head + 8))
+        request = get(head + 12)
+        if caller is None or peer.streams or self.replies._cancelled or len(self.replies.streams):
+            return NOT_TAKEN
+        cdef dict asked = self.replies._asked.get(caller)
+        if asked is None or asked.get(request) is not peer or peer not in caller.heard:
+            return NOT_TAKEN
+        del asked[request]
+        self.replies._serving[peer].discard((caller, request))
+        (<OutboxCore?>caller.outbox).add(readdressed(head, peer.id, peer.name_raw))
+        caller.charge(get(head))
+        return TAKEN
+
+    cdef object target(self, peer, const uint8_t* head):
+        """Return who gets a message, if nothing has to be asked or noted for that."""
+        if head[6]:
+            target = self.names.get(PyBytes_FromStringAndSize(<const char*>head + HEADER_SIZE, head[6]))
+        else:
+            target = self.ids.get(get(head + 8))
+        return target if target is not None and target.policy is None and not peer.streams else None
+
+    cdef int forward(self, peer, target, const uint8_t* head) except -1:
+        cdef OutboxCore outbox = target.outbox
+        outbox.add(readdressed(head, peer.id, peer.name_raw))
+        if outbox.queued > self.high or target.pausing:
+            self.flow.added(peer, target, get(head))
+            return ENOUGH if peer.closing else TAKEN
+        return TAKEN
+
+    # To the main process
+
+    cdef int message(self, peer, const uint8_t* head) except -1:
+        cdef InboxCore inbox = peer.inbox
+        contents = peer.contents
+        frame = contents._plain_frame
+        if frame is None or get(head + 16) or not inbox.is_clear():
+            return NOT_TAKEN
+        cdef str channel = channel_of(head)
+        cdef tuple targets = self.main.ipc_main._listeners.by_name.get(channel)
+        if targets is None:
+            return NOT_TAKEN
+        cdef list args = arguments(head, self.depth)
+        if args is None:
+            return NOT_TAKEN
+        inbox.starting = body_size(head) + OVERHEAD
+        event = new_event(IpcMainEvent)
+        event.channel = channel
+        event.sender = contents
+        event._frame = frame
+        event._ports = event._sync = None
+        call_listeners(self.main.dispatch, inbox, event, args, targets, channel)
+        return ENOUGH if peer.closing or peer.owes else TAKEN
+
+    cdef int invoke(self, peer, const uint8_t* head) except -1:
+        cdef InboxCore inbox = peer.inbox
+        main, contents = self.main, peer.contents
+        frame = contents._plain_frame
+        if frame is None or get(head + 16) or get(head + 20) or not inbox.is_clear() or main.draining:
+            return NOT_TAKEN
+        cdef str channel = channel_of(head)
+        cdef TargetCore target = main.ipc_main._handlers.get(channel)
+        if target is None or not target.is_plain:
+            return NOT_TAKEN
+        request, handlers = get(head + 12), inbox.handlers
+        if len(handlers) >= self.running or request in handlers or request in inbox.streams:
+            return NOT_TAKEN
+        cdef list args = arguments(head, self.depth), result = []
+        if args is None or not target.least <= len(args) <= target.most or not inbox.may_call_plain():
+            return NOT_TAKEN
+        inbox.starting = body_size(head) + OVERHEAD
+        event = new_invoke(IpcMainInvokeEvent)
+        event.channel = channel
+        event.sender = contents
+        event._frame = frame
+        event.request_id = request
+        event.deadline = None
+        call_handler(main.dispatch, inbox, event, args, target, channel, result)
+        if result:
+            self.answer(peer, head, event, result[0])
+        return ENOUGH if peer.closing or peer.owes else TAKEN
+
+    cdef int answer(self, peer, const uint8_t* head, event, value) except -1:
+        cdef RouteCore route = peer.route
+        cdef bytes packet = result_packet(RESULT, head, value, self.depth, self.max_message)
+        # A pause does not hold replies. Whoever was closed by its own invoke waits for none.
+        if packet is None or peer.closing or len(route._queue) or route._outbox.queued >= room:
+            self.main.dispatch._answer(event, value)
+            return 0
+        route._outbox.add(packet)
+        peer.charge(len(packet))
+        if peer.lane is not None:
+            # It may wait for this handler to end.
+            peer.lane.look_again()
+        return 0
+
+    cdef int settle(self, peer, const uint8_t* head) except -1:
+        cdef CallsCore calls = peer._calls
+        return NOT_TAKEN if calls is None else settle(calls, peer.inbox, head, self.depth)
+
+
+cdef Py_ssize_t body_size(const uint8_t* head):
+    return <Py_ssize_t>get(head) - HEADER_SIZE - head[6] - head[7]

@@ -1,0 +1,1 @@
+from mainbus.leaving import Leaving as Leaving

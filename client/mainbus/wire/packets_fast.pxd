@@ -1,0 +1,37 @@
+# What the compiled paths of messages use directly.
+from libc.stdint cimport uint8_t, uint32_t
+
+
+cdef enum:
+    HEADER_SIZE = 24
+    BY_NAME = 4
+    # What a taker did with a packet.
+    NOT_TAKEN = 0
+    TAKEN = 1
+    ENOUGH = 2
+
+
+cdef inline void put(uint8_t* at, uint32_t value) noexcept nogil:
+    at[0] = value >> 24
+    at[1] = (value >> 16) & 0xFF
+    at[2] = (value >> 8) & 0xFF
+    at[3] = value & 0xFF
+
+
+cdef inline uint32_t get(const uint8_t* at) noexcept nogil:
+    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
+
+
+cdef class Taker:
+    cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
+
+
+cdef class ConnectionCore:
+    cdef public Py_ssize_t received, skip, _at, _max_body
+    cdef public bytes _data, _needs
+    cdef public list _pieces
+    cdef public object _next, _partials, failure, owner
+    cdef public Taker taker
+
+
+cdef bytes readdressed(const uint8_t* start, uint32_t peer, bytes name)
