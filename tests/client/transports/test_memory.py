@@ -114,13 +114,13 @@ async def test_nobody_listens() -> None:
 
 async def test_a_name_has_one_server() -> None:
     server = MemoryServer(APP, Echo)
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="memory:app"):
         MemoryServer(APP, Echo)
     other = MemoryServer(parse("memory:other"), Echo)
     server.close()
     again = MemoryServer(APP, Echo)
     server.close()
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="memory:app"):
         MemoryServer(APP, Echo)
     again.close()
     other.close()
