@@ -157,9 +157,10 @@ async def _connect(factory: Callable[[], _Connected], path: str) -> _Connected:
 
 
 async def _serve(factory: Callable[[], End], order: Order) -> None:
-    await asyncio.get_running_loop().create_unix_server(factory, order.path, backlog=1024)
+    # uvloop closes a server that nobody holds.
+    server = await asyncio.get_running_loop().create_unix_server(factory, order.path, backlog=1024)
     common.ready()
-    await common.forever()
+    await server.serve_forever()
 
 
 class L2(AsyncPeer):

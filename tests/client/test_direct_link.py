@@ -279,7 +279,7 @@ async def test_in_the_midst_of_a_message_the_end_is_only_that() -> None:
         lambda: [build(Kind.PORT_MESSAGE, value=1, body=bytes(8) + clone.encode(1))],
         lambda: [build(Kind.SEND, channel=b"c", body=clone.encode([]))],
         lambda: [build(Kind.PORT_MESSAGE, flags=int(Flag.CONTINUES), body=b"")],
-        lambda: list(fragments(Kind.PORT_MESSAGE, 0, 0, bytes(LIMIT + 1))),
+        lambda: [bytes(part) for part in fragments(Kind.PORT_MESSAGE, 0, 0, bytes(LIMIT + 1))],
         lambda: [b"\xff" * 100],
     ],
     ids=["without credit", "with a port", "of another kind", "without a first fragment", "too large", "no packet"],

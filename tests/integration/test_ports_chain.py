@@ -77,7 +77,8 @@ async def post(event, what):
         port.post_message("small")
         port.post_message("x" * 3_000_000)
         transport = renderer._session.link.transport
-        while not transport.get_write_buffer_size():
+        # Or all of it has left already.
+        while not transport.get_write_buffer_size() and renderer.stats()["queued"]:
             await asyncio.sleep(0)
         os.kill(os.getpid(), KILL)
     elif what == "inside":
