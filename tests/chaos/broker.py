@@ -21,8 +21,12 @@ from tests.chaos.flow import Numbers, commands, count, ledger_of, open_files, ot
 from tests.chaos.ledger import Ledger
 from tests.support.bus import check_empty
 
-# Short, so that who is frozen or says nothing is thrown out within the run.
-CONFIG = Config(limits=Limits(stall_timeout=2.0, handshake_timeout=1.0, message=2 * 1024 * 1024, hard=16 * 1024 * 1024))
+# Short, so that who is frozen or says nothing is thrown out within the run, and that ports become direct in it.
+CONFIG = Config(
+    limits=Limits(
+        stall_timeout=2.0, handshake_timeout=1.0, message=2 * 1024 * 1024, hard=16 * 1024 * 1024, direct_after=1024
+    )
+)
 
 
 class Main:
