@@ -122,10 +122,10 @@ def _raw(name: str) -> Callable[[float], Bound]:
     return lambda limit: Bound(limit, (name,), name)
 
 
-def _echo(size: int, must: Bound, goal: Bound) -> Row:
+def _echo(size: int, way: str, peer: str, must: Bound, goal: Bound) -> Row:
     return Row(
-        label=f"W5 echo of {report.size(size)}",
-        cell=payload.cell("mainbus", size),
+        label=f"W5 echo of {report.size(size)}, {way}",
+        cell=payload.cell(peer, size),
         figure="mib_s",
         form="{:,.0f} MiB/s",
         better=Better.MORE,
@@ -174,9 +174,11 @@ ROWS: Final = (
     _rate("W2 64 in flight, renderer to main", Cell("mainbus-main", "in-flight"), _pipes(0.8), _pipes(1.2)),
     _rate("W3 one-way, delivered", Cell("mainbus", "one-way"), _best(1.5), _best(3)),
     _rate("W4 broadcast to 50, deliveries", Cell("mainbus", "broadcast"), _best(0.9), _best(1.4)),
-    _echo(64 * KIB, _best(1), _best(2)),
-    _echo(MIB, _best(1), _raw("L1")(0.9)),
-    _echo(16 * MIB, _best(1), _raw("L1")(0.9)),
+    _echo(64 * KIB, "socket", "mainbus-socket", _best(1), _best(2)),
+    _echo(MIB, "socket", "mainbus-socket", _best(1), _raw("L1")(0.9)),
+    _echo(16 * MIB, "socket", "mainbus-socket", _best(1), _raw("L1")(0.9)),
+    _echo(MIB, "shared memory", "mainbus", _raw("L0")(0.6), _raw("L0")(1)),
+    _echo(16 * MIB, "shared memory", "mainbus", _raw("L0")(0.6), _raw("L0")(1)),
     Row(
         label="W6 broker memory of an idle renderer",
         cell=_CONNECT,

@@ -18,7 +18,7 @@ POINTS: Final = (64 * KIB, MIB, 16 * MIB)
 """Sizes that have goals."""
 SWEEP: Final = (64, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB)
 
-SWEPT: Final[tuple[str, ...]] = ("L0", "L1", "mainbus")
+SWEPT: Final[tuple[str, ...]] = ("L0", "L1", "mainbus", "mainbus-socket")
 BESIDE: Final = tuple(name for name in peers.that_can("payload") if name not in SWEPT)
 
 

@@ -16,6 +16,7 @@ FILES: Final = {
     "multiprocessing": "pipes",
     "mainbus-main": "mainbus_bus",
     "mainbus": "mainbus_bus",
+    "mainbus-socket": "mainbus_bus",
     "mainbus-port": "mainbus_ports",
     "nats": "nats_server",
     "zmq": "zeromq",

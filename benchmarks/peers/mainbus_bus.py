@@ -8,7 +8,7 @@ from typing import Any, Final
 import common
 import mainbus
 from common import Order
-from mainbus_broker import Broker, IpcMain
+from mainbus_broker import Broker, Config, IpcMain
 
 from peers.base import AsyncPeer, Client, Peer, Take
 
@@ -75,9 +75,12 @@ class Mainbus(AsyncPeer):
         sink = common.Sink()
         ipc_main.handle("echo", lambda event, value: value)
         ipc_main.on("message", lambda event, value: sink.take(value))
-        async with Broker(f"unix:{order.path}", ipc_main=ipc_main) as running:
+        async with Broker(f"unix:{order.path}", ipc_main=ipc_main, config=self.config()) as running:
             common.ready()
             await running.serve_forever()
+
+    def config(self) -> Config:
+        return Config()
 
 
 class MainbusMain(Mainbus):
@@ -90,4 +93,15 @@ class MainbusMain(Mainbus):
         return ToMain(await renderer(order))
 
 
-PEERS: Final[dict[str, Peer]] = {peer.name: peer for peer in (Mainbus(), MainbusMain())}
+class MainbusSockets(Mainbus):
+    """Large messages pass the broker, as they do between users or systems that share no memory."""
+
+    name = "mainbus-socket"
+    title = "mainbus, without shared memory"
+    workloads = frozenset({"payload"})
+
+    def config(self) -> Config:
+        return Config(shared_memory=False)
+
+
+PEERS: Final[dict[str, Peer]] = {peer.name: peer for peer in (Mainbus(), MainbusMain(), MainbusSockets())}
