@@ -11,7 +11,7 @@ from mainbus_broker.web_contents import WebContents
 from mainbus_broker.web_frame import WebFrameMain
 
 if TYPE_CHECKING:
-    from mainbus.ports import MessagePort
+    from mainbus.ports import MessagePort as MessagePortMain
 
     from mainbus_broker.web_frame import WebFrameMain as _Frame
 
@@ -111,14 +111,14 @@ class IpcMainEvent(_Event):
         sender: WebContents,
         frame: WebFrameMain,
         sync: SyncReply | None = None,
-        ports: Sequence[MessagePort] = (),
+        ports: Sequence[MessagePortMain] = (),
     ) -> None:
         super().__init__(channel, sender, frame)
-        self._ports: list[MessagePort] | None = list(ports) if ports else None
+        self._ports: list[MessagePortMain] | None = list(ports) if ports else None
         self._sync = sync
 
     @property
-    def ports(self) -> list[MessagePort]:
+    def ports(self) -> list[MessagePortMain]:
         """The MessagePorts that came with the message; a list, empty for most."""
         if self._ports is None:
             self._ports = []
