@@ -87,9 +87,10 @@ async def test_a_killed_process_takes_its_frames_along(address: str) -> None:
 @pytest.mark.contract("7.7", "5.7")
 async def test_a_frame_that_closes_elsewhere_cancels_its_invokes(address: str) -> None:
     async with Bus(address) as bus, Program(FRAMES, address) as program:
-        ended = asyncio.Event()
+        begun, ended = asyncio.Event(), asyncio.Event()
 
         async def wait(event: Any) -> None:
+            begun.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -99,6 +100,7 @@ async def test_a_frame_that_closes_elsewhere_cancels_its_invokes(address: str) -
         assert await program.line() == "ready"
         contents = bus.broker.web_contents.from_name("framed")
         assert contents is not None
+        await within(begun.wait())
         contents.send_to_frame(2, "go")
         assert await program.line() == "closed"
         await within(ended.wait())
