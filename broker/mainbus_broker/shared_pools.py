@@ -1,8 +1,9 @@
 """Pools of shared memory: made for one sender and one receiver, and given to nobody else.
 
 The broker keeps neither descriptor nor mapping. It knows who has which pool, so that nobody says of a message that it
-is in a pool which its receiver does not have; and it counts them, since each is memory that a renderer can make others
-keep.
+is in a pool which its receiver does not have; what of a pool is under way, so that a few bytes said twice do not make a
+receiver copy the same megabytes again and again; and how many there are, since each is memory that a renderer can make
+others keep.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from mainbus_broker.peer import Peer
     from mainbus_broker.router import Serve
 
+_LEAST: Final = 64 * 1024
+"""Bytes of a pool that a message takes at least: what is short comes by the socket."""
+
 _COST: Final = debts.for_ports(4)
 """Seconds that a pool costs whoever asks for it."""
 
@@ -29,7 +33,7 @@ _COST: Final = debts.for_ports(4)
 class Pool:
     """One pool, or what becomes one."""
 
-    __slots__ = ("is_open", "number", "receiver", "sender")
+    __slots__ = ("_held", "_slots", "is_open", "number", "receiver", "sender")
 
     def __init__(self, sender: Peer, receiver: Peer) -> None:
         self.sender = sender
@@ -38,6 +42,23 @@ class Pool:
         """What both know it by; 0 before it is made."""
         self.is_open = False
         """Whether its receiver can read it."""
+        self._slots: dict[int, int] = {}
+        self._held = 0
+
+    def hold(self, slot: int, length: int, most: int) -> bool:
+        """Note a message that is under way; False: there is one in that slot, or the pool has no room for it."""
+        size = max(length, _LEAST)
+        if slot in self._slots or self._held + size > most:
+            return False
+        self._slots[slot] = size
+        self._held += size
+        return True
+
+    def release(self, slot: int) -> bool:
+        """Note that a message was copied out, or goes nowhere; False: there is none in that slot."""
+        size = self._slots.pop(slot, 0)
+        self._held -= size
+        return bool(size)
 
 
 class SharedPools:
@@ -69,14 +90,28 @@ class SharedPools:
         if not head[5] and not head[3]:
             peer.wire.fail("a message to the main process that is in shared memory")
             return
-        target = self._other(head, data, at)
+        limits = self._hub.config.limits
+        place = pooled.unpack(data[at + HEADER_SIZE + head[3] + head[4] : at + head[0]], limits.pool, limits.message)
+        # An answer goes to whoever has asked, whatever name it says.
+        target = self._other(head, data, at) if head[1] != Kind.RESULT else self._hub.renderers.ids.get(head[5])
+        pool = self._pools.get((peer.id, target.id)) if target is not None else None
+        if pool is not None and not pool.is_open:
+            pool = None
+        if place is None or (pool is not None and not pool.hold(head[7], place[1], limits.pool)):
+            peer.wire.fail("a message in shared memory without a place of its own")
+            return
         before = target.outbox.queued if target is not None else 0
-        if target is not None and self._can_read(peer, target):
+        if pool is not None:
             serve(peer, head, data, at)
         elif head[1] != Kind.RESULT:
             self._hub.router.refuse(peer, head, data, at, "no such renderer")
         if target is None or target.outbox.queued == before:
+            if pool is not None:
+                pool.release(head[7])
             self.give_back(peer, head)
+        elif target.pausing:
+            # What it makes the receiver hold, not the few bytes that say where it is.
+            self._hub.flow.added(peer, target, place[1])
 
     def give_back(self, peer: Peer, head: Head) -> None:
         """Tell a sender that a message of its goes nowhere, if that is in a pool."""
@@ -87,7 +122,7 @@ class SharedPools:
         """Serve a POOL: a sender asks for one, or a receiver says that it can get one."""
         other = self._other(head, data, at)
         if other is None:
-            peer.outbox.put(build(Kind.POOL_CLOSED, head[5], value=pooled.NOT_TO))
+            self._hub.router.tell(peer, build(Kind.POOL_CLOSED, head[5], value=pooled.NOT_TO))
         elif head[8]:
             pool = self._pools.get((other.id, peer.id))
             if pool is not None and not pool.number and not self._make(pool):
@@ -109,7 +144,7 @@ class SharedPools:
     def freed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         """Serve a POOL_FREE: a receiver has copied a message out."""
         pool = self._pools.get((head[5], peer.id))
-        if pool is not None:
+        if pool is not None and pool.release(head[7]):
             self._hub.router.tell(pool.sender, build(Kind.POOL_FREE, peer.id, frame=head[7]))
 
     def lost(self, peer: Peer) -> None:
@@ -127,10 +162,6 @@ class SharedPools:
 
     # Private
 
-    def _can_read(self, sender: Peer, receiver: Peer) -> bool:
-        pool = self._pools.get((sender.id, receiver.id))
-        return pool is not None and pool.is_open
-
     def _other(self, head: Head, data: bytes, at: int) -> Peer | None:
         name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
         renderers = self._hub.renderers
@@ -144,10 +175,10 @@ class SharedPools:
             self._pools[sender.id, receiver.id] = Pool(sender, receiver)
             receiver.outbox.put(build(Kind.POOL, sender.id))
         elif pool is None:
-            sender.outbox.put(build(Kind.POOL_CLOSED, receiver.id, value=pooled.NOT_TO))
+            self._hub.router.tell(sender, build(Kind.POOL_CLOSED, receiver.id, value=pooled.NOT_TO))
         elif pool.is_open:
             # It asks by another address of the same renderer.
-            sender.outbox.put(build(Kind.POOL_READY, receiver.id, pool.number, name=receiver.name_raw))
+            self._hub.router.tell(sender, build(Kind.POOL_READY, receiver.id, pool.number, name=receiver.name_raw))
 
     def _may(self, sender: Peer, receiver: Peer) -> bool:
         limits = self._hub.config.limits

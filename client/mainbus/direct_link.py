@@ -232,6 +232,8 @@ class DirectLink(asyncio.Protocol):
 
     def _read_rest(self) -> None:
         try:
+            # The other end may go on writing; what it has written stays.
+            self._sock.shutdown(socket.SHUT_RD)
             while not self.is_drained and (data := self._sock.recv(_CHUNK)):
                 self.data_received(data)
         except OSError:

@@ -25,6 +25,7 @@ from tests.support.raw import (
     INVOKE,
     LANE,
     MORE,
+    PAUSE,
     RESULT,
     SEND,
     UNDELIVERABLE,
@@ -42,6 +43,7 @@ pytestmark = [
 FEATURES = ["fragments", "lane", "pools"]
 POOL, POOL_READY, POOL_FREE, POOL_CLOSED = range(60, 64)
 POOLED = 32
+MIB = 1024 * 1024
 PLACE = pooled.pack((0, 10, 1, 2))
 
 
@@ -213,6 +215,47 @@ async def test_words_about_pools_that_are_none_do_nothing(address: str) -> None:
         for each in (a, b, c):
             assert await each.raw.is_served()
         assert len(bus.hub.shared_pools) == 1
+
+
+@pytest.mark.contract("9.2")
+@pytest.mark.parametrize(
+    "second",
+    [
+        Packet(SEND, POOLED, frame=9, channel=b"c", body=PLACE),
+        Packet(SEND, POOLED, frame=8, channel=b"c", body=pooled.pack((0, 65_537, 0, 0))),
+        Packet(SEND, POOLED, frame=8, channel=b"c", body=PLACE[1:]),
+        Packet(SEND, POOLED, frame=8, channel=b"c", body=pooled.pack((131_072, 10, 0, 0))),
+    ],
+    ids=["the same slot", "more than there is", "no place", "beyond the end"],
+)
+async def test_what_is_under_way_fits_into_the_pool_and_is_said_once(address: str, second: Packet) -> None:
+    async with sides(address, Config(limits=Limits(pool=131_072))) as (_, a, b):
+        await make(a, b)
+        first = Packet(SEND, POOLED, peer=b.id, frame=9, channel=b"c", body=PLACE)
+        a.raw.write(first)
+        await b.raw.next(SEND)
+        # Nothing is under way in that slot, nor in it a second time.
+        for slot in (8, 9, 9):
+            b.write(POOL_FREE, peer=a.id, frame=slot)
+        assert await b.raw.is_served()
+        a.raw.write(first)
+        assert [(await a.raw.next(POOL_FREE)).frame] == [9]
+        await b.raw.next(SEND)
+        a.raw.write(second._replace(peer=b.id))
+        assert b"without a place of its own" in (await a.raw.next(GOODBYE)).body
+        assert await b.raw.is_served()
+
+
+@pytest.mark.contract("9.2")
+async def test_what_is_in_a_pool_counts_as_long_as_it_is(address: str) -> None:
+    limits = Limits(pool=8 * MIB, overrun=2 * MIB)
+    async with sides(address, Config(limits=limits)) as (_, a, b):
+        await make(a, b)
+        b.write(PAUSE, peer=a.id)
+        await a.raw.next(PAUSE)
+        for slot in range(4):
+            a.write(SEND, flags=POOLED, peer=b.id, frame=slot, channel=b"c", body=pooled.pack((0, MIB, 0, 0)))
+        assert b"pause" in (await a.raw.next(GOODBYE)).body
 
 
 async def test_whoever_is_gone_its_pools_are_and_the_other_one_is_told(address: str) -> None:
