@@ -80,7 +80,9 @@ class Calls(CallsCore):
         except (BadMessage, LimitExceeded) as error:
             reply.set_exception(BadMessage(f"the result of {reply.channel!r} does not decode: {error}"))
             return error
-        reply.set_result(value)
+        if not reply.done():
+            # Nobody has given it up meanwhile, such as a finaliser that the collector has run.
+            reply.set_result(value)
         return None
 
     def item(self, request: int, body: Body, depth: int) -> BadMessage | LimitExceeded | None:

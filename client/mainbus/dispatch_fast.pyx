@@ -61,6 +61,9 @@ cdef int settle(CallsCore calls, InboxCore inbox, const uint8_t* head, int depth
         value = decode_at(body, <Py_ssize_t>get(head) - (body - head), depth)
     except Exception:
         return NOT_TAKEN
+    # What was decoded may have let the collector run, and somebody's finaliser give up this very call.
+    if reply.done() or calls._pending.get(request) is not reply:
+        return NOT_TAKEN
     cdef RouteCore route = reply.route
     del calls._pending[request]
     if route._outbox._starved or len(route._queue):

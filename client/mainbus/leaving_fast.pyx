@@ -115,6 +115,8 @@ cdef class Leaving:
             return None
         if type(target) is str:
             name = PyUnicode_AsUTF8AndSize(target, &names)
+            if names > 255:
+                return None
         cdef Py_ssize_t size = HEADER_SIZE + names + PyBytes_GET_SIZE(raw)
         head[4] = kind
         head[5] = BY_NAME if name != NULL else 0

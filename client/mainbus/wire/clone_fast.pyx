@@ -137,7 +137,7 @@ cdef int write_container(Writer* out, PyObject* item, int depth, bint is_shared)
     cdef PyObject* key
     cdef PyObject* child
     # One that only its own container holds cannot occur twice.
-    if depth == 0 or (is_shared and may_be_written(out, item)):
+    if depth <= 0 or (is_shared and may_be_written(out, item)):
         raise NotCommon
     if cls is list:
         put_head(out, ARRAY, PyList_GET_SIZE(value))
@@ -317,7 +317,7 @@ cdef object read_simple(Reader* source, uint8_t first):
 
 cdef list read_list(Reader* source, uint64_t count, int depth):
     # Every item has at least a byte: what is declared and not there allocates nothing.
-    if depth == 0 or count > <uint64_t>(source.end - source.at):
+    if depth <= 0 or count > <uint64_t>(source.end - source.at):
         raise NotCommon
     cdef list items = []
     for _ in range(<Py_ssize_t>count):
@@ -326,7 +326,7 @@ cdef list read_list(Reader* source, uint64_t count, int depth):
 
 
 cdef dict read_dict(Reader* source, uint64_t count, int depth):
-    if depth == 0 or count > <uint64_t>(source.end - source.at):
+    if depth <= 0 or count > <uint64_t>(source.end - source.at):
         raise NotCommon
     cdef dict pairs = {}
     cdef uint8_t first

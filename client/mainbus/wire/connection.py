@@ -10,6 +10,7 @@ Ground rules:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -50,7 +51,7 @@ _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
 _POOLED: Final = frozenset({int(Kind.SEND), int(Kind.INVOKE), int(Kind.RESULT)})
 _FRAGMENT: Final = MORE | CONTINUES
-_NO_PACKETS: Final = 1 << 60
+_NO_PACKETS: Final = sys.maxsize
 _TINY: Final = 4096
 _LARGE: Final = 32 * 1024
 

@@ -103,8 +103,10 @@ cdef class ConnectionCore:
         self._data = b""
         self._pieces = []
 
-    def take_in(self, bytes data not None, Py_ssize_t count, Py_ssize_t size):
+    def take_in(self, fed, Py_ssize_t count, Py_ssize_t size):
         """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
+        # Proactor loops of Windows bring a bytearray.
+        cdef bytes data = fed if type(fed) is bytes else bytes(fed)
         cdef bint behind = self._at < PyBytes_GET_SIZE(self._data) or self._next is not None
         if behind or self._pieces or self.failure is not None or self.taker is None:
             self.feed(data)
@@ -192,7 +194,7 @@ cdef inline Py_ssize_t common(
     cdef const uint8_t* head = start + at
     cdef Py_ssize_t length = get(head), body = HEADER_SIZE + head[6] + head[7]
     if (
-        at + length > end
+        length > end - at
         or (head[5] and head[5] != BY_NAME)
         or length < body
         or length > body + max_body
