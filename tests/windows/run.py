@@ -30,13 +30,28 @@ NO_PACKAGE = 75
 
 LOOPS = "[uvloop"
 
+MOST_WANTED = (
+    "tests/windows",
+    "tests/client/test_windows.py",
+    "tests/client/test_address_pipe.py",
+    "tests/client/transports/test_pipe.py",
+    "tests/broker/listeners/test_pipe.py",
+    "tests/broker/cli/test_doctor_pipe.py",
+    "tests/integration/test_order.py",
+    "tests/integration/test_payloads.py",
+    "tests/integration/test_death.py",
+    "tests/integration/test_ports_chain.py",
+)
+"""What runs unless everything is asked for: patterns, order, payloads, ports, deaths, many clients, what is of pipes."""
+
 
 def main() -> int:
     """Set up, run, report; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default="3.11", help="the version of Windows' Python: 3.11, 3.12 or 3.13")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/windows", help="where Wine and Python are set up")
-    parser.add_argument("tests", nargs="*", help="what to run in place of everything, as pytest takes it")
+    parser.add_argument("--all", action="store_true", help="run all that can run there, in six to ten minutes")
+    parser.add_argument("tests", nargs="*", help="what to run in place of the most wanted, as pytest takes it")
     options = parser.parse_args()
     code = subprocess.run([ROOT / "tests/windows/setup.sh", options.folder, options.python], check=False).returncode
     if code == NO_PACKAGE:
@@ -51,7 +66,7 @@ def main() -> int:
         return code
     python = options.folder.resolve() / f"winpython-{options.python}"
     try:
-        return _run(python, options.tests)
+        return _run(python, [] if options.all else options.tests or list(MOST_WANTED))
     finally:
         _end(python)
 
