@@ -28,8 +28,6 @@ PATIENCE = 600
 NO_PACKAGE = 75
 """The exit code of setup.sh where a package cannot be had."""
 
-LOOPS = "[uvloop"
-
 MOST_WANTED = (
     "tests/windows",
     "tests/client/test_windows.py",
@@ -42,7 +40,7 @@ MOST_WANTED = (
     "tests/integration/test_death.py",
     "tests/integration/test_ports_chain.py",
 )
-"""What runs unless everything is asked for: patterns, order, payloads, ports, deaths, many clients, what is of pipes."""
+"""What runs unless everything is asked for: patterns, order, payloads, ports, deaths, many clients, pipes."""
 
 
 def main() -> int:
