@@ -110,12 +110,7 @@ class Cursor:
         first = self._data[at]
         self.at = at + 1
         low = first & 31
-        if low < 24:
-            return first, low
-        width = _WIDTHS.get(low)
-        if width is None:
-            raise BadMessage("Lengths that are indefinite, and reserved ones, are not part of structured clone")
-        return first, int.from_bytes(self.take(width), "big")
+        return first, low if low < 24 else self._argument(low)
 
     def take(self, size: int) -> bytes | memoryview:
         """Read this many bytes."""
@@ -165,6 +160,13 @@ class Cursor:
         value = self.integer()
         return check_ratio_part(value)
 
+    def _argument(self, low: int) -> int:
+        """Read the argument that stands behind an initial byte with these low bits."""
+        width = _WIDTHS.get(low)
+        if width is None:
+            raise BadMessage("Lengths that are indefinite, and reserved ones, are not part of structured clone")
+        return int.from_bytes(self.take(width), "big")
+
 
 class PastEnd(Exception):
     """A byte string or text begins in what is there, and ends behind it."""
@@ -212,12 +214,7 @@ class SplitCursor(Cursor):
         """Read a head: its initial byte and its argument."""
         first = self.take(1)[0]
         low = first & 31
-        if low < 24:
-            return first, low
-        width = _WIDTHS.get(low)
-        if width is None:
-            raise BadMessage("Lengths that are indefinite, and reserved ones, are not part of structured clone")
-        return first, int.from_bytes(self.take(width), "big")
+        return first, low if low < 24 else self._argument(low)
 
     def take(self, size: int) -> bytes | memoryview:
         """Read this many bytes."""
