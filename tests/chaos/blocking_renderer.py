@@ -21,7 +21,7 @@ from mainbus.blocking import BlockingRenderer
 from mainbus.errors import MainbusError, NameTaken
 
 from tests.chaos.audit import MAIN
-from tests.chaos.flow import CROWDED, PATIENCE, Numbers, ledger_of, note_events, open_files, say
+from tests.chaos.flow import CROWDED, PATIENCE, Numbers, give_port, ledger_of, note_events, open_files, say
 from tests.chaos.ledger import Ledger
 
 KINDS = ("send", "ask", "burst", "stream", "port", "sync")
@@ -110,10 +110,7 @@ class Worker:
         self._ports += 1
         name = f"{self.ledger.who}/{self._ports}"
         channel = blocking.MessageChannel()
-        try:
-            self.renderer.post_message("give", [self.dice.choice(self.others), name], [channel.port2])
-        except MainbusError:
-            channel.port1.close()
+        if not give_port(self.renderer, self.dice.choice(self.others), name, channel):
             return
         total = self.dice.randrange(1, 60)
         for number in range(total):

@@ -114,6 +114,16 @@ def note_events(events: Any, ledger: Ledger) -> None:
     events.on("undeliverable", lambda target, *_: ledger.note("undeliverable", target))
 
 
+def give_port(renderer: Any, to: str, name: str, channel: Any) -> bool:
+    """Have the main process pass one end of a channel on; False, with the other end closed, if it cannot be sent."""
+    try:
+        renderer.post_message("give", [to, name], [channel.port2])
+    except MainbusError:
+        channel.port1.close()
+        return False
+    return True
+
+
 async def count(event: object, items: int, size: int) -> AsyncIterator[list[object]]:
     """Stream numbers from 0."""
     for number in range(items):

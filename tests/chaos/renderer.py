@@ -23,6 +23,7 @@ from tests.chaos.flow import (
     Numbers,
     commands,
     count,
+    give_port,
     ledger_of,
     note_events,
     open_files,
@@ -157,10 +158,7 @@ class Worker:
         self._ports += 1
         name = f"{self.ledger.who}/{self._ports}"
         channel = mainbus.MessageChannel()
-        try:
-            self.renderer.post_message("give", [self.dice.choice(self.others), name], [channel.port2])
-        except MainbusError:
-            channel.port1.close()
+        if not give_port(self.renderer, self.dice.choice(self.others), name, channel):
             return
         total = self.dice.randrange(1, 60)
         for number in range(total):
