@@ -92,26 +92,23 @@ class SharedPools:
             return
         limits = self._hub.config.limits
         place = pooled.unpack(data[at + HEADER_SIZE + head[3] + head[4] : at + head[0]], limits.pool, limits.message)
-        # An answer goes to whoever has asked, whatever name it says.
-        target = self._other(head, data, at) if head[1] != Kind.RESULT else self._hub.renderers.ids.get(head[5])
-        pool = self._pools.get((peer.id, target.id)) if target is not None else None
-        if pool is not None and not pool.is_open:
-            pool = None
+        pool = self._open_to(peer, head, data, at)
         if place is None or (pool is not None and not pool.hold(head[7], place[1], limits.pool)):
             peer.wire.fail("a message in shared memory without a place of its own")
             return
-        before = target.outbox.queued if target is not None else 0
-        if pool is not None:
-            serve(peer, head, data, at)
-        elif head[1] != Kind.RESULT:
-            self._hub.router.refuse(peer, head, data, at, "no such renderer")
-        if target is None or target.outbox.queued == before:
-            if pool is not None:
-                pool.release(head[7])
+        if pool is None:
+            if head[1] != Kind.RESULT:
+                self._hub.router.refuse(peer, head, data, at, "no such renderer")
             self.give_back(peer, head)
-        elif target.pausing:
+            return
+        before = pool.receiver.outbox.queued
+        serve(peer, head, data, at)
+        if pool.receiver.outbox.queued == before:
+            pool.release(head[7])
+            self.give_back(peer, head)
+        elif pool.receiver.pausing:
             # What it makes the receiver hold, not the few bytes that say where it is.
-            self._hub.flow.added(peer, target, place[1])
+            self._hub.flow.added(peer, pool.receiver, place[1])
 
     def give_back(self, peer: Peer, head: Head) -> None:
         """Tell a sender that a message of its goes nowhere, if that is in a pool."""
@@ -161,6 +158,14 @@ class SharedPools:
             other.outbox.put(build(Kind.POOL_CLOSED, peer.id, value=pooled.GONE))
 
     # Private
+
+    def _open_to(self, sender: Peer, head: Head, data: bytes, at: int) -> Pool | None:
+        """Return the pool in which a packet's receiver can read, if there is one."""
+        # An answer goes to whoever has asked, whatever name it says.
+        is_answer = head[1] == Kind.RESULT
+        receiver = self._hub.renderers.ids.get(head[5]) if is_answer else self._other(head, data, at)
+        pool = self._pools.get((sender.id, receiver.id)) if receiver is not None else None
+        return pool if pool is not None and pool.is_open else None
 
     def _other(self, head: Head, data: bytes, at: int) -> Peer | None:
         name = data[at + HEADER_SIZE : at + HEADER_SIZE + head[3]]
