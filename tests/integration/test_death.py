@@ -293,6 +293,28 @@ async def test_a_sender_that_dies_in_the_middle_of_a_message_does_not_take_its_r
         assert receiver.stats()["reconnects"] == 0
 
 
+@pytest.mark.contract("9.1")
+@pytest.mark.parametrize("asks", [True, False], ids=["has invoked", "was invoked"])
+async def test_whoever_has_had_only_invokes_with_one_that_dies_is_told_of_what_nobody_has_read(
+    address: str, asks: bool
+) -> None:
+    async with Bus(address) as bus:
+        survivor, gap = await bus.renderer("survivor"), Calls()
+        survivor.events.on("gap", gap)
+        survivor.handle("x", lambda event: None, senders="any")
+        async with raw(address) as sender:
+            if asks:
+                sender.write(Packet(wire.INVOKE, peer=survivor.id, request=1, channel=b"x", body=args()))
+                await sender.next(wire.RESULT)
+            else:
+                reply = survivor.invoke_to(sender.id, "x")
+                request = (await sender.next(wire.INVOKE)).request
+                sender.write(Packet(wire.RESULT, peer=survivor.id, request=request, body=args()))
+                await reply
+            sender.write(Packet(wire.SEND, peer=survivor.id, channel=b"x", body=args(1)).encode()[:-1])
+        assert await within(gap.wait()) == ()
+
+
 @pytest.mark.contract("9.5", "5.7")
 async def test_a_cancel_may_come_in_the_middle_of_a_message(address: str) -> None:
     async with Bus(address) as bus, raw(address) as sender:
