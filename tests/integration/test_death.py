@@ -8,6 +8,7 @@ from typing import Any
 import mainbus
 import pytest
 from mainbus import ConnectionLost, NoSuchRenderer, ReplyNeverSent
+from mainbus_broker import Config
 
 from tests.support import raw as wire
 from tests.support.bus import INTERRUPTED, KILLED, PING, Bus, Calls, Program, until, within
@@ -183,8 +184,9 @@ async def test_a_killed_caller_cancels_its_handlers_once(address: str) -> None:
 
 
 @pytest.mark.contract("9.5", "9.1")
-async def test_one_that_dies_inside_large_messages_delivers_none_of_them(address: str) -> None:
-    async with Bus(address) as bus:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_one_that_dies_inside_large_messages_delivers_none_of_them(address: str, shared: bool) -> None:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         other, heard, ready, gap = await bus.renderer("other"), Calls(), Calls(), Calls()
         other.on("large", heard, senders="any")
         other.events.on("gap", gap)
