@@ -13,19 +13,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
-import logging
-import os
 import subprocess
 import sys
 import tempfile
-import threading
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import mainbus
 import uvloop
+from alone import PATIENCE, end, machine, prepare, resident, start, start_daemon, tell, told, used
 from mainbus import IpcRenderer, MessageChannel, MessagePort
 from mainbus.port_end import End
 from mainbus.port_registry import PortRegistry
@@ -36,9 +31,6 @@ from mainbus_broker.port_end import PortEnd, Return
 
 ROUND: Final = 500
 """Channels that are under way at a time."""
-
-PATIENCE: Final = 30.0
-"""Seconds for the daemon to start."""
 
 PROCESSES: Final = ("daemon", "maker", "user")
 _PARTS: Final = (MessagePort, End, Remote, PortEnd, Return)
@@ -140,9 +132,9 @@ async def make(ipc_renderer: IpcRenderer, first: int, count: int) -> None:
         ipc_renderer.post_message("channel", number, [channel.port2])
         port = channel.port1
         # Two for each place: dropped unstarted, and closed here or there when the answer has come.
-        end = ("drop", "closed here", "drop", "closed far")[number // 2 % 4]
-        port.post_message(end)
-        if end != "drop":
+        how = ("drop", "closed here", "drop", "closed far")[number // 2 % 4]
+        port.post_message(how)
+        if how != "drop":
             left += 1
             port.on("close", closed)
             port.on("message", lambda event, port=port: port.close() if event.data == "closed here" else None)
@@ -158,71 +150,20 @@ async def make(ipc_renderer: IpcRenderer, first: int, count: int) -> None:
 # The parent.
 
 
-def tell(what: object) -> None:
-    """Tell the parent something."""
-    print(json.dumps(what), flush=True)
-
-
-def prepare() -> None:
-    """Set aside what was imported, which `held` need not look at, and see to it that the process ends."""
-    gc.collect()
-    gc.freeze()
-    # That something takes long says how busy the machine is.
-    logging.getLogger("mainbus").setLevel(logging.ERROR)
-    threading.Thread(target=end_with_stdin, daemon=True).start()
-
-
-def end_with_stdin() -> None:
-    """End with the parent, however that ends."""
-    sys.stdin.read()
-    os._exit(0)
-
-
-def resident(process: subprocess.Popen[str]) -> int:
-    """Return the resident memory of a process in KiB."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
-def used(process: subprocess.Popen[str]) -> float:
-    """Return the CPU time of a process in microseconds."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1e6
-
-
 def measure(channels: int, batch: int, most: int) -> list[str]:
     """Run the three processes and print a line for each batch; returns what is wrong."""
     with tempfile.TemporaryDirectory(prefix="mb") as folder:
         address = f"unix:{folder}/s"
-        serve = ["-m", "mainbus_broker", "serve", "port_storm:setup", "--address", address, "--log-level", "error"]
         processes: dict[str, subprocess.Popen[str]] = {}
         try:
-            processes["daemon"] = start(*serve)
+            processes["daemon"] = start_daemon("port_storm:setup", address)
             # Main passes ports on to the user, who therefore comes first.
             for role in ("user", "maker"):
                 processes[role] = start(__file__, role, address, str(channels), str(batch))
                 told(processes[role])
             return watch(processes, channels // batch, most)
         finally:
-            for process in processes.values():
-                process.kill()
-                process.communicate()
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start one of the processes."""
-    pipe = subprocess.PIPE
-    folder = Path(__file__).parent
-    return subprocess.Popen([sys.executable, *arguments], stdin=pipe, stdout=pipe, text=True, cwd=folder)
-
-
-def told(process: subprocess.Popen[str]) -> Any:
-    """Return what a process tells next."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a process has ended with {process.wait()}")
-    return json.loads(line)
+            end(*processes.values())
 
 
 def watch(processes: dict[str, subprocess.Popen[str]], batches: int, most: int) -> list[str]:
@@ -256,7 +197,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--growth", type=int, default=4096, help="KiB that a process may grow by after the first batch")
     options = parser.parse_args()
-    print(f"Python {sys.version.split()[0]}, uvloop {version('uvloop')}, {os.cpu_count()} CPUs")
+    print(machine())
     wrong = measure(options.channels, options.batch, options.growth)
     print("\n".join(wrong) or "nothing is left behind")
     sys.exit(bool(wrong))

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import mainbus
 import uvloop
+from alone import end, machine, resident, start, tell, told
 from mainbus import Stream
 from mainbus_broker import Broker, IpcMain
 
@@ -47,7 +44,7 @@ async def take(stream: Stream, pause: float) -> float:
         if ahead > 0.001:
             await asyncio.sleep(ahead)
         if pause and count % max(1, items_wanted() // STEPS) == 0:
-            print(json.dumps(count), flush=True)
+            tell(count)
     return (time.perf_counter() - began) / max(1, count)
 
 
@@ -59,9 +56,9 @@ def items_wanted() -> int:
 async def consume(ask: Any) -> None:
     """Take items freely, then slowly."""
     freely = await take(ask("items", _FREE_RUN), 0)
-    print(json.dumps("free"), flush=True)
+    tell("free")
     await take(ask("items", items_wanted()), freely * float(sys.argv[5]))
-    print(json.dumps("done"), flush=True)
+    tell("done")
 
 
 async def broker(address: str, direction: str) -> None:
@@ -69,7 +66,7 @@ async def broker(address: str, direction: str) -> None:
     ipc_main = IpcMain()
     ipc_main.handle("items", items)
     async with Broker(address, ipc_main=ipc_main) as running:
-        print(json.dumps("ready"), flush=True)
+        tell("ready")
         if direction == "from main":
             while (contents := running.web_contents.from_name("producer")) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -82,18 +79,12 @@ async def renderer(address: str, role: str, direction: str) -> None:
     """Produce or consume, if this is the end that does."""
     async with mainbus.connect(address, name=role) as ipc_renderer:
         ipc_renderer.handle("items", items, senders="any")
-        print(json.dumps("ready"), flush=True)
+        tell("ready")
         if role == "consumer" and direction == "to main":
             await consume(ipc_renderer.stream)
         elif role == "consumer" and direction == "between":
             await consume(lambda *args: ipc_renderer.stream_to("producer", *args))
         await asyncio.Event().wait()
-
-
-def resident(process: subprocess.Popen[str]) -> int:
-    """Return the resident memory of a process in KiB."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def measure(direction: str, count: int, slower: float) -> None:
@@ -103,29 +94,16 @@ def measure(direction: str, count: int, slower: float) -> None:
         processes: dict[str, subprocess.Popen[str]] = {}
         try:
             for role in ("broker", "producer", "consumer"):
-                command = [sys.executable, __file__, role, address, direction, str(count), str(slower)]
-                processes[role] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                _read(processes[role], "ready")
+                processes[role] = start(__file__, role, address, direction, str(count), str(slower))
+                told(processes[role])
             taker = processes["broker" if direction == "from main" else "consumer"]
-            _read(taker, "free")
+            told(taker)
             print(f"\n{direction}: {count:,} items, {slower:g} times slower than they come; resident KiB")
             print(f"{'taken':>12}" + "".join(f"{role:>12}" for role in processes))
-            while (told := _read(taker)) != "done":
-                print(f"{told:>12,}" + "".join(f"{resident(one):>12,}" for one in processes.values()), flush=True)
+            while (taken := told(taker)) != "done":
+                print(f"{taken:>12,}" + "".join(f"{resident(one):>12,}" for one in processes.values()), flush=True)
         finally:
-            for process in processes.values():
-                process.kill()
-                process.communicate()
-
-
-def _read(process: subprocess.Popen[str], expected: str | None = None) -> Any:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a process has ended with {process.wait()}")
-    told = json.loads(line)
-    assert expected is None or told == expected, told
-    return told
+            end(*processes.values())
 
 
 def main() -> None:
@@ -139,7 +117,7 @@ def main() -> None:
     parser.add_argument("--slower", type=float, default=10)
     parser.add_argument("--direction", choices=DIRECTIONS)
     options = parser.parse_args()
-    print(f"Python {sys.version.split()[0]}, uvloop {version('uvloop')}, {os.cpu_count()} CPUs")
+    print(machine())
     for direction in [options.direction] if options.direction else DIRECTIONS:
         measure(direction, options.items, options.slower)
 

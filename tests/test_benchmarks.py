@@ -154,3 +154,26 @@ def test_a_storm_that_leaves_more_than_it_may_fails() -> None:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)
     assert done.returncode == 1
     assert "the daemon has grown by" in done.stdout
+
+
+def test_a_bus_at_full_speed_is_looked_at_for_each_part_and_at_rest() -> None:
+    # What a process grows by in its first second is no leak, and not looked at here.
+    done = steady("--within", "1000")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, head, *parts, last = done.stdout.splitlines()
+    assert head.split()[:1] + head.split()[-3:] == ["seconds", "under", "way", "KiB"]
+    assert [len(line.split()) for line in parts] == [9] * 5
+    assert last == "steady"
+
+
+def test_a_bus_that_is_not_steady_fails() -> None:
+    done = steady("--within", "-1")
+    assert done.returncode == 1
+    for what in ("daemon", "there", "here"):
+        assert f"{what}: " in done.stdout
+
+
+def steady(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run that for a moment."""
+    command = [sys.executable, str(BENCHMARKS / "steady.py"), "--seconds", "0.5", "--samples", "2", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=50)

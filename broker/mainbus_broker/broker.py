@@ -188,6 +188,8 @@ class Broker:
             "over_total": hub.counters["over_total"],
             "out_of_memory": hub.counters["out_of_memory"],
             "direct_ports": hub.direct_pairs.open,
+            "pools": len(hub.shared_pools),
+            "pooled": hub.shared_pools.held,
             "queued": sum(peer.contents.queued for peer in hub.renderers),
             "held": hub.holdings.total,
         }

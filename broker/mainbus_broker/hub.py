@@ -248,7 +248,8 @@ class Hub:
         if peer.has_calls:
             peer.calls.fail_all(lambda reply: ReplyNeverSent(reply.channel))
         for partner in peer.partners:
-            if not clean and (peer in partner.oneway or partner in peer.oneway):
+            if not clean:
+                # Also where only invokes were seen: it may have sent what was never read.
                 self.counters["gaps"] += 1
                 partner.outbox.put(build(Kind.GAP, peer.id))
             partner.partners.discard(peer)

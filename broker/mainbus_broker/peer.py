@@ -150,9 +150,9 @@ class Peer(asyncio.Protocol):
         self.inbox = Inbox(hub.loop, limits.running, self._on_low)
         """What this renderer has for the main process."""
         self.partners: set[Peer] = set()
-        """Renderers that it has exchanged anything with."""
+        """Renderers that it has exchanged anything with: when either dies, something between them may be lost."""
         self.oneway: set[Peer] = set()
-        """Those of them that have sent it one-way messages: when either dies, one may be lost."""
+        """Those of them that have sent it one-way messages."""
         self.heard: set[Peer] = set()
         """Those of them that have invoked it, or answered it."""
         self.streams: dict[Key, Forward] | None = None

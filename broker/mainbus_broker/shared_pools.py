@@ -33,7 +33,7 @@ _COST: Final = debts.for_ports(4)
 class Pool:
     """One pool, or what becomes one."""
 
-    __slots__ = ("_held", "_slots", "is_open", "number", "receiver", "sender")
+    __slots__ = ("_slots", "held", "is_open", "number", "receiver", "sender")
 
     def __init__(self, sender: Peer, receiver: Peer) -> None:
         self.sender = sender
@@ -42,22 +42,23 @@ class Pool:
         """What both know it by; 0 before it is made."""
         self.is_open = False
         """Whether its receiver can read it."""
+        self.held = 0
+        """Bytes of what is under way in it."""
         self._slots: dict[int, int] = {}
-        self._held = 0
 
     def hold(self, slot: int, length: int, most: int) -> bool:
         """Note a message that is under way; False: there is one in that slot, or the pool has no room for it."""
         size = max(length, _LEAST)
-        if slot in self._slots or self._held + size > most:
+        if slot in self._slots or self.held + size > most:
             return False
         self._slots[slot] = size
-        self._held += size
+        self.held += size
         return True
 
     def release(self, slot: int) -> bool:
         """Note that a message was copied out, or goes nowhere; False: there is none in that slot."""
         size = self._slots.pop(slot, 0)
-        self._held -= size
+        self.held -= size
         return bool(size)
 
 
@@ -78,6 +79,11 @@ class SharedPools:
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._pools)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the messages that are under way in them."""
+        return sum(pool.held for pool in self._pools.values())
 
     def serve(self, peer: Peer, head: Head, data: bytes, at: int, serve: Serve) -> None:
         """Serve a message that is in a pool; if it goes nowhere, its sender gets the place back.

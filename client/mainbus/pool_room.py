@@ -27,6 +27,11 @@ class Room:
         """Whether nothing is in use."""
         return not self._taken
 
+    @property
+    def used(self) -> int:
+        """Bytes in use."""
+        return sum(self._taken.values())
+
     def take(self, size: int) -> int | None:
         """Return where a free part of `size` bytes starts, which is in use from now on; None if there is none."""
         need = -(-size // ALIGNMENT) * ALIGNMENT

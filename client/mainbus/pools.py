@@ -78,6 +78,11 @@ class Pools:
         """Return how many messages are on their way."""
         return len(self._slots)
 
+    @property
+    def used(self) -> int:
+        """Bytes of the pools that are in use for what is on its way."""
+        return sum(pool.room.used for pool in {*self._targets.values(), *self._made.values()})
+
     # Public: what arrives
 
     def arrive(self, message: Message) -> Message:

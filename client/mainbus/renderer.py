@@ -171,6 +171,7 @@ class IpcRenderer(Frames):
             "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued,
             "held": session.outbox.held,
+            "pooled": session.pools.used,
             "running": len(self._arrivals.dispatch.tasks),
             "direct_ports": len(session.ports.direct or ()),
             "reconnects": session.reconnects,

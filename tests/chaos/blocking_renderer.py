@@ -152,7 +152,11 @@ class Worker:
 
     def _left(self) -> list[object]:
         stats = self.renderer.stats()
-        return [stats["pending"], stats["streams"], not self.renderer.is_connected]
+        return [stats["pending"], stats["streams"], not self.renderer.is_connected, *self._unheard()]
+
+    def _unheard(self) -> list[int]:
+        stats = self.renderer.stats()
+        return [stats["waiting"], stats["running"]]
 
     def _settle(self, left: Callable[[], object]) -> None:
         give_up = time.monotonic() + PATIENCE
@@ -170,6 +174,8 @@ class Worker:
 
     def leave(self, files: set[str]) -> None:
         """Close, and see whether anything is left."""
+        # An answer does not wait for the listeners of what came before it, and to close drops what they have not heard.
+        self._settle(lambda: any(self._unheard()))
         self.renderer.close()
         gc.collect()
         threads = [thread.name for thread in threading.enumerate() if not thread.daemon]

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import random
 import sys
+from dataclasses import replace
 from typing import Any
 
 from mainbus.errors import MainbusError
@@ -141,7 +142,8 @@ async def main() -> None:
     address, folder, incarnation, number, seed = sys.argv[1:6]
     ledger = ledger_of(folder, f"{MAIN}.{incarnation}")
     names = [f"r{name}" for name in range(int(number))]
-    broker = Broker(address, config=CONFIG)
+    # One lets large messages pass in shared memory, the next one does not.
+    broker = Broker(address, config=replace(CONFIG, shared_memory=bool(int(incarnation) % 2)))
     app = Main(broker, ledger, names, random.Random(f"{seed} {ledger.who}"))
     await broker.start()
     files = open_files()

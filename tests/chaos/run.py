@@ -1,6 +1,6 @@
 """Renderers talk while they and their broker are killed, frozen and lied to; then their ledgers are audited.
 
-    python -m tests.chaos.run [--duration 120] [--seed N] [--renderers 12] [--threads] [--keep FOLDER]
+    python -m tests.chaos.run [--duration 120] [--seed N] [--renderers 12] [--keep FOLDER]
 
 The last line says `chaos: N messages, F faults, V violations`; the exit status is 1 if there are any, which are listed
 before it. A seed brings the same faults and the same traffic again, though not the same races.
@@ -39,10 +39,9 @@ class Chaos:
         duration: Seconds in which things go wrong.
         renderers: How many.
         folder: For ledgers, logs and the socket.
-        threads: Whether every fourth renderer is one of `mainbus.blocking`.
     """
 
-    def __init__(self, seed: int, duration: float, renderers: int, folder: Path, *, threads: bool = False) -> None:
+    def __init__(self, seed: int, duration: float, renderers: int, folder: Path) -> None:
         self.seed = seed
         self.duration = duration
         self.folder = folder
@@ -50,7 +49,7 @@ class Chaos:
         self.log = (folder / "log").open("ab")
         self.main = Process(MAIN, "broker", self.log)
         self.hostile = Process(HOSTILE, "hostiles", self.log)
-        self.renderers = [Process(f"r{number}", module_of(number, threads), self.log) for number in range(renderers)]
+        self.renderers = [Process(f"r{number}", module_of(number), self.log) for number in range(renderers)]
         self.faults: list[tuple[float, Fault]] = []
         """Those that have happened, with the time of each in nanoseconds."""
         self.violations: list[Violation] = []
@@ -186,9 +185,9 @@ class Chaos:
         return f"behind {before[-1]}" if before else "before any fault"
 
 
-def module_of(number: int, threads: bool) -> str:
-    """Return the program of a renderer: with threads, every fourth one is without a loop."""
-    return "renderer" if number % 4 or not threads else "blocking_renderer"
+def module_of(number: int) -> str:
+    """Return the program of a renderer: every fourth one is of threads."""
+    return "renderer" if number % 4 else "blocking_renderer"
 
 
 def now() -> int:
@@ -226,14 +225,13 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=120.0, help="seconds")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--renderers", type=int, default=12)
-    parser.add_argument("--threads", action="store_true", help="every fourth renderer runs on mainbus.blocking")
     parser.add_argument("--keep", type=Path, help="a folder for ledgers and logs, which stay there")
     options = parser.parse_args()
     print(f"chaos: seed {options.seed}, {options.duration:g} s, {options.renderers} renderers", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="mbc"))
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
-        chaos = Chaos(options.seed, options.duration, options.renderers, folder, threads=options.threads)
+        chaos = Chaos(options.seed, options.duration, options.renderers, folder)
         asyncio.run(chaos.run())
         report(chaos)
     finally:

@@ -37,8 +37,9 @@ def test_a_short_run_has_faults_and_no_violations(request: pytest.FixtureRequest
     assert int(found[2]) > 5
     assert "seed 1" in done.stdout
     books = read(folder)
-    # Frames and guests have had their part.
+    # Frames and guests have had their part, and so has who runs without a loop.
     assert {entry.words[0] for book in books for entry in book.all("companion")} == {"frame", "guest"}
+    assert any(book.name == "r0" and any(book.all("got")) for book in books)
     # What vanishes from the ledger of a process that has lived is noticed.
     robbed = next(book for book in books if book.left and any(book.all("got")))
     books.remove(robbed)

@@ -8,7 +8,7 @@ from mainbus.wire.packets import Kind, build
 
 from tests.support.bus import Bus, Calls, Program, until, within
 
-KEPT = ("pending", "streams", "queued", "held", "running", "direct_ports")
+KEPT = ("pending", "streams", "queued", "held", "pooled", "running", "direct_ports")
 COUNTED = ("reconnects", "pauses", "timeouts", "gaps", "undeliverable", "message_errors")
 RELEASED = "IPC method called after context was released"
 

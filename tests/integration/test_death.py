@@ -8,6 +8,7 @@ from typing import Any
 import mainbus
 import pytest
 from mainbus import ConnectionLost, NoSuchRenderer, ReplyNeverSent
+from mainbus_broker import Config
 
 from tests.support import raw as wire
 from tests.support.bus import INTERRUPTED, KILLED, PING, Bus, Calls, Program, until, within
@@ -183,8 +184,9 @@ async def test_a_killed_caller_cancels_its_handlers_once(address: str) -> None:
 
 
 @pytest.mark.contract("9.5", "9.1")
-async def test_one_that_dies_inside_large_messages_delivers_none_of_them(address: str) -> None:
-    async with Bus(address) as bus:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_one_that_dies_inside_large_messages_delivers_none_of_them(address: str, shared: bool) -> None:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         other, heard, ready, gap = await bus.renderer("other"), Calls(), Calls(), Calls()
         other.on("large", heard, senders="any")
         other.events.on("gap", gap)
@@ -291,6 +293,28 @@ async def test_a_sender_that_dies_in_the_middle_of_a_message_does_not_take_its_r
         await gap.wait()
         await receiver.invoke(PING)
         assert receiver.stats()["reconnects"] == 0
+
+
+@pytest.mark.contract("9.1")
+@pytest.mark.parametrize("asks", [True, False], ids=["has invoked", "was invoked"])
+async def test_whoever_has_had_only_invokes_with_one_that_dies_is_told_of_what_nobody_has_read(
+    address: str, asks: bool
+) -> None:
+    async with Bus(address) as bus:
+        survivor, gap = await bus.renderer("survivor"), Calls()
+        survivor.events.on("gap", gap)
+        survivor.handle("x", lambda event: None, senders="any")
+        async with raw(address) as sender:
+            if asks:
+                sender.write(Packet(wire.INVOKE, peer=survivor.id, request=1, channel=b"x", body=args()))
+                await sender.next(wire.RESULT)
+            else:
+                reply = survivor.invoke_to(sender.id, "x")
+                request = (await sender.next(wire.INVOKE)).request
+                sender.write(Packet(wire.RESULT, peer=survivor.id, request=request, body=args()))
+                await reply
+            sender.write(Packet(wire.SEND, peer=survivor.id, channel=b"x", body=args(1)).encode()[:-1])
+        assert await within(gap.wait()) == ()
 
 
 @pytest.mark.contract("9.5", "5.7")

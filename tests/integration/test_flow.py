@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mainbus
@@ -145,8 +146,9 @@ async def test_answers_to_a_caller_overtake_what_is_held_for_it(address: str) ->
 
 
 @pytest.mark.contract("9.2", "9.1")
-async def test_a_held_large_message_is_whole_when_it_arrives(address: str) -> None:
-    async with Bus(address, config=SMALL) as bus, collector(address, "target") as target:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_held_large_message_is_whole_when_it_arrives(address: str, shared: bool) -> None:
+    async with Bus(address, config=replace(SMALL, shared_memory=shared)) as bus, collector(address, "target") as target:
         source = await bus.renderer("source")
         await stop(target)
         for number in range(5):

@@ -134,10 +134,11 @@ async def test_what_main_sends_and_invokes_starts_in_order(address: str) -> None
 
 @pytest.mark.contract("2.19", "9.3")
 @pytest.mark.parametrize("seed", range(3))
-async def test_an_id_and_a_name_are_one_pair(address: str, seed: int) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_an_id_and_a_name_are_one_pair(address: str, seed: int, shared: bool) -> None:
     chance = random.Random(seed)
     limits = Limits(running=8, high=64 * 1024, low=16 * 1024)
-    async with Bus(address, config=Config(limits=limits)) as bus:
+    async with Bus(address, config=Config(limits=limits, shared_memory=shared)) as bus:
         source, target = await bus.renderer("source"), await bus.renderer("target")
         started, replies = record_at(target), []
         addresses: list[int | str] = [target.id, "target"]
@@ -158,8 +159,9 @@ async def test_an_id_and_a_name_are_one_pair(address: str, seed: int) -> None:
 
 
 @pytest.mark.contract("2.19", "3.14")
-async def test_an_id_and_a_name_are_one_pair_of_a_blocking_renderer_too(address: str) -> None:
-    async with Bus(address) as bus:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_an_id_and_a_name_are_one_pair_of_a_blocking_renderer_too(address: str, shared: bool) -> None:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         target = await bus.renderer("target")
         started = record_at(target)
         addresses: Iterator[int | str] = cycle([target.id, "target"])
@@ -176,9 +178,10 @@ async def test_an_id_and_a_name_are_one_pair_of_a_blocking_renderer_too(address:
 
 
 @pytest.mark.contract("2.19", "2.20")
-async def test_what_a_renderer_sends_to_another_starts_in_order_small_and_large(address: str) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_what_a_renderer_sends_to_another_starts_in_order_small_and_large(address: str, shared: bool) -> None:
     chance = random.Random(2)
-    async with Bus(address) as bus:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         source, target = await bus.renderer("source"), await bus.renderer("target")
         started, replies = record_at(target), []
         for number in range(3_000):
@@ -209,8 +212,9 @@ async def test_large_messages_to_main_keep_their_place_among_small_ones(address:
 
 
 @pytest.mark.contract("2.19")
-async def test_one_renderer_by_id_and_by_name_is_one_pair(address: str) -> None:
-    async with Bus(address) as bus:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_one_renderer_by_id_and_by_name_is_one_pair(address: str, shared: bool) -> None:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         source, target = await bus.renderer("source"), await bus.renderer("target")
         started = record_at(target)
         source.send_to(target.id, "plain", 0, b"x" * 3_000_000)
@@ -223,8 +227,9 @@ async def test_one_renderer_by_id_and_by_name_is_one_pair(address: str) -> None:
 
 
 @pytest.mark.contract("2.19")
-async def test_a_reply_keeps_its_place_behind_a_large_message_to_the_caller(address: str) -> None:
-    async with Bus(address) as bus:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_reply_keeps_its_place_behind_a_large_message_to_the_caller(address: str, shared: bool) -> None:
+    async with Bus(address, config=Config(shared_memory=shared)) as bus:
         caller, callee = await bus.renderer("caller"), await bus.renderer("callee")
         log: list[str] = []
         caller.on("news", lambda event, _: log.append("news"), senders="renderers")

@@ -89,6 +89,8 @@ async def test_payloads_of_all_sizes_arrive_unchanged_through_every_verb(
         everybody = Everybody(bus, await bus.renderer("left"), await bus.renderer("right"))
         for size in SIZES:
             await everybody.all_verbs(make(size))
+        if not shared:
+            assert bus.broker.stats()["pools"] == 0
 
 
 @pytest.mark.contract("3.5")

@@ -104,6 +104,9 @@ async def test_what_is_large_arrives_as_it_was_sent(address: str) -> None:
         # None of it has passed through the broker.
         assert bus.peer(here).outbox.handed - before < 10_000
         await until(lambda: not under_way(here))
+        assert here.stats()["pooled"] == 0
+        await until(lambda: not bus.broker.stats()["pooled"])
+        assert bus.broker.stats()["pools"] == 2
 
 
 @pytest.mark.contract("2.19")
@@ -140,7 +143,8 @@ async def test_bytes_that_change_before_they_are_read_are_a_bad_message_of_their
         here.events.on("disconnected", lost)
         os.kill(there.process.pid, 19)
         here.send_to("there", "seen", LARGE)
-        await until(lambda: under_way(here))
+        await until(lambda: bus.broker.stats()["pooled"])
+        assert here.stats()["pooled"] >= bus.broker.stats()["pooled"] > MIB
         pool = pool_of(here)
         pool._map[:] = b"\xff" * len(pool._map)
         os.kill(there.process.pid, 18)

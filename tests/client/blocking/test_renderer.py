@@ -48,7 +48,7 @@ def test_with_opens_and_closes(broker: BrokerThread) -> None:
         assert (renderer.name, renderer.is_connected) == ("a", True)
         assert renderer.id == broker.contents("a").id
         renderer.drain()
-        kept = ("pending", "streams", "queued", "held", "running", "waiting")
+        kept = ("pending", "streams", "queued", "held", "pooled", "running", "waiting")
         counted = ("reconnects", "pauses", "timeouts", "gaps", "undeliverable", "message_errors")
         assert renderer.stats() == dict.fromkeys((*kept, *counted), 0)
     assert not renderer.is_connected
