@@ -188,7 +188,7 @@ class Broker:
             "over_total": hub.counters["over_total"],
             "out_of_memory": hub.counters["out_of_memory"],
             "direct_ports": hub.direct_pairs.open,
-            "queued": sum(peer.contents.queued for peer in hub.renderers),
+            "queued": sum(peer.queued for peer in hub.renderers),
             "held": hub.holdings.total,
         }
 
@@ -325,7 +325,7 @@ class Broker:
         return {task for task in hub.main.dispatch.tasks if task is not current}
 
     def _end(self, hub: Hub) -> None:
-        for entrance in list(hub.entering):
+        for entrance in list(hub.entering.values()):
             entrance.close()
         for peer in hub.renderers:
             hub.main.abandon(peer)
