@@ -190,7 +190,7 @@ class Broker:
             "direct_ports": hub.direct_pairs.open,
             "pools": len(hub.shared_pools),
             "pooled": hub.shared_pools.held,
-            "queued": sum(peer.contents.queued for peer in hub.renderers),
+            "queued": sum(peer.queued for peer in hub.renderers),
             "held": hub.holdings.total,
         }
 
@@ -327,7 +327,7 @@ class Broker:
         return {task for task in hub.main.dispatch.tasks if task is not current}
 
     def _end(self, hub: Hub) -> None:
-        for entrance in list(hub.entering):
+        for entrance in list(hub.entering.values()):
             entrance.close()
         for peer in hub.renderers:
             hub.main.abandon(peer)

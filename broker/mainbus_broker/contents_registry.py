@@ -21,11 +21,10 @@ class WebContentsRegistry:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._by_id: dict[int, WebContents] = {}
 
     def get_all_web_contents(self) -> list[WebContents]:
         """Return all connected renderers, the oldest first."""
-        return list(self._by_id.values())
+        return [peer.contents for peer in self._hub.renderers]
 
     def from_id(self, id: int) -> WebContents | None:
         """Return the renderer with this id, or None.
@@ -33,7 +32,8 @@ class WebContentsRegistry:
         Args:
             id: The id, from 1.
         """
-        return self._by_id.get(id)
+        peer = self._hub.renderers.ids.get(id)
+        return peer.contents if peer is not None else None
 
     def from_name(self, name: str) -> WebContents | None:
         """Return the renderer with this name, or None.
@@ -74,11 +74,3 @@ class WebContentsRegistry:
                 self._hub.close_slow(contents)
             else:
                 contents.send_encoded(raw, body, packet)
-
-    def add(self, contents: WebContents) -> None:
-        """Make a renderer known."""
-        self._by_id[contents.id] = contents
-
-    def remove(self, contents: WebContents) -> None:
-        """Forget one that is gone."""
-        del self._by_id[contents.id]

@@ -6,7 +6,8 @@ import asyncio
 import hmac
 import logging
 import secrets
-from typing import TYPE_CHECKING, cast
+from itertools import count
+from typing import TYPE_CHECKING, Final, cast
 
 from mainbus.errors import ConnectionLost, ConnectRefused, MainbusError, RemoteProtocolError
 from mainbus.wire.connection import Connection
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
     from mainbus_broker.peer import Peer
 
+_numbers: Final = count(1)
+
 log = logging.getLogger("mainbus.broker")
 
 
 class Entrance(asyncio.Protocol):
     """The protocol of a connection until its first packet is whole; then a `Peer` or `LaneEnd` takes over."""
 
-    __slots__ = ("_address", "_hub", "_process", "_timer", "_transport", "_waits", "_wire")
+    __slots__ = ("_address", "_hub", "_number", "_process", "_transport", "_waits", "_wire")
 
     def __init__(self, hub: Hub, address: str) -> None:
         self._hub = hub
@@ -37,7 +40,7 @@ class Entrance(asyncio.Protocol):
         self._wire = Connection(Role.BROKER, hub.config.limits.message)
         self._transport: asyncio.Transport
         self._process: Process
-        self._timer: asyncio.TimerHandle | None = None
+        self._number = next(_numbers)
         self._waits = False
         """Whether its process owes too much for it to be read."""
 
@@ -48,15 +51,14 @@ class Entrance(asyncio.Protocol):
         self._process = identify(transport)
         sock = transport.get_extra_info("socket")
         crowd = self._hub.quota.no_entrance(self._process, sock.fileno() if sock is not None else -1)
-        self._hub.entering.add(self)
+        self._hub.entering[self._number] = self
         if not same_user(self._process) and not self._hub.policies.admits(self._process):
             self._refuse(self._hub.other_user(self._process))
             return
         if crowd is not None:
             self._turn_away(crowd)
             return
-        timeout = self._hub.config.limits.handshake_timeout
-        self._timer = self._hub.loop.call_later(timeout, self._too_late)
+        self._hub.handshakes.add(self._hub.config.limits.handshake_timeout, self._number)
 
     def data_received(self, data: bytes) -> None:
         """Read the first packet, and hand over."""
@@ -79,6 +81,12 @@ class Entrance(asyncio.Protocol):
     def uid(self) -> int | str | None:
         """Whose process it is."""
         return self._process.uid
+
+    def too_late(self) -> None:
+        """Refuse it: it has said nothing, or too little, for too long."""
+        timeout = self._hub.config.limits.handshake_timeout
+        # No refusal: it may try again.
+        self._refuse(ConnectionLost(f"no hello in {timeout:g} s"))
 
     def close(self) -> None:
         """End it: the broker stops."""
@@ -111,10 +119,7 @@ class Entrance(asyncio.Protocol):
             self._refuse(self._wire.failure)
 
     def _leave(self) -> None:
-        self._hub.entering.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._hub.entering.pop(self._number, None)
 
     def _admit(self, hello: Hello) -> None:
         if self._hub.stopping:
@@ -166,8 +171,3 @@ class Entrance(asyncio.Protocol):
         self._hub.debts.charge(self._process, FAULT)
         self._transport.write(self._hub.refusal(error))
         self._transport.close()
-
-    def _too_late(self) -> None:
-        timeout = self._hub.config.limits.handshake_timeout
-        # No refusal: it may try again.
-        self._refuse(ConnectionLost(f"no hello in {timeout:g} s"))

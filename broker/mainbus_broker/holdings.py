@@ -91,7 +91,9 @@ class Holdings:
             for source, size in self._overrun(peer, waiting):
                 charged[source] += size
                 waiting -= size
-            arrived = peer.wire.held + peer.inbox.size + peer.inbox.count * _ARRIVAL
+            arrived = peer.wire.held
+            if peer.has_inbox:
+                arrived += peer.inbox.size + peer.inbox.count * _ARRIVAL
             charged[peer] += waiting + arrived + (peer.lane.held if peer.lane is not None else 0)
             if peer.ports is not None:
                 charged[peer] += self._hub.ports.held(peer.ports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import threading
 from collections import Counter
@@ -11,12 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mainbus import shared_memory
+from mainbus.deadlines import Deadlines
 from mainbus.errors import ConnectRefused, MainbusError, NameTaken, PermissionDenied, ReplyNeverSent, TooManyRequests
 from mainbus.lane_threads import BROKER_THREADS
 from mainbus.ownership import Owner
 from mainbus.wire import clone
 from mainbus.wire.connection import Connection
-from mainbus.wire.messages import DIRECT, FEATURES, POOLS, Hello, Welcome, WireLimits, pack
+from mainbus.wire.messages import DIRECT, FEATURES, POOLS, Hello, Welcomes, WireLimits
 from mainbus.wire.packets import MAIN, Kind, build
 
 from mainbus_broker.config import Config
@@ -32,7 +34,7 @@ from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process, can_hand_over, same_user
 from mainbus_broker.main_ports import MainPorts
 from mainbus_broker.main_process import MainProcess
-from mainbus_broker.peer import Peer
+from mainbus_broker.peer import NOBODY, Peer, parted
 from mainbus_broker.policy import Policies, Policy
 from mainbus_broker.port_table import PortTable
 from mainbus_broker.quota import Quota
@@ -73,8 +75,10 @@ class Hub:
         """Renderers that have sent more than one turn of theirs can take."""
         self.calm = 0
         """Packets that were served for the others."""
-        self.entering: set[Entrance] = set()
-        """Connections before their handshake."""
+        self.entering: dict[int, Entrance] = {}
+        """Connections before their handshake, by number."""
+        self.handshakes = Deadlines(self.loop, self.entering.__contains__, self._too_late)
+        """Until when they must have said who they are, by number: a deadline that is not due must keep nobody alive."""
         self.leaving: dict[Farewell, asyncio.Future[None]] = {}
         """Connections after the goodbye, until they are closed; each takes a bounded time for it."""
         self.stopping = False
@@ -97,6 +101,20 @@ class Hub:
         self.serve = self.router.serve
         """One for all renderers without a role."""
         self.gate = Gate(self)
+        limits = config.limits
+        self._welcomes = Welcomes(
+            instance=self.instance,
+            credit=limits.running,
+            limits=WireLimits(
+                message=limits.message,
+                depth=limits.depth,
+                pending=limits.pending,
+                ports=limits.ports,
+                direct=limits.direct,
+                direct_after=limits.direct_after,
+                pool=limits.pool,
+            ),
+        )
         self.counters: Counter[str] = Counter()
         self.owner = Owner("this broker")
         self._watchdog: asyncio.TimerHandle | None = None
@@ -115,6 +133,7 @@ class Hub:
         self.main.ipc_main.let_go(self.owner)
         if self._watchdog is not None:
             self._watchdog.cancel()
+        self.handshakes.clear()
         self.main_ports.close_all()
         assert not self.renderers, "renderers are left at the end"
         self.replies.close()
@@ -164,54 +183,40 @@ class Hub:
             raise crowd
         # Not before the name is found to be free: whoever is refused for that may come again.
         link = self.tokens.redeem(token, name).link if token is not None else None
-        limits = self.config.limits
         peer = Peer(self, self.renderers.next_id(), name, process, wire, transport)
         peer.role = role
         if policy is not None:
             peer.restrict(policy)
-        peer.secret = secrets.token_bytes(_SECRET)
-        peer.lane_nonces = (secrets.token_bytes(_SECRET),)
+        random = os.urandom(3 * _SECRET)
+        peer.secret = random[:_SECRET]
+        peer.lane_nonces = (random[_SECRET:-_SECRET],)
         features = self._features(hello, transport, policy)
         if features:
-            peer.key = secrets.token_bytes(_SECRET)
+            peer.key = random[-_SECRET:]
             peer.takes_pools = POOLS in features
-        peer.progress = (0, self.loop.time())
         self.renderers.add(peer)
         self.hosting.admit(peer, link, hello.guest)
         host = peer.hosted.host if peer.hosted is not None else None
         wire.sent(Kind.WELCOME)
         transport.write(
-            pack(
-                Welcome(
-                    id=peer.id,
-                    session=peer.secret,
-                    instance=self.instance,
-                    lane=peer.lane_nonces[0],
-                    name=name,
-                    host=host.id if host is not None else None,
-                    guest=peer.hosted.secret if peer.hosted is not None else None,
-                    descriptors=peer.key,
-                    features=(*FEATURES, *features),
-                    credit=limits.running,
-                    limits=WireLimits(
-                        message=limits.message,
-                        depth=limits.depth,
-                        pending=limits.pending,
-                        ports=limits.ports,
-                        direct=limits.direct,
-                        direct_after=limits.direct_after,
-                        pool=limits.pool,
-                    ),
-                )
+            self._welcomes.pack(
+                id=peer.id,
+                session=peer.secret,
+                lane=peer.lane_nonces[0],
+                name=name,
+                host=host.id if host is not None else None,
+                guest=peer.hosted.secret if peer.hosted is not None else None,
+                descriptors=peer.key,
+                features=(*FEATURES, *features),
             )
         )
         # From here on the renderer can be sent to, and closed with a reason.
         transport.set_protocol(peer)
         peer.attach()
         peer.contents = WebContents(self, peer)
-        self.web_contents.add(peer.contents)
         self.counters["connections"] += 1
-        log.info("%s connected", peer.label)
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s connected", peer.label)
         if hello.token is not None:
             self.tokens.connected(hello.token, peer.contents)
         # Before the application hears of it, which may close it at once.
@@ -252,12 +257,10 @@ class Hub:
                 # Also where only invokes were seen: it may have sent what was never read.
                 self.counters["gaps"] += 1
                 partner.outbox.put(build(Kind.GAP, peer.id))
-            partner.partners.discard(peer)
-            partner.oneway.discard(peer)
-            partner.heard.discard(peer)
-        peer.partners.clear()
-        peer.oneway.clear()
-        peer.heard.clear()
+            partner.partners = parted(partner.partners, peer)
+            partner.oneway = parted(partner.oneway, peer)
+            partner.heard = parted(partner.heard, peer)
+        peer.partners = peer.oneway = peer.heard = NOBODY
         if peer.lane is not None:
             peer.lane.close()
         if peer.descriptors is not None:
@@ -265,7 +268,6 @@ class Hub:
             peer.descriptors = None
         self._tell_watchers(Kind.LEFT, peer)
         self.hosting.gone(peer)
-        self.web_contents.remove(peer.contents)
         peer.contents.destroyed()
 
     @staticmethod
@@ -276,8 +278,9 @@ class Hub:
     @property
     def streams(self) -> int:
         """How many streams are open, from and to whomever."""
-        main = sum(len(peer.inbox.streams) + (peer.calls.streams if peer.has_calls else 0) for peer in self.renderers)
-        return main + len(self.replies.streams)
+        peers = list(self.renderers)
+        produced = sum(len(peer.inbox.streams) for peer in peers if peer.has_inbox)
+        return produced + sum(peer.calls.streams for peer in peers if peer.has_calls) + len(self.replies.streams)
 
     def stream_bound(self, peer: Peer) -> TooManyRequests | None:
         """Return why a renderer may not open another stream; None: it may."""
@@ -312,6 +315,9 @@ class Hub:
         if policy is not None and name is not None and not policy.allows_name(name):
             raise PermissionDenied(f"role {role!r} does not grant the name {name!r}")
         return policy
+
+    def _too_late(self, number: int) -> None:
+        self.entering[number].too_late()
 
     def _tell_watchers(self, kind: Kind, peer: Peer) -> None:
         for watcher in self.renderers.watchers:

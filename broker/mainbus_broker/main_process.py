@@ -127,12 +127,13 @@ class MainProcess:
 
     def forget(self, peer: Peer) -> None:
         """Cancel what a renderer that is gone has running here."""
-        self.dispatch.cancel_all(peer.inbox)
-        peer.inbox.forget_replies()
+        if peer.has_inbox:
+            self.dispatch.cancel_all(peer.inbox)
+            peer.inbox.forget_replies()
 
     def abandon(self, peer: Peer) -> None:
         """Answer what a renderer has asked and will get no answer to: the broker stops."""
-        for request, running in peer.inbox.requests():
+        for request, running in peer.inbox.requests() if peer.has_inbox else ():
             if running.task is not None:
                 self._put(peer, request, self._answers.refused(ReplyNeverSent(running.task.get_name())))
         if peer.lane is not None:

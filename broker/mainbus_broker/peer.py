@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mainbus.calls import Calls
 from mainbus.errors import ReplyNeverSent
@@ -46,6 +46,9 @@ LEAST_PACKETS: Final = TURN_PACKETS // MOST_SHARES
 POLITE_TURNS: Final = 8
 """Turns for which it gets no more than that behind the latest word of another one, whose next word may be near."""
 
+NOBODY: Final[frozenset[Any]] = frozenset()
+"""Those who have exchanged nothing with anybody share it: an empty set has 216 bytes, and most renderers are idle."""
+
 log = logging.getLogger("mainbus.broker")
 
 
@@ -60,8 +63,10 @@ class Peer(asyncio.Protocol):
         "_calls",
         "_calm",
         "_hub",
+        "_inbox",
         "_polite",
         "_reading",
+        "_route",
         "_scheduled",
         "_waits",
         "bad_messages",
@@ -73,7 +78,6 @@ class Peer(asyncio.Protocol):
         "heard",
         "hosted",
         "id",
-        "inbox",
         "incidents",
         "joined",
         "key",
@@ -95,7 +99,6 @@ class Peer(asyncio.Protocol):
         "progress",
         "refusals",
         "role",
-        "route",
         "said_goodbye",
         "secret",
         "serve",
@@ -145,15 +148,11 @@ class Peer(asyncio.Protocol):
         self.contents: WebContents
         self.joined = hub.loop.time()
         self.outbox = Outbox(hub.loop, limits.pending)
-        self.route = Route(self.outbox, limits.running)
-        """What the main process has for this renderer."""
-        self.inbox = Inbox(hub.loop, limits.running, self._on_low)
-        """What this renderer has for the main process."""
-        self.partners: set[Peer] = set()
+        self.partners: Peers = NOBODY
         """Renderers that it has exchanged anything with: when either dies, something between them may be lost."""
-        self.oneway: set[Peer] = set()
+        self.oneway: Peers = NOBODY
         """Those of them that have sent it one-way messages."""
-        self.heard: set[Peer] = set()
+        self.heard: Peers = NOBODY
         """Those of them that have invoked it, or answered it."""
         self.streams: dict[Key, Forward] | None = None
         """The large messages that it is sending to others, by what leads to them."""
@@ -172,7 +171,7 @@ class Peer(asyncio.Protocol):
         self.said_goodbye = False
         """Whether it has left, and will not come back."""
         self.bad_messages = 0
-        self.progress = (0, 0.0)
+        self.progress = (0, self.joined)
         """Bytes that it had read when it was last seen to read, and when that was."""
         self.closing = False
         self.owes = False
@@ -183,6 +182,8 @@ class Peer(asyncio.Protocol):
         """Bytes of broadcasts to it, of which some may wait, since stock was taken: others have the same bytes."""
         self._hub = hub
         self._calls: Calls | None = None
+        self._inbox: Inbox | None = None
+        self._route: Route | None = None
         self._reading = True
         self._calm = 0
         """What those who had no more to say than fitted had been served when this one had its turn."""
@@ -199,14 +200,39 @@ class Peer(asyncio.Protocol):
         self.outbox.written = 1
 
     def start(self) -> None:
-        """Serve what has arrived behind the hello, in the next turn."""
-        self._schedule()
+        """Serve what has arrived behind the hello, in the next turn; mostly it is nothing."""
+        if self.wire.backlog or self.wire.failure is not None:
+            self._schedule()
 
     @property
     def label(self) -> str:
         """The peer as the log names it."""
         name = f" ({self.name})" if self.name else ""
         return f"renderer {self.id}{name} pid {self.process.pid}"
+
+    @property
+    def route(self) -> Route:
+        """What the main process has for this renderer."""
+        if self._route is None:
+            self._route = Route(self.outbox, self.limits.running)
+        return self._route
+
+    @property
+    def inbox(self) -> Inbox:
+        """What this renderer has for the main process."""
+        if self._inbox is None:
+            self._inbox = Inbox(self._hub.loop, self.limits.running, self._on_low)
+        return self._inbox
+
+    @property
+    def has_inbox(self) -> bool:
+        """Whether `inbox` was ever needed."""
+        return self._inbox is not None
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for this renderer."""
+        return self.outbox.size + (self._route.size if self._route is not None else 0)
 
     @property
     def calls(self) -> Calls:
@@ -247,7 +273,7 @@ class Peer(asyncio.Protocol):
         self._hub.holdings.left -= size
         if self.unread > self.limits.hard:
             # Most of it has long been read, as a rule.
-            self.unread = self.contents.queued
+            self.unread = self.queued
             if self.unread > self.limits.backlog:
                 # Not amid what is being served.
                 self._hub.loop.call_soon(self.close_slow)
@@ -459,3 +485,22 @@ class Peer(asyncio.Protocol):
         packet = build(Kind.CANCEL, MAIN, reply.request)
         if not self.route.put_behind(reply.request, packet):
             self.outbox.put(packet)
+
+
+Peers: TypeAlias = set[Peer] | frozenset[Peer]
+"""Renderers; a set of one's own, or `NOBODY`."""
+
+
+def joined(peers: Peers, peer: Peer) -> Peers:
+    """Return renderers with one more among them."""
+    if isinstance(peers, frozenset):
+        return {peer}
+    peers.add(peer)
+    return peers
+
+
+def parted(peers: Peers, peer: Peer) -> Peers:
+    """Return renderers without one of them."""
+    if isinstance(peers, set):
+        peers.discard(peer)
+    return peers or NOBODY

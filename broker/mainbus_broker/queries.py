@@ -57,7 +57,7 @@ def status(hub: Hub) -> dict[str, object]:
                 "role": peer.role,
                 "pid": peer.process.pid,
                 "uptime": round(now - peer.joined, 3),
-                "queued": peer.contents.queued,
+                "queued": peer.queued,
             }
             for peer in hub.renderers
         ],

@@ -69,6 +69,6 @@ class Quota:
         entering = self._hub.entering
         if len(entering) >= limit:
             return TooManyRequests(limit, "The number of connections without a hello")
-        if not same_user(process) and sum(other.uid == process.uid for other in entering) >= limit // 2:
+        if not same_user(process) and sum(other.uid == process.uid for other in entering.values()) >= limit // 2:
             return TooManyRequests(limit // 2, f"The number of connections of uid {process.uid} without a hello")
         return None

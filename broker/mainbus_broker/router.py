@@ -33,6 +33,7 @@ from mainbus.wire.packets import (
 
 from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
+from mainbus_broker.peer import Peer, joined
 from mainbus_broker.peer_ports import PeerPorts
 from mainbus_broker.port_end import PortEnd
 
@@ -41,7 +42,6 @@ if COMPILED:
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
-    from mainbus_broker.peer import Peer
 
 Serve = Callable[["Peer", Head, bytes, int], None]
 
@@ -184,7 +184,7 @@ class Router:
                 if not self._note_call(peer, target, head, name):
                     return
             elif peer not in target.oneway:
-                target.oneway.add(peer)
+                target.oneway = joined(target.oneway, peer)
                 self._introduce(peer, target)
         if length < LARGE:
             target.outbox.put(readdress(data, at, peer.id, peer.name_raw))
@@ -222,7 +222,7 @@ class Router:
         high = self._high
         for target in self._broadcast_targets(peer, head, data, at):
             if peer not in target.oneway:
-                target.oneway.add(peer)
+                target.oneway = joined(target.oneway, peer)
                 self._introduce(peer, target)
             target.outbox.put(packet)
             target.shared += length
@@ -274,7 +274,7 @@ class Router:
             elif not flags & MORE:
                 self._hub.replies.claim(caller, request, peer)
             if peer not in caller.heard:
-                caller.heard.add(peer)
+                caller.heard = joined(caller.heard, peer)
             if head[0] < LARGE:
                 caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
             else:
@@ -288,7 +288,7 @@ class Router:
         bound = self._hub.stream_bound(peer) if is_stream else self._bound(peer, self._hub.replies.pending(peer))
         if bound is None and self._hub.replies.add(peer, head[6], target, head[8], is_stream=is_stream):
             if peer not in target.heard:
-                target.heard.add(peer)
+                target.heard = joined(target.heard, peer)
                 self._introduce(peer, target)
             return True
         if head[2] & MORE:
@@ -322,8 +322,8 @@ class Router:
     def _introduce(self, peer: Peer, target: Peer) -> None:
         """Note that each is concerned when the other goes."""
         if target is not peer:
-            peer.partners.add(target)
-            target.partners.add(peer)
+            peer.partners = joined(peer.partners, target)
+            target.partners = joined(target.partners, peer)
 
     def _answer(self, peer: Peer, head: Head, error: MainbusError) -> None:
         body = clone.encode(str(error))

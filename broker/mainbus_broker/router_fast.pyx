@@ -22,6 +22,7 @@ if getenv("MAINBUS_PURE") != NULL:
 
 
 cdef enum:
+    READY = 5
     SEND = 16
     INVOKE = 19
     RESULT = 24
@@ -64,6 +65,9 @@ cdef class QuickRouter(Taker):
             return self.invoke(owner, head) if is_to_main else self.call(owner, head)
         if kind == RESULT:
             return self.settle(owner, head) if is_to_main else self.reply(owner, head)
+        if kind == READY:
+            owner.contents.dispatched()
+            return TAKEN
         return NOT_TAKEN
 
     # To another renderer
@@ -130,10 +134,10 @@ cdef class QuickRouter(Taker):
     # To the main process
 
     cdef int message(self, peer, const uint8_t* head) except -1:
-        cdef InboxCore inbox = peer.inbox
+        cdef InboxCore inbox = peer._inbox
         contents = peer.contents
         frame = contents._plain_frame
-        if frame is None or get(head + 16) or not inbox.is_clear():
+        if inbox is None or frame is None or get(head + 16) or not inbox.is_clear():
             return NOT_TAKEN
         cdef str channel = channel_of(head)
         cdef tuple targets = self.main.ipc_main._listeners.by_name.get(channel)
@@ -152,10 +156,10 @@ cdef class QuickRouter(Taker):
         return ENOUGH if peer.closing or peer.owes else TAKEN
 
     cdef int invoke(self, peer, const uint8_t* head) except -1:
-        cdef InboxCore inbox = peer.inbox
+        cdef InboxCore inbox = peer._inbox
         main, contents = self.main, peer.contents
         frame = contents._plain_frame
-        if frame is None or get(head + 16) or get(head + 20) or not inbox.is_clear() or main.draining:
+        if inbox is None or frame is None or get(head + 16) or get(head + 20) or not inbox.is_clear() or main.draining:
             return NOT_TAKEN
         cdef str channel = channel_of(head)
         cdef TargetCore target = main.ipc_main._handlers.get(channel)
@@ -180,10 +184,10 @@ cdef class QuickRouter(Taker):
         return ENOUGH if peer.closing or peer.owes else TAKEN
 
     cdef int answer(self, peer, const uint8_t* head, event, value) except -1:
-        cdef RouteCore route = peer.route
+        cdef RouteCore route = peer._route
         cdef bytes packet = result_packet(RESULT, head, value, self.depth, self.max_message)
         # A pause does not hold replies. Whoever was closed by its own invoke waits for none.
-        if packet is None or peer.closing or len(route._queue) or route._outbox.queued >= room:
+        if route is None or packet is None or peer.closing or len(route._queue) or route._outbox.queued >= room:
             self.main.dispatch._answer(event, value)
             return 0
         route._outbox.add(packet)
@@ -195,7 +199,7 @@ cdef class QuickRouter(Taker):
 
     cdef int settle(self, peer, const uint8_t* head) except -1:
         cdef CallsCore calls = peer._calls
-        return NOT_TAKEN if calls is None else settle(calls, peer.inbox, head, self.depth)
+        return NOT_TAKEN if calls is None else settle(calls, peer._inbox, head, self.depth)
 
 
 cdef Py_ssize_t body_size(const uint8_t* head):

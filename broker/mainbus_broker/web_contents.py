@@ -393,7 +393,7 @@ class WebContents:
     @property
     def queued(self) -> int:
         """Bytes that wait for this renderer."""
-        return self._peer.outbox.size + self._peer.route.size
+        return self._peer.queued
 
     def own_registries(self) -> Iterator[tuple[int | None, IpcMain]]:
         """Yield the scoped registries that exist: the renderer's with None, then those of frames with their ids."""

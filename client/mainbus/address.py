@@ -24,6 +24,7 @@ _NAME_LIMIT = 255
 _SCHEMES = ("pipe", "memory") if sys.platform == "win32" else ("unix", "memory")
 _PIPE_LIMIT = 247
 """Of the 256 characters that Windows allows, ``\\\\.\\pipe\\`` takes nine."""
+_FALLBACK = "mainbus-"
 _REMEDY = "set XDG_RUNTIME_DIR to a folder of your own, or MAINBUS_ADDRESS to an address"
 
 
@@ -100,7 +101,8 @@ def check_folder(address: Address) -> None:
     Raises:
         AddressError: it is not, and the text says what to do.
     """
-    if address.scheme != "unix":
+    # Most folders are told apart by this at once; it is looked at for each connection.
+    if address.scheme != "unix" or _FALLBACK not in address.path:
         return
     folder = os.path.dirname(address.path)
     # The name first: asking for the temporary folder may try out several.
@@ -141,8 +143,9 @@ def _unix_path(text: str, path: str) -> str:
         raise AddressError(text, "the path is missing, as in 'unix:/run/user/1000/app.sock'")
     if path.startswith("@"):
         raise AddressError(text, "an abstract socket has no file permissions, so every user could connect")
-    # POSIX lets two leading slashes mean something else; no system here makes use of it.
-    path = "/" + os.path.abspath(path).lstrip("/")
+    if not path.startswith("/") or path.endswith("/") or "//" in path or "/." in path:
+        # POSIX lets two leading slashes mean something else; no system here makes use of it.
+        path = "/" + os.path.abspath(path).lstrip("/")
     try:
         length = len(os.fsencode(path))
     except UnicodeEncodeError:
@@ -180,7 +183,7 @@ def _fallback_folder() -> str:
 
 
 def _fallback_name() -> str:
-    return f"mainbus-{os.geteuid()}"
+    return f"{_FALLBACK}{os.geteuid()}"
 
 
 def _fault_of(status: os.stat_result) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -38,6 +38,7 @@ LOW: Final = 256 * 1024
 """Bytes of one sender that may wait here before it is asked to pause, and to go on."""
 
 CANCEL_GRACE: Final = 5.0
+_ANSWERS: Final = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
 _INBOXES_KEPT: Final = 1024
 _OVERHEAD: Final = 64
 
@@ -55,17 +56,17 @@ class Arrivals(Waiters):
 
     def __init__(self, renderer: IpcRenderer, channels: Channels, notify: Callable[..., object]) -> None:
         super().__init__()
-        self.told: Counter[str] = Counter()
+        self.told: defaultdict[str, int] = defaultdict(int)
         """Events of the connection so far, by name."""
         self._notify = notify
         self.session: Session
-        self.dispatch: Dispatch
+        self._dispatch: Dispatch | None = None
         self._renderer = renderer
         self._channels = channels
         self._inboxes: dict[int, Inbox] = {}
         self._paused: set[int] = set()
         self._waits_for_opener = True
-        self._answers = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
+        self._answers = _ANSWERS
         self.taker: Taker | None = QuickArrivals(self, renderer, channels) if COMPILED else None
 
     # Public
@@ -74,15 +75,21 @@ class Arrivals(Waiters):
         """Take the session whose arrivals these are."""
         self.session = session
         self._loop = session.loop
-        self.dispatch = Dispatch(
-            session.loop,
-            answer=self._answer,
-            item=self._item,
-            raised=self._raised,
-            refuse=self._refuse,
-            report=self._report,
-            cancel_grace=CANCEL_GRACE,
-        )
+
+    @property
+    def dispatch(self) -> Dispatch:
+        """What runs listeners and handlers, made when first needed."""
+        if self._dispatch is None:
+            self._dispatch = Dispatch(
+                self.session.loop,
+                answer=self._answer,
+                item=self._item,
+                raised=self._raised,
+                refuse=self._refuse,
+                report=self._report,
+                cancel_grace=CANCEL_GRACE,
+            )
+        return self._dispatch
 
     def start(self) -> None:
         """Dispatch what has arrived, now that the task which opened the renderer has suspended."""
@@ -102,6 +109,11 @@ class Arrivals(Waiters):
     def is_clear(self) -> bool:
         """Whether nothing that has arrived waits for its turn."""
         return all(inbox.quiet for inbox in self._inboxes.values())
+
+    @property
+    def running(self) -> int:
+        """How many listeners and handlers are under way."""
+        return len(self._dispatch.tasks) if self._dispatch is not None else 0
 
     @property
     def streams(self) -> int:

@@ -85,7 +85,7 @@ cdef class QuickArrivals(Taker):
         event.sender_name = name_of(head)
         event.from_host = False
         event._ports = None
-        call_listeners(self.arrivals.dispatch, inbox, event, args, targets, channel)
+        call_listeners(self.arrivals._dispatch or self.arrivals.dispatch, inbox, event, args, targets, channel)
         return TAKEN
 
     cdef int invoke(self, session, InboxCore inbox, uint32_t peer, const uint8_t* head) except -1:
@@ -102,7 +102,7 @@ cdef class QuickArrivals(Taker):
         cdef list args = arguments(head, depth), result = []
         if args is None or not target.least <= len(args) <= target.most or not inbox.may_call_plain():
             return NOT_TAKEN
-        dispatch, link = self.arrivals.dispatch, session.link
+        dispatch, link = self.arrivals._dispatch or self.arrivals.dispatch, session.link
         inbox.starting = body_size(head) + OVERHEAD
         event = new_invoke(IpcRendererInvokeEvent)
         event.channel = channel

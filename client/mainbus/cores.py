@@ -64,12 +64,12 @@ class OutboxCore:
         self._packets: list[Packet] = []
         self._in_pieces = 0
         """How many of them are in pieces."""
-        self._ready: list[Any] = []
-        self._starved: dict[Any, None] = {}
+        self._ready: list[Any] | None = None
+        self._starved: dict[Any, None] | None = None
         self._scheduled = False
         self._blocked = True
         self._in_flight: tuple[Packet, int] = (b"", 0)
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] | None = None
         self._when_low: tuple[int, Callable[[], None]] | None = None
 
     def put(self, packet: bytes) -> None:

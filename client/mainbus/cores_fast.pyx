@@ -14,6 +14,9 @@ cdef enum:
     CHUNK = 256 * 1024
 
 
+cdef tuple NONE_IN_FLIGHT = (b"", 0)
+
+
 cdef class OutboxCore:
     """Packets in the order in which they leave."""
 
@@ -21,10 +24,7 @@ cdef class OutboxCore:
         self.max_calls = max_calls
         self._loop = loop
         self._packets = []
-        self._ready = []
-        self._starved = {}
-        self._waiters = []
-        self._in_flight = (b"", 0)
+        self._in_flight = NONE_IN_FLIGHT
         self._blocked = True
 
     def put(self, bytes packet not None):

@@ -30,10 +30,9 @@ class DescriptorLane:
     """
 
     def __init__(self, welcome: Welcome, address: Address) -> None:
-        assert welcome.descriptors is not None
         self.takers: dict[int, Take] = {}
         """Who takes what comes, by the kind of the packet."""
-        self._hello = LaneHello(id=welcome.id, nonce=welcome.descriptors, descriptors=True)
+        self._welcome = welcome
         self._address = address
         self._descriptors: Descriptors | None = None
         self._waiting: list[Callable[[], object]] = []
@@ -70,8 +69,10 @@ class DescriptorLane:
 
     async def _open(self) -> None:
         descriptors = Descriptors(self._take, self._lost)
+        assert self._welcome.descriptors is not None
+        hello = LaneHello(id=self._welcome.id, nonce=self._welcome.descriptors, descriptors=True)
         try:
-            await descriptors.open(self._address, self._hello)
+            await descriptors.open(self._address, hello)
         except (OSError, MainbusError) as error:
             # From now on nothing is asked for again: what is to be had is had without.
             log.debug("no connection for descriptors: %s", error)

@@ -37,7 +37,7 @@ class Link(asyncio.Protocol):
         receive: Callable[[Head, bytes, int], None],
         lost: Callable[[Link, Exception | None], None],
     ) -> None:
-        self.wire = Connection(Role.RENDERER, messages.WireLimits().message)
+        self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
         self.transport: asyncio.Transport | None = None
         self._outbox = outbox
         self._receive = receive
@@ -60,14 +60,14 @@ class Link(asyncio.Protocol):
             assert self.transport is not None
             self.wire.sent(Kind.HELLO)
             self.transport.write(messages.pack(hello))
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                welcome = await self._welcome
-        except BaseException as error:
+            timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
+            try:
+                return await self._welcome
+            finally:
+                timer.cancel()
+        except BaseException:
             self.abort()
-            if isinstance(error, TimeoutError):
-                raise TimeoutError("it accepted the connection but never answered") from None
             raise
-        return welcome
 
     def start(self, welcome: messages.Welcome) -> None:
         """Let the outbox write and scan what has arrived since the welcome."""
@@ -173,6 +173,10 @@ class Link(asyncio.Protocol):
             self._welcome.set_exception(RemoteProtocolError(f"the reason of a refusal does not decode: {error}"))
         except RemoteProtocolError as error:
             self._welcome.set_exception(error)
+
+    def _too_late(self) -> None:
+        if not self._welcome.done():
+            self._welcome.set_exception(TimeoutError("it accepted the connection but never answered"))
 
     def _fail(self, error: RemoteProtocolError) -> None:
         log.error("the broker broke the protocol: %s", error)

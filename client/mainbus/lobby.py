@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from mainbus.nothing import NOTHING
 from mainbus.outbox import Outbox
 from mainbus.routes import Entry, Route
 from mainbus.wire.pieces import Packet
@@ -79,7 +80,7 @@ class Lobby:
     def __init__(self, outbox: Outbox) -> None:
         self.asked: dict[int, Waiting] = {}
         self._outbox = outbox
-        self._line: deque[Waiting] = deque()
+        self._line: deque[Waiting] = NOTHING
 
     # Public
 
@@ -90,6 +91,8 @@ class Lobby:
 
     def enter(self, target: int | str, key: int | str | None) -> Waiting:
         """Return where messages to a target wait. `key`: as `Waiting` has it."""
+        if self._line is NOTHING:
+            self._line = deque()
         return Waiting(self._outbox, self._line, target, key)
 
     def leave(self) -> Iterator[tuple[Waiting, Entry]]:

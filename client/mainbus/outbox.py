@@ -31,7 +31,10 @@ class Outbox(OutboxCore):
     __slots__ = ("_widened", "held")
 
     _transport: asyncio.Transport | None
-    _ready: list[Route]
+    # None until the first: most connections of a large application are idle.
+    _ready: list[Route] | None
+    _starved: dict[Route, None] | None
+    _waiters: list[asyncio.Future[None]] | None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_calls: int) -> None:
         super().__init__(loop, max_calls)
@@ -49,7 +52,8 @@ class Outbox(OutboxCore):
         self._blocked = self._widened = False
         self.written = 0
         self._in_flight = (b"", 0)
-        self.flush_soon()
+        if self._packets or self._ready or self._starved or self._waiters:
+            self.flush_soon()
 
     def detach(self) -> None:
         """Stop writing: the connection is gone. What waits stays until `take` or the next `attach`."""
@@ -71,8 +75,7 @@ class Outbox(OutboxCore):
     def pull(self, route: Route) -> None:
         """Take packets from `route` whenever there is room, one in turn with the other routes."""
         if not route.listed:
-            route.listed = True
-            self._ready.append(route)
+            self._list(route)
             self.flush_soon()
 
     def when_low(self, size: int, call: Callable[[], None]) -> None:
@@ -81,6 +84,8 @@ class Outbox(OutboxCore):
 
     def starve(self, route: Route) -> None:
         """Ask `route` again when one of the `max_calls` has been answered."""
+        if self._starved is None:
+            self._starved = {}
         self._starved[route] = None
 
     def answered(self) -> None:
@@ -167,6 +172,8 @@ class Outbox(OutboxCore):
         """Wait until `done()`, asked whenever something has left or `wake` is called. Safe to cancel."""
         while not done():
             waiter = self._loop.create_future()
+            if self._waiters is None:
+                self._waiters = []
             self._waiters.append(waiter)
             await waiter
 
@@ -174,7 +181,7 @@ class Outbox(OutboxCore):
         """Let all that wait look again."""
         waiters = self._waiters
         if waiters:
-            self._waiters = []
+            self._waiters = None
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -193,11 +200,18 @@ class Outbox(OutboxCore):
 
     # Private
 
+    def _list(self, route: Route) -> None:
+        route.listed = True
+        if self._ready is None:
+            self._ready = []
+        self._ready.append(route)
+
     def _refill(self) -> None:
-        ready = self._ready
         while self.queued < CHUNK:
-            if not ready and not self._feed_starved():
+            if not self._ready and not self._feed_starved():
                 break
+            ready = self._ready
+            assert ready
             route = ready.pop(0)
             packet = route.next_packet()
             if packet is None:
@@ -215,8 +229,7 @@ class Outbox(OutboxCore):
             route = next(iter(self._starved))
             del self._starved[route]
             if not route.listed:
-                route.listed = True
-                self._ready.append(route)
+                self._list(route)
                 return True
         return False
 

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, Unpack
 
 from mainbus.answers import Outcome
 from mainbus.calls import Calls
+from mainbus.descriptor_lane import DescriptorLane
 from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
 from mainbus.outbox import Outbox
@@ -71,12 +72,23 @@ class Outgoing:
         self.calls = Calls(loop, self._send_cancel)
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
-        self.pools = Pools(self.outbox)
+        self._pools: Pools | None = None
         self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
         """What sends the common message at once; `send` and `invoke` send them all."""
-        self.ports = ports(self.outbox, lambda: self.link.wire if self.link is not None else None)
+        self.ports = ports(self.outbox, self._wire)
+        self.descriptors: DescriptorLane | None = None
+        """How descriptors come; None where none do."""
 
     # Public
+
+    @property
+    def pools(self) -> Pools:
+        """The pools of shared memory, made when first needed."""
+        if self._pools is None:
+            self._pools = Pools(self.outbox)
+            if self.link is not None and self.welcome is not None:
+                self._pools.welcomed(self.welcome, self.descriptors)
+        return self._pools
 
     def send(
         self,
@@ -208,6 +220,9 @@ class Outgoing:
             self.outbox.put(build(kind, peer, request, **fields))
 
     # Private
+
+    def _wire(self) -> Connection | None:
+        return self.link.wire if self.link is not None else None
 
     def _put_request(
         self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply

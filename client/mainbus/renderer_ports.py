@@ -39,10 +39,11 @@ class RendererPorts(PortRegistry):
 
     def __init__(self, outbox: Outbox, wire: Callable[[], Connection | None]) -> None:
         super().__init__(MessagePort)
-        self.direct: DirectPorts | None = None
-        """Those of the ports that lead past the broker; None where none may."""
         self.max_message = 0
         """Bytes of one body, at most."""
+        self._direct: DirectPorts | None = None
+        self._way: tuple[Welcome, DescriptorLane] | None = None
+        """What `direct` is made of; None where no port may be."""
         self._outbox = outbox
         self._wire = wire
         self._leaving: dict[End, Remote | None] = {}
@@ -61,12 +62,24 @@ class RendererPorts(PortRegistry):
         self.max_message = welcome.limits.message
         if self.takes_direct and lane is not None and DIRECT in welcome.features:
             self.direct_after = welcome.limits.direct_after
-            self.direct = DirectPorts(welcome, lane, self._remotes, self._put_soon)
+            self._way = welcome, lane
+
+    @property
+    def direct(self) -> DirectPorts | None:
+        """Those of the ports that lead past the broker, made when first needed; None where none may."""
+        if self._direct is None and self._way is not None:
+            self._direct = DirectPorts(*self._way, self._remotes, self._put_soon)
+        return self._direct
+
+    @property
+    def direct_count(self) -> int:
+        """How many ports lead past the broker."""
+        return len(self._direct) if self._direct is not None else 0
 
     async def flushed(self) -> None:
         """Wait until what was posted past the broker has left. Safe to cancel."""
-        if self.direct is not None:
-            await self.direct.flushed()
+        if self._direct is not None:
+            await self._direct.flushed()
 
     def departing(
         self, ends: Sequence[End], make: Callable[[bytes], Packets], by: Remote | None = None
@@ -86,7 +99,7 @@ class RendererPorts(PortRegistry):
         """Whether there is no port, nor anything that leaves by one."""
         if self._remotes or self._leaving or not all(route.idle for route in self._ending):
             return False
-        return self.direct is None or self.direct.is_empty
+        return self._direct is None or self._direct.is_empty
 
     def close_all(self) -> None:
         """Close all ports, and what leaves by them: the connection is gone."""
@@ -95,9 +108,10 @@ class RendererPorts(PortRegistry):
             # It would leave by the next connection.
             route.take()
         self._ending = []
-        if self.direct is not None:
-            self.direct.close()
-            self.direct, self.direct_after = None, 0
+        if self._direct is not None:
+            self._direct.close()
+        self._direct = self._way = None
+        self.direct_after = 0
         self._lose([end for end, by in self._leaving.items() if by is not None])
         super().close_all()
         self._outbox.wake()

@@ -31,7 +31,7 @@ from mainbus.receiver import Receiver
 from mainbus.released import again, refused, released
 from mainbus.renderer_ports import RendererPorts
 from mainbus.reply import Reply
-from mainbus.wire.messages import POOLS, Hello
+from mainbus.wire.messages import POOLS, Hello, Welcome
 from mainbus.wire.packets import BY_NAME, MAIN, MAX_U32, POOLED, Head, Kind, Message, plain, text_of
 
 if TYPE_CHECKING:
@@ -81,8 +81,6 @@ class Session(Outgoing):
         self.hosting = Hosting()
         self.lane: Lane | None = None
         """The connection for calls that block; opened on first need."""
-        self.descriptors: DescriptorLane | None = None
-        """How descriptors come; None where none do."""
         self.reconnects = 0
         self.pauses = 0
         """How often it was asked to hold what it has for somebody."""
@@ -101,33 +99,8 @@ class Session(Outgoing):
         self._goodbye: str | None = None
         self._stopped = False
         """Whether that was the end of the broker: what it has not answered it never will."""
-        self._handlers: dict[int, Callable[[Message], object]] = plain(
-            {
-                Kind.SEND: receiver.message,
-                Kind.POST: self._on_post,
-                Kind.BROADCAST: receiver.message,
-                Kind.INVOKE: receiver.invoke,
-                Kind.STREAM: receiver.invoke,
-                Kind.RESULT: receiver.reply,
-                Kind.ERROR: receiver.reply,
-                Kind.ITEM: receiver.reply,
-                Kind.DEMAND: lambda message: receiver.demand(message[2], message[3], message[5]),
-                Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
-                Kind.PAUSE: self._on_pause,
-                Kind.RESUME: self._on_resume,
-                Kind.CREDIT: self._on_credit,
-                Kind.WHO: self._on_who,
-                Kind.UNDELIVERABLE: self._on_undeliverable,
-                Kind.GAP: lambda message: receiver.notify("gap"),
-                Kind.ABORT: self._on_abort,
-                Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
-                Kind.LEFT: self._on_left,
-                **self.hosting.handlers(receiver),
-                Kind.GOODBYE: self._on_goodbye,
-                **self.ports.handlers(),
-                **self.pools.handlers(),
-            }
-        )
+        self._handlers: dict[int, Callable[[Message], object]] | None = None
+        """What takes each kind of message; made for the first one that is not taken before."""
 
     # Public: life
 
@@ -241,7 +214,8 @@ class Session(Outgoing):
         self.leaving.limit(welcome.limits.message, welcome.limits.depth)
         self.descriptors = DescriptorLane(welcome, self.address) if welcome.descriptors is not None else None
         self.ports.welcomed(welcome, self.descriptors)
-        self.pools.welcomed(welcome, self.descriptors)
+        if self._pools is not None:
+            self._pools.welcomed(welcome, self.descriptors)
         self.name = welcome.name
         self.link = link
         link.wire.owner, link.wire.taker = self, self._receiver.taker
@@ -249,24 +223,28 @@ class Session(Outgoing):
         self._stopped = False
         self.outbox.max_calls = welcome.limits.pending
         self.routes.set_credit(welcome.credit)
-        undeliverable = self._backlog.restore(
-            [*self.frames.announcements(), *self.hosting.announcements()],
-            same_broker=before is None or before.instance == welcome.instance,
-        )
-        self._leave_lobby()
-        self.routes.learn(welcome.id, welcome.name)
-        if before is not None:
-            # Before anything that has arrived behind the welcome is dispatched.
-            self.reconnects += 1
-            self._receiver.notify("reconnected")
-            self._receiver.notify("gap")
-        for peer, channel in undeliverable:
-            self._receiver.notify("undeliverable", peer, channel, "that id was given by a former broker")
+        if before is None:
+            self.routes.learn(welcome.id, welcome.name)
+        else:
+            self._restore(welcome, same_broker=before.instance == welcome.instance)
         link.start(welcome)
         if self.dispatching:
             self.notice(Kind.READY, MAIN)
         if self._watching and not hello.watch:
             self.notice(Kind.WATCH, MAIN)
+
+    def _restore(self, welcome: Welcome, *, same_broker: bool) -> None:
+        """Go on where the former connection was lost, before anything behind the welcome is dispatched."""
+        undeliverable = self._backlog.restore(
+            [*self.frames.announcements(), *self.hosting.announcements()], same_broker=same_broker
+        )
+        self._leave_lobby()
+        self.routes.learn(welcome.id, welcome.name)
+        self.reconnects += 1
+        self._receiver.notify("reconnected")
+        self._receiver.notify("gap")
+        for peer, channel in undeliverable:
+            self._receiver.notify("undeliverable", peer, channel, "that id was given by a former broker")
 
     def _features(self) -> tuple[str, ...]:
         features = self.ports.features(self.address)
@@ -303,7 +281,8 @@ class Session(Outgoing):
         reason = str(error) if error else self._goodbye or "the broker is gone"
         kept = self._backlog.salvage()
         self.ports.close_all()
-        self.pools.close()
+        if self._pools is not None:
+            self._pools.close()
         if self.descriptors is not None:
             self.descriptors.close()
             self.descriptors = None
@@ -365,7 +344,39 @@ class Session(Outgoing):
             kind, peer = message[0], message[2]
             if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)
+            if self._handlers is None:
+                self._handlers = self._make_handlers()
             self._handlers[kind](message)
+
+    def _make_handlers(self) -> dict[int, Callable[[Message], object]]:
+        receiver = self._receiver
+        return plain(
+            {
+                Kind.SEND: receiver.message,
+                Kind.POST: self._on_post,
+                Kind.BROADCAST: receiver.message,
+                Kind.INVOKE: receiver.invoke,
+                Kind.STREAM: receiver.invoke,
+                Kind.RESULT: receiver.reply,
+                Kind.ERROR: receiver.reply,
+                Kind.ITEM: receiver.reply,
+                Kind.DEMAND: lambda message: receiver.demand(message[2], message[3], message[5]),
+                Kind.CANCEL: lambda message: receiver.cancel(message[2], message[3], late=bool(message[5])),
+                Kind.PAUSE: self._on_pause,
+                Kind.RESUME: self._on_resume,
+                Kind.CREDIT: self._on_credit,
+                Kind.WHO: self._on_who,
+                Kind.UNDELIVERABLE: self._on_undeliverable,
+                Kind.GAP: lambda message: receiver.notify("gap"),
+                Kind.ABORT: self._on_abort,
+                Kind.JOINED: lambda message: receiver.notify("peer-joined", message[2], text_of(message[6]) or None),
+                Kind.LEFT: self._on_left,
+                **self.hosting.handlers(receiver),
+                Kind.GOODBYE: self._on_goodbye,
+                **self.ports.handlers(),
+                **self.pools.handlers(),
+            }
+        )
 
     def _on_pause(self, message: Message) -> None:
         self.pauses += 1

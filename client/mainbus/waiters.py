@@ -18,11 +18,23 @@ class Waiters:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self.mailboxes: weakref.WeakSet[Mailbox] = weakref.WeakSet()
-        """Where iterators of `listen` take from."""
-        self.waiting: set[asyncio.Future[tuple[Any, ...]]] = set()
-        """Those who wait for one message; they get an empty one at the end."""
+        self._mailboxes: weakref.WeakSet[Mailbox] | None = None
+        self._waiting: set[asyncio.Future[tuple[Any, ...]]] | None = None
         self._loop = loop
+
+    @property
+    def mailboxes(self) -> weakref.WeakSet[Mailbox]:
+        """Where iterators of `listen` take from."""
+        if self._mailboxes is None:
+            self._mailboxes = weakref.WeakSet()
+        return self._mailboxes
+
+    @property
+    def waiting(self) -> set[asyncio.Future[tuple[Any, ...]]]:
+        """Those who wait for one message; they get an empty one at the end."""
+        if self._waiting is None:
+            self._waiting = set()
+        return self._waiting
 
     def post(self, call: Callable[[], None]) -> None:
         """Make a call on the loop, from any thread. Before there is one nothing arrives, and it is made at once."""
@@ -33,8 +45,8 @@ class Waiters:
 
     def end(self) -> None:
         """End them all: no message will come any more."""
-        for mailbox in list(self.mailboxes):
+        for mailbox in list(self._mailboxes or ()):
             mailbox.close()
-        for future in self.waiting:
+        for future in self._waiting or ():
             if not future.done():
                 future.set_result(())

@@ -240,7 +240,7 @@ async def test_a_cancel_stands_behind_the_large_invoke_that_it_cancels(address: 
         renderer, seen = await bus.renderer(), list[int]()
         renderer.handle("x", lambda event, value: None)
         assert renderer._session is not None
-        handlers = renderer._session._handlers
+        handlers = renderer._session._handlers = renderer._session._make_handlers()
         for kind in (Kind.INVOKE, Kind.CANCEL):
             handlers[kind] = noting(seen, handlers[kind])
         reply = bus.contents(renderer).invoke("x", "x" * 2_000_000)

@@ -15,7 +15,7 @@ async def test_the_end_wakes_all() -> None:
     done = asyncio.get_running_loop().create_future()
     done.set_result((1,))
     waiters.mailboxes.add(mailbox)
-    waiters.waiting |= {future, done}
+    waiters.waiting.update((future, done))
     waiters.end()
     assert future.result() == ()
     assert done.result() == (1,)

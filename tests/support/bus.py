@@ -141,7 +141,6 @@ def check_empty(hub: Hub, peers: list[Peer]) -> None:
         "watchers": renderers.watchers,
         "entering": hub.entering,
         "leaving": hub.leaving,
-        "contents": hub.web_contents._by_id,
         "tokens": hub.tokens._open,
         "links": hub.hosting._links,
         "tokens' waiters": hub.tokens._waiting,

@@ -70,7 +70,7 @@ def can_hand_over(transport: asyncio.BaseTransport) -> bool:
 
 def same_user(process: Process) -> bool:
     """Say whether a process runs as the user that this one runs as; False if the system does not say."""
-    return process.uid is not None and process.uid == _ourselves().uid
+    return process.uid is not None and process.uid == _our_user()
 
 
 def peer_of(sock: socket.socket) -> Process:
@@ -94,8 +94,12 @@ def _darwin(credentials: bytes, pid: int) -> Process:
     return Process(pid, uid, gid)
 
 
-def _ourselves() -> Process:
+def _our_user() -> int | str:
     if sys.platform == "win32":
-        return Process(os.getpid(), current_user(), None)
+        return current_user()
     else:
-        return Process(os.getpid(), os.geteuid(), os.getegid())
+        return os.geteuid()
+
+
+def _ourselves() -> Process:
+    return Process(os.getpid(), _our_user(), None if sys.platform == "win32" else os.getegid())

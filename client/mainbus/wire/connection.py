@@ -51,13 +51,14 @@ _FRAGMENTED: Final = frozenset(int(kind) for kind in FRAGMENTED)
 _CARRIERS: Final = frozenset({int(Kind.POST), int(Kind.PORT_MESSAGE)})
 _POOLED: Final = frozenset({int(Kind.SEND), int(Kind.INVOKE), int(Kind.RESULT)})
 _FRAGMENT: Final = MORE | CONTINUES
+_SPECIAL: Final = frozenset(kind for kind in Kind if kind < Kind.SEND) - {Kind.READY}
 _NO_PACKETS: Final = sys.maxsize
 _TINY: Final = 4096
 _LARGE: Final = 32 * 1024
 
 _NEEDS: Final = {
     (role, state): bytes(
-        SPECIAL if kind < Kind.SEND or kind not in kinds or kind in MOVES[state] else int(kind in CHANNELED)
+        SPECIAL if kind in _SPECIAL or kind not in kinds or kind in MOVES[state] else int(kind in CHANNELED)
         for kind in range(256)
     )
     for role, states in READABLE.items()
@@ -70,6 +71,8 @@ _KINDS: Final = {
     for role, states in READABLE.items()
     for state, kinds in states.items()
 }
+
+_MOVES: Final = {state: {int(kind): to for kind, to in moves.items()} for state, moves in MOVES.items()}
 
 _NOTHING: Final = bytes([SPECIAL]) * 256
 
@@ -257,7 +260,7 @@ class Connection(ConnectionCore):
     # Private
 
     def _move(self, kind: int) -> None:
-        state = MOVES[self.state].get(Kind(kind))
+        state = _MOVES[self.state].get(kind)
         if state is not None:
             self.state = state
             self._needs = _NEEDS[self.role, state]
@@ -330,7 +333,7 @@ class Connection(ConnectionCore):
             return "name or channel is not UTF-8"
         if kind in _CHANNELED and not channel_length and not flags & CONTINUES:
             return f"packet of kind {name_of(kind)} without a channel"
-        if kind < _SEND or kind in MOVES[self.state]:
+        if kind < _SEND or kind in _MOVES[self.state]:
             self._move(kind)
         return None
 

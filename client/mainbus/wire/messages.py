@@ -115,12 +115,38 @@ class GuestClaim:
 
 Body = TypeVar("Body", Hello, Welcome, LaneHello, LaneWelcome, GuestClaim)
 
+_MAP: Final = 0xA0
+_SHORT_MAP: Final = 24
+"""CBOR's map with as many keys as are added to that, if they are fewer."""
+
 _KINDS: Final = {Hello: Kind.HELLO, Welcome: Kind.WELCOME, LaneHello: Kind.LANE, LaneWelcome: Kind.LANE}
 
 
 def pack(message: Hello | Welcome | LaneHello | LaneWelcome) -> bytes:
     """Return the packet that carries `message`."""
     return build(_KINDS[type(message)], body=clone.encode(msgspec.to_builtins(message, builtin_types=(bytes,))))
+
+
+class Welcomes:
+    """Packs the welcomes of one broker; what is the same in all of them is encoded once.
+
+    Args:
+        instance, credit, limits: As of `Welcome`.
+    """
+
+    __slots__ = ("_count", "_same")
+
+    def __init__(self, *, instance: bytes, credit: int, limits: WireLimits) -> None:
+        same = {"instance": instance, "version": VERSION, "credit": credit, "limits": msgspec.to_builtins(limits)}
+        self._count = len(same)
+        self._same = clone.encode(same)[1:]
+
+    def pack(self, **own: object) -> bytes:
+        """Return the packet of a welcome with these other fields, of which it needs all."""
+        # Both are maps of so few keys that the first byte says how many.
+        count = self._count + len(own)
+        assert count < _SHORT_MAP
+        return build(Kind.WELCOME, body=b"".join((bytes((_MAP + count,)), clone.encode(own)[1:], self._same)))
 
 
 def unpack(kind: type[Body], body: Bytes) -> Body:

@@ -15,6 +15,9 @@ class Role(Enum):
     BROKER = "broker"
     RENDERER = "renderer"
 
+    # That of an enum is Python code, and each connection looks its states up.
+    __hash__ = object.__hash__
+
 
 class State(Enum):
     """Where a connection stands. Both ends walk the same states."""
@@ -30,6 +33,9 @@ class State(Enum):
     """Between two renderers, made by the broker for one channel: both begin in this state."""
     CLOSED = "closed"
     """One end has said goodbye, or was refused: nothing more is read."""
+
+    # As of `Role`.
+    __hash__ = object.__hash__
 
 
 _MESSAGES = frozenset(
