@@ -86,21 +86,13 @@ class Connection(ConnectionCore):
         state: Where it stands.
     """
 
-    __slots__ = (
-        "_have",
-        "_max_message",
-        "_need",
-        "role",
-        "state",
-    )
+    __slots__ = ("role", "state")
 
     def __init__(self, role: Role, max_message: int, state: State = State.CONNECTED) -> None:
         super().__init__(_NEEDS[role, state])
         self.role = role
         self.state = state
         self.max_message = max_message
-        self._have = 0
-        self._need = HEADER_SIZE
 
     # Public
 

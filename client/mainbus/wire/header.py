@@ -59,7 +59,10 @@ class ConnectionCore:
     __slots__ = (
         "_at",
         "_data",
+        "_have",
         "_max_body",
+        "_max_message",
+        "_need",
         "_needs",
         "_next",
         "_partials",
@@ -83,8 +86,13 @@ class ConnectionCore:
         self._needs = needs
         self._data = b""
         self._at = 0
-        self._max_body = 0
+        self._max_body = self._max_message = 0
         self._pieces: list[bytes | memoryview] = []
+        """What there is of an incomplete packet."""
+        self._have = 0
+        """Bytes of that."""
+        self._need = 0
+        """Bytes of which it, or at least its header, is known to be."""
         self._next: tuple[bytes, int] | None = None
         """What was fed behind `_data`, and where in it the next packet begins."""
         self.failure: RemoteProtocolError | None = None

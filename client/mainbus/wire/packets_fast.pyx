@@ -23,6 +23,15 @@ cdef extern from "Python.h":
 
 
 cdef enum:
+    MAX_PACKET = 24 + 255 + 255 + 128 * 1024
+    # The kinds of which a fragment between the first and the last takes the short way.
+    SEND = 16
+    INVOKE = 19
+    RESULT = 24
+    # Their streams (see `fragments`): to an id, to a name, and of replies.
+    TO_ID = 0
+    TO_NAME = 1
+    REPLIES = 3
     # How much room a byte string gets that arrives in parts: so many times what has come.
     GROWTH = 8
 
@@ -94,6 +103,10 @@ cdef class Taker:
         """Return `NOT_TAKEN`, having done nothing, or `TAKEN`, or `ENOUGH` if it is to be the last for now."""
         return NOT_TAKEN
 
+    cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Do so with a fragment that is neither the first nor the last."""
+        return wire.join(head, data, at)
+
 
 cdef class ConnectionCore:
     """What was fed to a connection, and how far it was scanned."""
@@ -115,6 +128,8 @@ cdef class ConnectionCore:
         self._at = 0
         count = self.hand_over(min(PyBytes_GET_SIZE(data), size), count)
         if self._at < PyBytes_GET_SIZE(self._data):
+            if count >= 0 and self.keep_rest():
+                return -1
             # It is enough for now, if the taker says so, or that is all that one turn has.
             return count if count > 0 and self._at < size else 0
         self._data = b""
@@ -130,16 +145,23 @@ cdef class ConnectionCore:
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = self._at, length
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
         cdef int outcome
+        cdef bint goes_on
         if at < 0 or PyBytes_GET_SIZE(needs) != 256:
             raise ValueError("Expected a place in the data, and a byte for each kind")
-        # A message of which fragments are missing is a case for whoever joins them.
-        while at < last and count and self.received >= self.skip and not self._partials:
-            length = common(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
-            if not length:
-                break
+        while at < last and count and self.received >= self.skip:
+            # Inside a message, only what goes on with it; all else is a case for whoever joins them.
+            length = 0 if self._partials else common(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+            goes_on = not length
+            if goes_on:
+                length = continuing(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+                if not length:
+                    break
             self._at = at + length
             self.received += 1
-            outcome = taker.take(self.owner, self, start + at, data, at)
+            if goes_on:
+                outcome = taker.take_more(self.owner, self, start + at, data, at)
+            else:
+                outcome = taker.take(self.owner, self, start + at, data, at)
             if outcome == NOT_TAKEN:
                 self._at = at
                 self.received -= 1
@@ -149,6 +171,40 @@ cdef class ConnectionCore:
             if outcome == ENOUGH or self._needs is not needs:
                 return -1
         return count
+
+    cdef int join(self, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Add a fragment to the large byte string that it is a part of, if all of it is."""
+        cdef dict partials = self._partials
+        cdef int stream = stream_of(head)
+        cdef Py_ssize_t size = body_size(head), start = at + HEADER_SIZE + head[6], whole
+        cdef Growing large
+        if not partials or stream < 0:
+            return NOT_TAKEN
+        partial = partials.get((get(head + 8), stream))
+        if partial is None or partial._kind != head[4] or partial._request != get(head + 12):
+            return NOT_TAKEN
+        large = partial._large
+        whole = partial.size + size
+        if large is None or large._size - large._filled < size or whole > self._max_message:
+            return NOT_TAKEN
+        large.add(data, start, start + size)
+        partial.size = whole
+        return TAKEN
+
+    cdef bint keep_rest(self) except -1:
+        """Put the bytes of an incomplete packet aside, if that is all that is left."""
+        cdef bytes data = self._data
+        cdef Py_ssize_t left = PyBytes_GET_SIZE(data) - self._at, need = HEADER_SIZE
+        if left >= HEADER_SIZE:
+            need = get(<const uint8_t*>PyBytes_AS_STRING(data) + self._at)
+            if not left < need <= MAX_PACKET:
+                return False
+        self._pieces = [PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + self._at, left)]
+        self._have = left
+        self._need = need
+        self._data = b""
+        self._at = 0
+        return True
 
 
 def scan(bytes data, Py_ssize_t at, Py_ssize_t last, Py_ssize_t count, bytes needs, Py_ssize_t max_body):
@@ -205,12 +261,45 @@ cdef inline Py_ssize_t common(
     return length
 
 
+cdef inline Py_ssize_t continuing(
+    const uint8_t* start, Py_ssize_t at, Py_ssize_t end, const uint8_t* need, Py_ssize_t max_body
+) noexcept nogil:
+    """Return the length of a whole fragment that is neither the first nor the last; 0 if it is no such one."""
+    if end - at < HEADER_SIZE:
+        return 0
+    cdef const uint8_t* head = start + at
+    cdef Py_ssize_t length = get(head), body = HEADER_SIZE + head[6]
+    if (
+        length > end - at
+        or head[5] & ~BY_NAME != MORE | CONTINUES
+        or head[7]
+        or length <= body
+        or length > body + max_body
+        or need[head[4]] > 1
+        or not is_ascii(head + HEADER_SIZE, head[6])
+    ):
+        return 0
+    return length
+
+
 cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(size):
         if text[i] & 0x80:
             return False
     return True
+
+
+cdef int stream_of(const uint8_t* head) noexcept nogil:
+    if head[4] == RESULT:
+        return REPLIES
+    if head[4] == SEND or head[4] == INVOKE:
+        return TO_NAME if head[5] & BY_NAME else TO_ID
+    return -1
+
+
+cdef Py_ssize_t body_size(const uint8_t* head) noexcept nogil:
+    return <Py_ssize_t>get(head) - HEADER_SIZE - head[6] - head[7]
 
 
 def whole(tuple head, bytes data, Py_ssize_t at):
@@ -249,6 +338,19 @@ cdef bytes readdressed(const uint8_t* start, uint32_t peer, bytes name):
     put(head + 8, peer)
     memcpy(head + HEADER_SIZE, PyBytes_AS_STRING(name), names)
     memcpy(head + HEADER_SIZE + names, start + HEADER_SIZE + start[6], rest)
+    return packet
+
+
+cdef bytes front_of(const uint8_t* start, uint32_t peer, bytes name, Py_ssize_t size):
+    """Return a fragment's header and name with another peer and name, in front of so many bytes of its body."""
+    cdef Py_ssize_t names = PyBytes_GET_SIZE(name)
+    packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + names)
+    cdef uint8_t* head = <uint8_t*>PyBytes_AS_STRING(packet)
+    memcpy(head, start, HEADER_SIZE)
+    put(head, <uint32_t>(HEADER_SIZE + names + size))
+    head[6] = <uint8_t>names
+    put(head + 8, peer)
+    memcpy(head + HEADER_SIZE, PyBytes_AS_STRING(name), names)
     return packet
 
 
