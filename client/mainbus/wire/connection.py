@@ -146,6 +146,11 @@ class Connection(ConnectionCore):
         return bool(self._partials)
 
     @property
+    def is_between(self) -> bool:
+        """Whether all packets that have begun to come were whole."""
+        return not self._pieces and not self.backlog
+
+    @property
     def scanned(self) -> int:
         """Bytes of what was fed that were scanned."""
         return self._at
@@ -160,7 +165,7 @@ class Connection(ConnectionCore):
         """Bytes that were fed and are not yet part of a message that was returned."""
         parts = sum(partial.size for partial in self._partials.values()) if self._partials else 0
         behind = len(self._next[0]) - self._next[1] if self._next is not None else 0
-        return len(self._data) - self._at + behind + sum(map(len, self._pieces)) + parts
+        return len(self._data) - self._at + behind + sum(map(len, self._pieces)) + self.lent + parts
 
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
@@ -291,6 +296,7 @@ class Connection(ConnectionCore):
         self._pieces = [rest]
         self._have = len(rest)
         self._need = need
+        self.expects_large = need > _LARGE
         self._data = b""
         self._at = 0
 

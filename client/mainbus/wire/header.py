@@ -67,7 +67,9 @@ class ConnectionCore:
         "_next",
         "_partials",
         "_pieces",
+        "expects_large",
         "failure",
+        "lent",
         "owner",
         "received",
         "skip",
@@ -81,6 +83,10 @@ class ConnectionCore:
         """Packets up to this number have come another way and are dropped."""
         self.taker: Taker | None = None
         """Who takes common packets before anybody else sees them; None: nobody does."""
+        self.expects_large = False
+        """Whether the rest of something large is about to come: set when that is found, for whoever reads."""
+        self.lent = 0
+        """Bytes that were made room for, and are being read to there."""
         self.owner: object = None
         """Whose packets they are, for the taker."""
         self._needs = needs

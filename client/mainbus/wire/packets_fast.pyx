@@ -4,7 +4,7 @@ do to every packet, for the packets that have nothing special about them.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
@@ -24,6 +24,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     MAX_PACKET = 24 + 255 + 255 + 128 * 1024
+    LARGE = 32 * 1024
     # The kinds of which a fragment between the first and the last takes the short way.
     SEND = 16
     INVOKE = 19
@@ -202,6 +203,7 @@ cdef class ConnectionCore:
         self._pieces = [PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + self._at, left)]
         self._have = left
         self._need = need
+        self.expects_large = need > LARGE
         self._data = b""
         self._at = 0
         return True
@@ -364,6 +366,82 @@ cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
     if length > there or length < HEADER_SIZE + start[6] + start[7]:
         raise ValueError("there is no whole packet at this place")
     return start
+
+
+cdef class Intake:
+    """Where the bytes of large packets are read to, one packet at a time: a bytes object that nobody else has yet.
+
+    It has room for the header of the next packet, too, so that how much room that one needs is known at once.
+
+    Args:
+        wire: Whose packets they are.
+    """
+
+    cdef ConnectionCore _wire
+    cdef PyObject* _bytes
+    cdef Py_ssize_t _room, _filled, _usual
+
+    def __init__(self, ConnectionCore wire not None):
+        self._wire = wire
+        self._usual = min(max(wire._need, HEADER_SIZE), MAX_PACKET) + HEADER_SIZE
+
+    def __dealloc__(self):
+        Py_XDECREF(self._bytes)
+
+    def __len__(self):
+        """Return how many bytes may be read."""
+        return self._room - self._filled
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        if self._bytes == NULL:
+            raise BufferError("there is no room yet")
+        PyBuffer_FillInfo(view, self, start_of(self._bytes) + self._filled, self._room - self._filled, False, flags)
+
+    def make_room(self):
+        """Make room for a packet, of which the wire may have the beginning; returns its size, or 0 if there is some."""
+        cdef ConnectionCore wire = self._wire
+        cdef Py_ssize_t need
+        if self._bytes != NULL:
+            return 0
+        if wire._pieces and LARGE < wire._need <= MAX_PACKET:
+            self._usual = wire._need + HEADER_SIZE
+        need = self._usual
+        if wire._pieces and wire._have >= need:
+            need = wire._have + HEADER_SIZE
+        self._bytes = raw_bytes(NULL, need)
+        self._room = need
+        self._filled = 0
+        for piece in wire._pieces:
+            self._copy(piece)
+        wire._pieces = []
+        wire.lent = need
+        return need
+
+    def filled(self, Py_ssize_t count):
+        """Note that so many bytes were read; returns them, and what was there before, once a packet is whole."""
+        cdef Py_ssize_t need
+        if self._bytes == NULL or not 0 <= count <= self._room - self._filled:
+            raise ValueError("Expected no more bytes than there is room for")
+        self._filled += count
+        if self._filled < HEADER_SIZE:
+            return None
+        need = get(<const uint8_t*>start_of(self._bytes))
+        if self._filled < need <= self._room:
+            return None
+        if self._filled != self._room:
+            self._room = self._filled
+            _PyBytes_Resize(&self._bytes, self._filled)
+        data = <object>self._bytes
+        Py_XDECREF(self._bytes)
+        self._bytes = NULL
+        self._wire.lent = 0
+        return data
+
+    cdef int _copy(self, piece) except -1:
+        cdef const uint8_t[::1] bytes_of = piece
+        memcpy(start_of(self._bytes) + self._filled, &bytes_of[0], bytes_of.shape[0])
+        self._filled += bytes_of.shape[0]
+        return 0
 
 
 cdef class Growing:
