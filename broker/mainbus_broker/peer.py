@@ -11,6 +11,7 @@ from mainbus.calls import Calls
 from mainbus.errors import ReplyNeverSent
 from mainbus.inbox import Inbox
 from mainbus.outbox import Outbox
+from mainbus.reading import read_in_place
 from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
@@ -370,6 +371,9 @@ class Peer(asyncio.Protocol):
             self._turn(max(count, 0), size - self.wire.scanned, before)
         else:
             self._hub.calm += self.wire.received - before
+        if self.wire.expects_large:
+            reserved = self._hub.holdings.added
+            read_in_place(self.wire, self, self.transport, reserved=reserved, filled=self._breathe)
 
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
@@ -469,6 +473,12 @@ class Peer(asyncio.Protocol):
             if not self._reading:
                 self._reading = True
                 self.transport.resume_reading()
+
+    def _breathe(self) -> None:
+        """Let others have their turn: uvloop reads on, and on, as long as there is something."""
+        if self._reading and not self.closing:
+            self._stop_reading()
+            self._schedule()
 
     def _stop_reading(self) -> None:
         if self._reading:

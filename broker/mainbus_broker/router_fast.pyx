@@ -6,14 +6,18 @@ and ``main_process``, so that there is one place for each rule.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport getenv
 
 from mainbus.cores_fast cimport CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
 from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, channel_of, result_packet, settle
-from mainbus.wire.packets_fast cimport ENOUGH, HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, get, readdressed
+from mainbus.wire.packets_fast cimport (
+    ENOUGH, HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, body_size, front_of, get, readdressed, stream_of
+)
 
 from mainbus.cores import ROOM as _ROOM
+from mainbus.wire.pieces import Pieces
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
 
@@ -70,7 +74,44 @@ cdef class QuickRouter(Taker):
             return TAKEN
         return NOT_TAKEN
 
+    cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        if not head[6] and not get(head + 8):
+            return wire.join(head, data, at)
+        return self.forward_more(owner, wire, head, data, at)
+
     # To another renderer
+
+    cdef int forward_more(
+        self, peer, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at
+    ) except -1:
+        """Forward a fragment that is neither the first nor the last; its body stays where it is."""
+        cdef dict streams = peer.streams
+        cdef int stream = stream_of(head)
+        cdef Py_ssize_t length = get(head), start = at + HEADER_SIZE + head[6], whole
+        if not streams or stream < 0:
+            return NOT_TAKEN
+        name = PyBytes_FromStringAndSize(<const char*>head + HEADER_SIZE, head[6]) if head[4] != RESULT else b""
+        forward = streams.get((get(head + 8), name, stream))
+        if forward is None or forward._kind != head[4] or forward._request != get(head + 12):
+            return NOT_TAKEN
+        targets = forward.targets
+        whole = forward.size + body_size(head)
+        if len(targets) != 1 or whole > self.max_message:
+            return NOT_TAKEN
+        target = targets[0]
+        cdef OutboxCore outbox = target.outbox
+        if head[4] == RESULT and peer not in target.heard:
+            return NOT_TAKEN
+        forward.size = whole
+        cdef bytes own = peer.name_raw
+        front = front_of(head, peer.id, own, at + length - start)
+        size = len(front) + at + length - start
+        outbox.add_large(Pieces((front, PyMemoryView_FromObject(data)[start : at + length])), size)
+        if head[4] == RESULT:
+            target.charge(length)
+        elif outbox.queued > self.high or target.pausing:
+            self.flow.added(peer, target, length)
+        return ENOUGH if peer.closing else TAKEN
 
     cdef int send(self, peer, const uint8_t* head) except -1:
         target = self.target(peer, head)
@@ -200,7 +241,3 @@ cdef class QuickRouter(Taker):
     cdef int settle(self, peer, const uint8_t* head) except -1:
         cdef CallsCore calls = peer._calls
         return NOT_TAKEN if calls is None else settle(calls, peer._inbox, head, self.depth)
-
-
-cdef Py_ssize_t body_size(const uint8_t* head):
-    return <Py_ssize_t>get(head) - HEADER_SIZE - head[6] - head[7]

@@ -21,6 +21,9 @@ ROOM: Final = 1024 * 1024
 CHUNK: Final = 256 * 1024
 """Bytes handed to a transport at once, at most (but for a single packet that is longer)."""
 
+LARGE_CHUNK: Final = 576 * 1024
+"""The same where some of it is large, and stays where it is: four fragments, and what is said between them."""
+
 MAX_U32: Final = 0xFFFF_FFFF
 
 
@@ -39,6 +42,7 @@ class OutboxCore:
         "_transport",
         "_waiters",
         "_when_low",
+        "_widened",
         "calls",
         "handed",
         "max_calls",
@@ -71,6 +75,8 @@ class OutboxCore:
         self._in_flight: tuple[Packet, int] = (b"", 0)
         self._waiters: list[asyncio.Future[None]] | None = None
         self._when_low: tuple[int, Callable[[], None]] | None = None
+        self._widened = False
+        """Whether the system's buffer of this connection was made larger, for what is large."""
 
     def put(self, packet: bytes) -> None:
         """Queue one packet; all of one turn of the loop leave in one write."""

@@ -8,8 +8,9 @@ cdef class OutboxCore:
     cdef public list _packets, _ready, _waiters
     cdef public dict _starved
     cdef public tuple _in_flight
-    cdef public bint _blocked, _scheduled
+    cdef public bint _blocked, _scheduled, _widened
     cdef int add(self, bytes packet) except -1
+    cdef int add_large(self, packet, Py_ssize_t size) except -1
     cdef int schedule(self) except -1
 
 

@@ -5,6 +5,8 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport getenv
 
+from mainbus.wire.pieces import Pieces
+
 if getenv("MAINBUS_PURE") != NULL:
     raise ImportError("MAINBUS_PURE is set: messages are to be handled in Python")
 
@@ -12,6 +14,7 @@ if getenv("MAINBUS_PURE") != NULL:
 cdef enum:
     ROOM = 1024 * 1024
     CHUNK = 256 * 1024
+    LARGE_CHUNK = 576 * 1024
 
 
 cdef tuple NONE_IN_FLIGHT = (b"", 0)
@@ -40,6 +43,13 @@ cdef class OutboxCore:
         self.queued += PyBytes_GET_SIZE(packet)
         return self.schedule()
 
+    cdef int add_large(self, packet, Py_ssize_t size) except -1:
+        """Queue a packet of so many bytes that is in pieces."""
+        self._in_pieces += 1
+        self._packets.append(packet)
+        self.queued += size
+        return self.schedule()
+
     cdef int schedule(self) except -1:
         if not self._scheduled:
             self._scheduled = True
@@ -66,8 +76,8 @@ cdef class OutboxCore:
         if (
             self._blocked
             or not count
-            or size > CHUNK
-            or self._in_pieces
+            or size > (LARGE_CHUNK if self._in_pieces else CHUNK)
+            or (self._in_pieces and not self._widened)
             or self._ready
             or self._starved
             or self._waiters
@@ -76,15 +86,33 @@ cdef class OutboxCore:
             self.flush()
             return
         self._scheduled = False
-        cdef bytes data = self._packets[0] if count == 1 else b"".join(self._packets)
-        self._packets.clear()
+        cdef list packets = self._packets
+        if self._in_pieces:
+            data = packets[0] if count == 1 else gathered(packets)
+            write, what = self._transport.writelines, data.parts
+            self._in_pieces = 0
+        else:
+            what = data = packets[0] if count == 1 else b"".join(packets)
+            write = self._transport.write
+        packets.clear()
         self._in_flight = (data, count)
         self.queued = 0
         self.handed += size
         self.written += count
-        self._transport.write(data)
+        write(what)
         if self._packets and not self._blocked:
             self.schedule()
+
+
+cdef object gathered(list packets):
+    """Return packets as one, whose parts stay where they are."""
+    cdef list parts = []
+    for packet in packets:
+        if type(packet) is bytes:
+            parts.append(packet)
+        else:
+            parts.extend(packet.parts)
+    return Pieces(parts)
 
 
 cdef class RouteCore:

@@ -11,6 +11,7 @@ from mainbus import transports
 from mainbus.address import Address
 from mainbus.errors import BadMessage, ConnectionLost, LimitExceeded, RemoteProtocolError, from_wire
 from mainbus.outbox import Outbox
+from mainbus.reading import read_in_place
 from mainbus.wire import clone, messages
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import Head, Kind
@@ -104,9 +105,11 @@ class Link(asyncio.Protocol):
         """Scan what has arrived."""
         if not self._is_open:
             self.wire.feed(data)
-        elif self._take_in(data):
-            return
-        self._scan()
+            self._scan()
+        elif not self._take_in(data):
+            self._scan()
+        if self.wire.expects_large and self.transport is not None:
+            read_in_place(self.wire, self, self.transport)
 
     def _take_in(self, data: bytes) -> bool:
         """Take in what is common; False if there is more."""

@@ -12,8 +12,9 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mainbus.cores import CHUNK
+from mainbus.cores import CHUNK, LARGE_CHUNK
 from mainbus.quick import OutboxCore
+from mainbus.wire.packets import MAX_PACKET
 from mainbus.wire.pieces import Packet, Pieces
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _BUFFER: Final = 416 * 1024
 class Outbox(OutboxCore):
     """Packets of one connection that have not been handed to its transport yet."""
 
-    __slots__ = ("_widened", "held")
+    __slots__ = ("held",)
 
     _transport: asyncio.Transport | None
     # None until the first: most connections of a large application are idle.
@@ -40,8 +41,6 @@ class Outbox(OutboxCore):
         super().__init__(loop, max_calls)
         self.held = 0
         """Bytes that wait in the routes of this connection."""
-        self._widened = False
-        """Whether the system's buffer of this connection was made larger, for what is large."""
 
     # Public
 
@@ -207,7 +206,7 @@ class Outbox(OutboxCore):
         self._ready.append(route)
 
     def _refill(self) -> None:
-        while self.queued < CHUNK:
+        while self.queued < (LARGE_CHUNK - MAX_PACKET if self._in_pieces else CHUNK):
             if not self._ready and not self._feed_starved():
                 break
             ready = self._ready
@@ -240,14 +239,14 @@ class Outbox(OutboxCore):
         if count == 1:
             data = packets.pop()
             self._in_pieces = 0
-        elif self.queued <= CHUNK:
+        elif self.queued <= (most := LARGE_CHUNK if self._in_pieces else CHUNK):
             data = self._joined(packets)
             packets.clear()
         else:
             size = count = 0
             for packet in packets:
                 size += len(packet)
-                if count and size > CHUNK:
+                if count and size > most:
                     break
                 count += 1
             data = self._joined(packets[:count])

@@ -89,21 +89,13 @@ class Connection(ConnectionCore):
         state: Where it stands.
     """
 
-    __slots__ = (
-        "_have",
-        "_max_message",
-        "_need",
-        "role",
-        "state",
-    )
+    __slots__ = ("role", "state")
 
     def __init__(self, role: Role, max_message: int, state: State = State.CONNECTED) -> None:
         super().__init__(_NEEDS[role, state])
         self.role = role
         self.state = state
         self.max_message = max_message
-        self._have = 0
-        self._need = HEADER_SIZE
 
     # Public
 
@@ -157,6 +149,11 @@ class Connection(ConnectionCore):
         return bool(self._partials)
 
     @property
+    def is_between(self) -> bool:
+        """Whether all packets that have begun to come were whole."""
+        return not self._pieces and not self.backlog
+
+    @property
     def scanned(self) -> int:
         """Bytes of what was fed that were scanned."""
         return self._at
@@ -171,7 +168,7 @@ class Connection(ConnectionCore):
         """Bytes that were fed and are not yet part of a message that was returned."""
         parts = sum(partial.size for partial in self._partials.values()) if self._partials else 0
         behind = len(self._next[0]) - self._next[1] if self._next is not None else 0
-        return len(self._data) - self._at + behind + sum(map(len, self._pieces)) + parts
+        return len(self._data) - self._at + behind + sum(map(len, self._pieces)) + self.lent + parts
 
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
@@ -302,6 +299,7 @@ class Connection(ConnectionCore):
         self._pieces = [rest]
         self._have = len(rest)
         self._need = need
+        self.expects_large = need > _LARGE
         self._data = b""
         self._at = 0
 

@@ -59,12 +59,17 @@ class ConnectionCore:
     __slots__ = (
         "_at",
         "_data",
+        "_have",
         "_max_body",
+        "_max_message",
+        "_need",
         "_needs",
         "_next",
         "_partials",
         "_pieces",
+        "expects_large",
         "failure",
+        "lent",
         "owner",
         "received",
         "skip",
@@ -78,13 +83,22 @@ class ConnectionCore:
         """Packets up to this number have come another way and are dropped."""
         self.taker: Taker | None = None
         """Who takes common packets before anybody else sees them; None: nobody does."""
+        self.expects_large = False
+        """Whether the rest of something large is about to come: set when that is found, for whoever reads."""
+        self.lent = 0
+        """Bytes that were made room for, and are being read to there."""
         self.owner: object = None
         """Whose packets they are, for the taker."""
         self._needs = needs
         self._data = b""
         self._at = 0
-        self._max_body = 0
+        self._max_body = self._max_message = 0
         self._pieces: list[bytes | memoryview] = []
+        """What there is of an incomplete packet."""
+        self._have = 0
+        """Bytes of that."""
+        self._need = 0
+        """Bytes of which it, or at least its header, is known to be."""
         self._next: tuple[bytes, int] | None = None
         """What was fed behind `_data`, and where in it the next packet begins."""
         self.failure: RemoteProtocolError | None = None

@@ -4,6 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum:
     HEADER_SIZE = 24
+    MORE = 1
+    CONTINUES = 2
     BY_NAME = 4
     # What a taker did with a packet.
     NOT_TAKEN = 0
@@ -24,14 +26,21 @@ cdef inline uint32_t get(const uint8_t* at) noexcept nogil:
 
 cdef class Taker:
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
+    cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
 
 
 cdef class ConnectionCore:
-    cdef public Py_ssize_t received, skip, _at, _max_body
+    cdef public Py_ssize_t received, skip, lent, _at, _have, _max_body, _max_message, _need
+    cdef public bint expects_large
     cdef public bytes _data, _needs
     cdef public list _pieces
     cdef public object _next, _partials, failure, owner
     cdef public Taker taker
+    cdef int join(self, const uint8_t* head, bytes data, Py_ssize_t at) except -1
+    cdef bint keep_rest(self) except -1
 
 
 cdef bytes readdressed(const uint8_t* start, uint32_t peer, bytes name)
+cdef int stream_of(const uint8_t* head) noexcept nogil
+cdef Py_ssize_t body_size(const uint8_t* head) noexcept nogil
+cdef bytes front_of(const uint8_t* start, uint32_t peer, bytes name, Py_ssize_t size)

@@ -4,7 +4,7 @@ do to every packet, for the packets that have nothing special about them.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
@@ -23,6 +23,16 @@ cdef extern from "Python.h":
 
 
 cdef enum:
+    MAX_PACKET = 24 + 255 + 255 + 128 * 1024
+    LARGE = 32 * 1024
+    # The kinds of which a fragment between the first and the last takes the short way.
+    SEND = 16
+    INVOKE = 19
+    RESULT = 24
+    # Their streams (see `fragments`): to an id, to a name, and of replies.
+    TO_ID = 0
+    TO_NAME = 1
+    REPLIES = 3
     # How much room a byte string gets that arrives in parts: so many times what has come.
     GROWTH = 8
 
@@ -94,6 +104,10 @@ cdef class Taker:
         """Return `NOT_TAKEN`, having done nothing, or `TAKEN`, or `ENOUGH` if it is to be the last for now."""
         return NOT_TAKEN
 
+    cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Do so with a fragment that is neither the first nor the last."""
+        return wire.join(head, data, at)
+
 
 cdef class ConnectionCore:
     """What was fed to a connection, and how far it was scanned."""
@@ -115,6 +129,8 @@ cdef class ConnectionCore:
         self._at = 0
         count = self.hand_over(min(PyBytes_GET_SIZE(data), size), count)
         if self._at < PyBytes_GET_SIZE(self._data):
+            if count >= 0 and self.keep_rest():
+                return -1
             # It is enough for now, if the taker says so, or that is all that one turn has.
             return count if count > 0 and self._at < size else 0
         self._data = b""
@@ -130,16 +146,23 @@ cdef class ConnectionCore:
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = self._at, length
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
         cdef int outcome
+        cdef bint goes_on
         if at < 0 or PyBytes_GET_SIZE(needs) != 256:
             raise ValueError("Expected a place in the data, and a byte for each kind")
-        # A message of which fragments are missing is a case for whoever joins them.
-        while at < last and count and self.received >= self.skip and not self._partials:
-            length = common(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
-            if not length:
-                break
+        while at < last and count and self.received >= self.skip:
+            # Inside a message, only what goes on with it; all else is a case for whoever joins them.
+            length = 0 if self._partials else common(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+            goes_on = not length
+            if goes_on:
+                length = continuing(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+                if not length:
+                    break
             self._at = at + length
             self.received += 1
-            outcome = taker.take(self.owner, self, start + at, data, at)
+            if goes_on:
+                outcome = taker.take_more(self.owner, self, start + at, data, at)
+            else:
+                outcome = taker.take(self.owner, self, start + at, data, at)
             if outcome == NOT_TAKEN:
                 self._at = at
                 self.received -= 1
@@ -149,6 +172,41 @@ cdef class ConnectionCore:
             if outcome == ENOUGH or self._needs is not needs:
                 return -1
         return count
+
+    cdef int join(self, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Add a fragment to the large byte string that it is a part of, if all of it is."""
+        cdef dict partials = self._partials
+        cdef int stream = stream_of(head)
+        cdef Py_ssize_t size = body_size(head), start = at + HEADER_SIZE + head[6], whole
+        cdef Growing large
+        if not partials or stream < 0:
+            return NOT_TAKEN
+        partial = partials.get((get(head + 8), stream))
+        if partial is None or partial._kind != head[4] or partial._request != get(head + 12):
+            return NOT_TAKEN
+        large = partial._large
+        whole = partial.size + size
+        if large is None or large._size - large._filled < size or whole > self._max_message:
+            return NOT_TAKEN
+        large.add(data, start, start + size)
+        partial.size = whole
+        return TAKEN
+
+    cdef bint keep_rest(self) except -1:
+        """Put the bytes of an incomplete packet aside, if that is all that is left."""
+        cdef bytes data = self._data
+        cdef Py_ssize_t left = PyBytes_GET_SIZE(data) - self._at, need = HEADER_SIZE
+        if left >= HEADER_SIZE:
+            need = get(<const uint8_t*>PyBytes_AS_STRING(data) + self._at)
+            if not left < need <= MAX_PACKET:
+                return False
+        self._pieces = [PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + self._at, left)]
+        self._have = left
+        self._need = need
+        self.expects_large = need > LARGE
+        self._data = b""
+        self._at = 0
+        return True
 
 
 def scan(bytes data, Py_ssize_t at, Py_ssize_t last, Py_ssize_t count, bytes needs, Py_ssize_t max_body):
@@ -205,12 +263,45 @@ cdef inline Py_ssize_t common(
     return length
 
 
+cdef inline Py_ssize_t continuing(
+    const uint8_t* start, Py_ssize_t at, Py_ssize_t end, const uint8_t* need, Py_ssize_t max_body
+) noexcept nogil:
+    """Return the length of a whole fragment that is neither the first nor the last; 0 if it is no such one."""
+    if end - at < HEADER_SIZE:
+        return 0
+    cdef const uint8_t* head = start + at
+    cdef Py_ssize_t length = get(head), body = HEADER_SIZE + head[6]
+    if (
+        length > end - at
+        or head[5] & ~BY_NAME != MORE | CONTINUES
+        or head[7]
+        or length <= body
+        or length > body + max_body
+        or need[head[4]] > 1
+        or not is_ascii(head + HEADER_SIZE, head[6])
+    ):
+        return 0
+    return length
+
+
 cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(size):
         if text[i] & 0x80:
             return False
     return True
+
+
+cdef int stream_of(const uint8_t* head) noexcept nogil:
+    if head[4] == RESULT:
+        return REPLIES
+    if head[4] == SEND or head[4] == INVOKE:
+        return TO_NAME if head[5] & BY_NAME else TO_ID
+    return -1
+
+
+cdef Py_ssize_t body_size(const uint8_t* head) noexcept nogil:
+    return <Py_ssize_t>get(head) - HEADER_SIZE - head[6] - head[7]
 
 
 def whole(tuple head, bytes data, Py_ssize_t at):
@@ -252,6 +343,19 @@ cdef bytes readdressed(const uint8_t* start, uint32_t peer, bytes name):
     return packet
 
 
+cdef bytes front_of(const uint8_t* start, uint32_t peer, bytes name, Py_ssize_t size):
+    """Return a fragment's header and name with another peer and name, in front of so many bytes of its body."""
+    cdef Py_ssize_t names = PyBytes_GET_SIZE(name)
+    packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + names)
+    cdef uint8_t* head = <uint8_t*>PyBytes_AS_STRING(packet)
+    memcpy(head, start, HEADER_SIZE)
+    put(head, <uint32_t>(HEADER_SIZE + names + size))
+    head[6] = <uint8_t>names
+    put(head + 8, peer)
+    memcpy(head + HEADER_SIZE, PyBytes_AS_STRING(name), names)
+    return packet
+
+
 cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
     """Return where a packet begins that is all there, its name and channel included."""
     cdef Py_ssize_t there = PyBytes_GET_SIZE(data) - at
@@ -262,6 +366,82 @@ cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
     if length > there or length < HEADER_SIZE + start[6] + start[7]:
         raise ValueError("there is no whole packet at this place")
     return start
+
+
+cdef class Intake:
+    """Where the bytes of large packets are read to, one packet at a time: a bytes object that nobody else has yet.
+
+    It has room for the header of the next packet, too, so that how much room that one needs is known at once.
+
+    Args:
+        wire: Whose packets they are.
+    """
+
+    cdef ConnectionCore _wire
+    cdef PyObject* _bytes
+    cdef Py_ssize_t _room, _filled, _usual
+
+    def __init__(self, ConnectionCore wire not None):
+        self._wire = wire
+        self._usual = min(max(wire._need, HEADER_SIZE), MAX_PACKET) + HEADER_SIZE
+
+    def __dealloc__(self):
+        Py_XDECREF(self._bytes)
+
+    def __len__(self):
+        """Return how many bytes may be read."""
+        return self._room - self._filled
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        if self._bytes == NULL:
+            raise BufferError("there is no room yet")
+        PyBuffer_FillInfo(view, self, start_of(self._bytes) + self._filled, self._room - self._filled, False, flags)
+
+    def make_room(self):
+        """Make room for a packet, of which the wire may have the beginning; returns its size, or 0 if there is some."""
+        cdef ConnectionCore wire = self._wire
+        cdef Py_ssize_t need
+        if self._bytes != NULL:
+            return 0
+        if wire._pieces and LARGE < wire._need <= MAX_PACKET:
+            self._usual = wire._need + HEADER_SIZE
+        need = self._usual
+        if wire._pieces and wire._have >= need:
+            need = wire._have + HEADER_SIZE
+        self._bytes = raw_bytes(NULL, need)
+        self._room = need
+        self._filled = 0
+        for piece in wire._pieces:
+            self._copy(piece)
+        wire._pieces = []
+        wire.lent = need
+        return need
+
+    def filled(self, Py_ssize_t count):
+        """Note that so many bytes were read; returns them, and what was there before, once a packet is whole."""
+        cdef Py_ssize_t need
+        if self._bytes == NULL or not 0 <= count <= self._room - self._filled:
+            raise ValueError("Expected no more bytes than there is room for")
+        self._filled += count
+        if self._filled < HEADER_SIZE:
+            return None
+        need = get(<const uint8_t*>start_of(self._bytes))
+        if self._filled < need <= self._room:
+            return None
+        if self._filled != self._room:
+            self._room = self._filled
+            _PyBytes_Resize(&self._bytes, self._filled)
+        data = <object>self._bytes
+        Py_XDECREF(self._bytes)
+        self._bytes = NULL
+        self._wire.lent = 0
+        return data
+
+    cdef int _copy(self, piece) except -1:
+        cdef const uint8_t[::1] bytes_of = piece
+        memcpy(start_of(self._bytes) + self._filled, &bytes_of[0], bytes_of.shape[0])
+        self._filled += bytes_of.shape[0]
+        return 0
 
 
 cdef class Growing:

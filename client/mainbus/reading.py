@@ -1,0 +1,110 @@
+"""Reading in place: while something large arrives, what is read lies where it stays.
+
+A protocol gets what was read as bytes that its loop has copied, and what has come of a packet is copied once more
+when its rest is there. For small packets that is the fastest there is; of large ones nothing else costs as much. So
+something else stands in front of the protocol while they come, and gives the loop the room for one packet to read to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mainbus.quick import COMPILED
+
+if COMPILED:
+    from mainbus.wire.packets_fast import Intake
+
+if TYPE_CHECKING:
+    from mainbus.wire.connection import Connection
+
+_LITTLE: Final = 4096
+"""Who sends less at a time has come to the end of what is large."""
+
+
+def read_in_place(
+    wire: Connection,
+    protocol: asyncio.Protocol,
+    transport: asyncio.Transport,
+    *,
+    reserved: Callable[[int], None] | None = None,
+    filled: Callable[[], None] | None = None,
+) -> None:
+    """Read what comes to where it stays, until it is small again; nothing where that cannot be done.
+
+    Args:
+        wire: Scans what comes.
+        protocol: Takes it.
+        transport: Where it comes from.
+        reserved: Called with the bytes of the room that was made for what comes.
+        filled: Called when all the room was filled, so that the loop is about to read more.
+    """
+    wire.expects_large = False
+    # A pipe's loop copies in any case, and memory has nothing to read.
+    if not COMPILED or sys.platform == "win32" or transport.get_extra_info("socket") is None:
+        return
+    if not isinstance(transport.get_protocol(), InPlace):
+        transport.set_protocol(InPlace(wire, protocol, transport, reserved, filled))
+
+
+if COMPILED:
+
+    class InPlace(Intake, asyncio.BufferedProtocol):
+        """Stands in front of a protocol. Arguments as of `read_in_place`."""
+
+        __slots__ = ("_protocol", "_read", "_reserved", "_transport", "_was_filled")
+
+        def __init__(
+            self,
+            wire: Connection,
+            protocol: asyncio.Protocol,
+            transport: asyncio.Transport,
+            reserved: Callable[[int], None] | None,
+            filled: Callable[[], None] | None,
+        ) -> None:
+            super().__init__(wire)
+            self._read = wire
+            self._protocol = protocol
+            self._transport = transport
+            self._reserved = reserved
+            self._was_filled = filled
+
+        # Callbacks
+
+        def get_buffer(self, sizehint: int) -> InPlace:
+            """Return the room, which is what is written to."""
+            size = self.make_room()
+            if size and self._reserved is not None:
+                self._reserved(size)
+            return self
+
+        def buffer_updated(self, nbytes: int) -> None:
+            """Hand a packet over that is whole."""
+            is_full = nbytes == len(self)
+            data = self.filled(nbytes)
+            if data is None:
+                return
+            self._protocol.data_received(data)
+            if nbytes < _LITTLE and self._read.is_between:
+                if self._transport.get_protocol() is self:
+                    self._transport.set_protocol(self._protocol)
+            elif is_full and self._was_filled is not None:
+                self._was_filled()
+
+        def eof_received(self) -> bool | None:
+            """Pass it on."""
+            return self._protocol.eof_received()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Pass it on."""
+            self._protocol.connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            """Pass it on."""
+            self._protocol.pause_writing()
+
+        def resume_writing(self) -> None:
+            """Pass it on."""
+            self._protocol.resume_writing()
