@@ -9,7 +9,7 @@ from libc.stdlib cimport getenv
 
 from mainbus.cores_fast cimport InboxCore, RouteCore, TargetCore
 from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, channel_of, result_packet, settle
-from mainbus.wire.packets_fast cimport HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, get
+from mainbus.wire.packets_fast cimport HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, body_size, get
 
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.routes import Route
@@ -124,10 +124,6 @@ cdef class QuickArrivals(Taker):
         else:
             route._outbox.add(packet)
         return TAKEN
-
-
-cdef Py_ssize_t body_size(const uint8_t* head):
-    return <Py_ssize_t>get(head) - HEADER_SIZE - head[6] - head[7]
 
 
 cdef str name_of(const uint8_t* head):
