@@ -49,6 +49,10 @@ class Entrance(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._process = identify(transport)
+        if self._hub.stopping:
+            # It was accepted just before that began.
+            self._refuse(ConnectionLost("the broker is stopping"))
+            return
         sock = transport.get_extra_info("socket")
         crowd = self._hub.quota.no_entrance(self._process, sock.fileno() if sock is not None else -1)
         self._hub.entering[self._number] = self

@@ -6,11 +6,16 @@ import logging
 import cbor2
 import mainbus
 import pytest
+from mainbus import transports
+from mainbus.address import parse
 from mainbus_broker import Broker, Config, IpcMain
 from mainbus_broker.config import Limits
+from mainbus_broker.entrance import Entrance
+from mainbus_broker.listeners import listen
 
 from tests.support import raw as wire
-from tests.support.bus import USER, Bus, until
+from tests.support.bus import USER, Bus, until, within
+from tests.support.memory_ends import Recorder
 from tests.support.raw import Packet, raw
 
 HELLO = Packet(wire.HELLO, body=cbor2.dumps({"version": 1}))
@@ -123,6 +128,20 @@ async def test_a_broker_that_is_stopping_lets_nobody_in(address: str) -> None:
         assert "stopping" in answer.said
         release.set()
         await stopping
+
+
+@pytest.mark.contract("9.8")
+async def test_whoever_was_accepted_just_before_the_end_is_refused_and_not_kept(address: str) -> None:
+    async with Bus(address) as bus:
+        hub = bus.hub
+    # The loop says so only now, as it does a turn or two after it has accepted somebody.
+    listener = await listen(parse("memory:late"), lambda: Entrance(hub, address))
+    late = Recorder()
+    await transports.connect(parse("memory:late"), lambda: late)
+    await within(late.until_lost())
+    assert b"the broker is stopping" in late.received
+    assert not hub.entering
+    await listener.aclose()
 
 
 @pytest.mark.contract("3.5")
