@@ -31,6 +31,8 @@ class Link(asyncio.Protocol):
         lost: Called once when a welcomed connection has ended, with the reason.
     """
 
+    __slots__ = ("_is_lost", "_is_open", "_lost", "_outbox", "_receive", "_welcome", "transport", "wire")
+
     def __init__(
         self,
         outbox: Outbox,
@@ -56,10 +58,8 @@ class Link(asyncio.Protocol):
             MainbusError: The broker refused, by the name of its reason.
         """
         try:
-            await transports.connect(address, lambda: self)
-            assert self.transport is not None
             self.wire.sent(Kind.HELLO)
-            self.transport.write(messages.pack(hello))
+            await transports.connect(address, lambda: self, messages.pack(hello))
             timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
             try:
                 return await self._welcome
@@ -81,7 +81,8 @@ class Link(asyncio.Protocol):
             self._outbox.attach(self.transport)
             # The hello is the first packet of the connection; a lane counts it too.
             self._outbox.written = 1
-        self._scan()
+        if self.wire.backlog or self.wire.failure is not None:
+            self._scan()
 
     def close(self) -> None:
         """Close once what was written has left."""
@@ -133,8 +134,9 @@ class Link(asyncio.Protocol):
             self._outbox.flush_soon()
         elif not self._welcome.done():
             # The rest is scanned by `start`, when the session knows who it is.
-            for head, data, at in wire.packets(1):
-                self._handshake(head, data, at)
+            found = wire.greeting()
+            if found is not None:
+                self._handshake(*found)
         if wire.failure is not None:
             self._fail(wire.failure)
 

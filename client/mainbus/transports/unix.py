@@ -21,14 +21,19 @@ _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 
 
-async def connect(address: Address, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
+async def connect(
+    address: Address, protocol_factory: Callable[[], P], first: bytes = b""
+) -> tuple[asyncio.Transport, P]:
     """Connect on the running loop; see `mainbus.transports.connect`."""
     sock = await connect_socket(address)
     try:
-        return await asyncio.get_running_loop().create_unix_connection(protocol_factory, sock=sock)
+        rest = _say(sock, first)
+        made = await asyncio.get_running_loop().create_unix_connection(protocol_factory, sock=sock)
     except BaseException:
         sock.close()
         raise
+    made[0].write(rest)
+    return made
 
 
 async def connect_socket(address: Address) -> socket.socket:
@@ -127,6 +132,17 @@ class _Deadline:
     def check(self, message: str) -> None:
         if self._at is not None and time.monotonic() >= self._at:
             raise TimeoutError(message)
+
+
+def _say(sock: socket.socket, first: bytes) -> bytes:
+    """Send something before there is a transport, which takes a few turns of the loop; returns what is left of it."""
+    try:
+        return first[sock.send(first) :]
+    except BlockingIOError:
+        return first
+    except ConnectionError:
+        # The other end has closed it. The transport will read why, and find out.
+        return b""
 
 
 def _new_socket() -> socket.socket:

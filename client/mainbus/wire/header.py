@@ -84,7 +84,8 @@ class ConnectionCore:
         self._data = b""
         self._at = 0
         self._max_body = 0
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces: list[bytes | memoryview] | None = None
+        """What has come of a packet that is not all there; None if there is no such."""
         self._next: tuple[bytes, int] | None = None
         """What was fed behind `_data`, and where in it the next packet begins."""
         self.failure: RemoteProtocolError | None = None

@@ -101,7 +101,6 @@ cdef class ConnectionCore:
     def __init__(self, bytes needs not None):
         self._needs = needs
         self._data = b""
-        self._pieces = []
 
     def take_in(self, fed, Py_ssize_t count, Py_ssize_t size):
         """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
