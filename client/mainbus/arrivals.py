@@ -38,7 +38,9 @@ LOW: Final = 256 * 1024
 """Bytes of one sender that may wait here before it is asked to pause, and to go on."""
 
 CANCEL_GRACE: Final = 5.0
-_ANSWERS: Final = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
+_LIMITS: Final = (WireLimits().message, WireLimits().depth)
+_ANSWERS: Final = Answers(*_LIMITS, tracebacks=False)
+"""For what most brokers take."""
 _INBOXES_KEPT: Final = 1024
 _OVERHEAD: Final = 64
 
@@ -175,7 +177,8 @@ class Arrivals(Waiters):
 
     def connected(self, limits: WireLimits) -> None:
         """Answer within what the broker takes."""
-        self._answers = Answers(limits.message, limits.depth, tracebacks=False)
+        found = (limits.message, limits.depth)
+        self._answers = _ANSWERS if found == _LIMITS else Answers(*found, tracebacks=False)
 
     def connection_lost(self) -> None:
         """Cancel everything that was asked for on the connection that is gone."""

@@ -31,7 +31,7 @@ class Link(asyncio.Protocol):
         lost: Called once when a welcomed connection has ended, with the reason.
     """
 
-    __slots__ = ("_is_lost", "_is_open", "_lost", "_outbox", "_receive", "_welcome", "transport", "wire")
+    __slots__ = ("_hello", "_is_lost", "_is_open", "_lost", "_outbox", "_receive", "_welcome", "transport", "wire")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
         self.transport: asyncio.Transport | None = None
+        self._hello = b""
         self._outbox = outbox
         self._receive = receive
         self._lost = lost
@@ -58,9 +59,9 @@ class Link(asyncio.Protocol):
             MainbusError: The broker refused, by the name of its reason.
         """
         try:
-            self.wire.sent(Kind.HELLO)
-            await transports.connect(address, lambda: self, messages.pack(hello))
-            timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
+            self._hello = messages.pack(hello)
+            await transports.connect(address, lambda: self)
+            timer = self._welcome.get_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
             try:
                 return await self._welcome
             finally:
@@ -97,9 +98,11 @@ class Link(asyncio.Protocol):
     # Callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
+        """Say hello: now, and not a few turns of the loop later when `open` goes on."""
         # uvloop's transports do not derive from asyncio's.
         self.transport = cast(asyncio.Transport, transport)
+        self.wire.sent(Kind.HELLO)
+        self.transport.write(self._hello)
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""

@@ -55,15 +55,12 @@ class Endpoint(Protocol):
         """Close; what was sent still arrives. A second call does nothing."""
 
 
-async def connect(
-    address: Address, protocol_factory: Callable[[], P], first: bytes = b""
-) -> tuple[asyncio.Transport, P]:
+async def connect(address: Address, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Open a connection on the running loop.
 
     Args:
         address: where the broker listens.
         protocol_factory: makes the protocol; its ``connection_made`` has been called on return.
-        first: what is said first. It leaves as early as it can, so that the broker can begin.
 
     Returns:
         The transport and the protocol.
@@ -76,13 +73,8 @@ async def connect(
     """
     check_folder(address)
     if address.scheme == "memory":
-        made = await memory.connect(address, protocol_factory)
-    elif sys.platform == "win32":
-        made = await here.connect(address, protocol_factory)
-    else:
-        return await here.connect(address, protocol_factory, first)
-    made[0].write(first)
-    return made
+        return await memory.connect(address, protocol_factory)
+    return await here.connect(address, protocol_factory)
 
 
 def connect_blocking(address: Address, timeout: float | None) -> Endpoint:

@@ -21,19 +21,17 @@ _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 
 
-async def connect(
-    address: Address, protocol_factory: Callable[[], P], first: bytes = b""
-) -> tuple[asyncio.Transport, P]:
+async def connect(address: Address, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Connect on the running loop; see `mainbus.transports.connect`."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        return await _connect_path(loop, address.path, protocol_factory)
     sock = await connect_socket(address)
     try:
-        rest = _say(sock, first)
-        made = await asyncio.get_running_loop().create_unix_connection(protocol_factory, sock=sock)
+        return await loop.create_unix_connection(protocol_factory, sock=sock)
     except BaseException:
         sock.close()
         raise
-    made[0].write(rest)
-    return made
 
 
 async def connect_socket(address: Address) -> socket.socket:
@@ -134,15 +132,20 @@ class _Deadline:
             raise TimeoutError(message)
 
 
-def _say(sock: socket.socket, first: bytes) -> bytes:
-    """Send something before there is a transport, which takes a few turns of the loop; returns what is left of it."""
-    try:
-        return first[sock.send(first) :]
-    except BlockingIOError:
-        return first
-    except ConnectionError:
-        # The other end has closed it. The transport will read why, and find out.
-        return b""
+async def _connect_path(
+    loop: asyncio.AbstractEventLoop, path: str, protocol_factory: Callable[[], P]
+) -> tuple[asyncio.Transport, P]:
+    """Connect on a loop that is not asyncio's: uvloop, which says by an error that the queue is full.
+
+    It needs no socket object of Python's, and about a third less time.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await loop.create_unix_connection(protocol_factory, path)
+        except BlockingIOError:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _new_socket() -> socket.socket:
