@@ -107,20 +107,21 @@ class Entrance(asyncio.Protocol):
             self._read()
 
     def _read(self) -> None:
-        for head, buffer, at in self._wire.packets(1):
-            message = self._wire.message(head, buffer, at)
-            assert message is not None
-            try:
-                if message[0] == Kind.HELLO:
-                    self._admit(unpack(Hello, message[8]))
-                else:
-                    hello = unpack(LaneHello, message[8])
-                    (self._admit_descriptors if hello.descriptors else self._admit_lane)(hello)
-            except MainbusError as error:
-                self._refuse(error)
+        found = self._wire.greeting()
+        if found is None:
+            if self._wire.failure is not None:
+                self._refuse(self._wire.failure)
             return
-        if self._wire.failure is not None:
-            self._refuse(self._wire.failure)
+        message = self._wire.message(*found)
+        assert message is not None
+        try:
+            if message[0] == Kind.HELLO:
+                self._admit(unpack(Hello, message[8]))
+            else:
+                hello = unpack(LaneHello, message[8])
+                (self._admit_descriptors if hello.descriptors else self._admit_lane)(hello)
+        except MainbusError as error:
+            self._refuse(error)
 
     def _leave(self) -> None:
         self._hub.entering.pop(self._number, None)

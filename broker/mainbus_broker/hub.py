@@ -34,7 +34,8 @@ from mainbus_broker.ipc_main import IpcMain
 from mainbus_broker.listeners import Process, can_hand_over, same_user
 from mainbus_broker.main_ports import MainPorts
 from mainbus_broker.main_process import MainProcess
-from mainbus_broker.peer import NOBODY, Peer, parted
+from mainbus_broker.partners import NOBODY, parted
+from mainbus_broker.peer import Peer
 from mainbus_broker.policy import Policies, Policy
 from mainbus_broker.port_table import PortTable
 from mainbus_broker.quota import Quota

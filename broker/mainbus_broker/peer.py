@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from mainbus.calls import Calls
 from mainbus.errors import ReplyNeverSent
@@ -19,6 +19,7 @@ from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 from mainbus_broker.debts import FAULT, UNREAD
 from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
+from mainbus_broker.partners import NOBODY, Peers
 from mainbus_broker.peer_ports import PeerPorts
 
 if TYPE_CHECKING:
@@ -46,9 +47,6 @@ LEAST_PACKETS: Final = TURN_PACKETS // MOST_SHARES
 
 POLITE_TURNS: Final = 8
 """Turns for which it gets no more than that behind the latest word of another one, whose next word may be near."""
-
-NOBODY: Final[frozenset[Any]] = frozenset()
-"""Those who have exchanged nothing with anybody share it: an empty set has 216 bytes, and most renderers are idle."""
 
 log = logging.getLogger("mainbus.broker")
 
@@ -501,22 +499,3 @@ class Peer(asyncio.Protocol):
         packet = build(Kind.CANCEL, MAIN, reply.request)
         if not self.route.put_behind(reply.request, packet):
             self.outbox.put(packet)
-
-
-Peers: TypeAlias = set[Peer] | frozenset[Peer]
-"""Renderers; a set of one's own, or `NOBODY`."""
-
-
-def joined(peers: Peers, peer: Peer) -> Peers:
-    """Return renderers with one more among them."""
-    if isinstance(peers, frozenset):
-        return {peer}
-    peers.add(peer)
-    return peers
-
-
-def parted(peers: Peers, peer: Peer) -> Peers:
-    """Return renderers without one of them."""
-    if isinstance(peers, set):
-        peers.discard(peer)
-    return peers or NOBODY

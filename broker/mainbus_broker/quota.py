@@ -54,10 +54,12 @@ class Quota:
         # Those that leave hold their last bytes for a moment.
         if len(self._hub.renderers) + len(self._hub.leaving) - again >= limits.connections:
             return TooManyRequests(limits.connections, "The number of renderers")
-        if not same_user(process):
-            limit = limits.user_connections
-            if sum(peer.process.uid == process.uid for peer in self._hub.renderers) >= limit:
-                return TooManyRequests(limit, f"The number of renderers of uid {process.uid}")
+        # Compared first, here and below: who somebody is has to be asked of the system.
+        limit = limits.user_connections
+        if len(self._hub.renderers) < limit or same_user(process):
+            return None
+        if sum(peer.process.uid == process.uid for peer in self._hub.renderers) >= limit:
+            return TooManyRequests(limit, f"The number of renderers of uid {process.uid}")
         return None
 
     # Private
@@ -69,6 +71,9 @@ class Quota:
         entering = self._hub.entering
         if len(entering) >= limit:
             return TooManyRequests(limit, "The number of connections without a hello")
-        if not same_user(process) and sum(other.uid == process.uid for other in entering.values()) >= limit // 2:
-            return TooManyRequests(limit // 2, f"The number of connections of uid {process.uid} without a hello")
+        limit //= 2
+        if len(entering) < limit or same_user(process):
+            return None
+        if sum(other.uid == process.uid for other in entering.values()) >= limit:
+            return TooManyRequests(limit, f"The number of connections of uid {process.uid} without a hello")
         return None

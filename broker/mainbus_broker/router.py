@@ -33,7 +33,7 @@ from mainbus.wire.packets import (
 
 from mainbus_broker import debts, forwards
 from mainbus_broker.lane_end import NO_LANE
-from mainbus_broker.peer import Peer, joined
+from mainbus_broker.partners import joined
 from mainbus_broker.peer_ports import PeerPorts
 from mainbus_broker.port_end import PortEnd
 
@@ -42,6 +42,7 @@ if COMPILED:
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub
+    from mainbus_broker.peer import Peer
 
 Serve = Callable[["Peer", Head, bytes, int], None]
 

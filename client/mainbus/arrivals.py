@@ -38,7 +38,9 @@ LOW: Final = 256 * 1024
 """Bytes of one sender that may wait here before it is asked to pause, and to go on."""
 
 CANCEL_GRACE: Final = 5.0
-_ANSWERS: Final = Answers(WireLimits().message, WireLimits().depth, tracebacks=False)
+_LIMITS: Final = (WireLimits().message, WireLimits().depth)
+_ANSWERS: Final = Answers(*_LIMITS, tracebacks=False)
+"""For what most brokers take."""
 _INBOXES_KEPT: Final = 1024
 _OVERHEAD: Final = 64
 
@@ -64,7 +66,8 @@ class Arrivals(Waiters):
         self._renderer = renderer
         self._channels = channels
         self._inboxes: dict[int, Inbox] = {}
-        self._paused: set[int] = set()
+        self._paused: dict[int, None] = {}
+        """Who was asked to pause. No set: an empty one has 216 bytes."""
         self._waits_for_opener = True
         self._answers = _ANSWERS
         self.taker: Taker | None = QuickArrivals(self, renderer, channels) if COMPILED else None
@@ -162,7 +165,7 @@ class Arrivals(Waiters):
         inbox = self._inboxes.pop(peer, None)
         if inbox is not None:
             self.dispatch.cancel_all(inbox)
-        self._paused.discard(peer)
+        self._paused.pop(peer, None)
 
     def guest(self, guest: GuestState, event: str, peer: int) -> None:
         """Emit an event of a guest behind what it has sent."""
@@ -174,7 +177,8 @@ class Arrivals(Waiters):
 
     def connected(self, limits: WireLimits) -> None:
         """Answer within what the broker takes."""
-        self._answers = Answers(limits.message, limits.depth, tracebacks=False)
+        found = (limits.message, limits.depth)
+        self._answers = _ANSWERS if found == _LIMITS else Answers(*found, tracebacks=False)
 
     def connection_lost(self) -> None:
         """Cancel everything that was asked for on the connection that is gone."""
@@ -203,12 +207,12 @@ class Arrivals(Waiters):
             return
         inbox.add(partial(start, inbox, message), size, message[3])
         if inbox.size > HIGH and peer not in self._paused:
-            self._paused.add(peer)
+            self._paused[peer] = None
             self.session.notice(Kind.PAUSE, peer)
 
     def _on_low(self, peer: int) -> None:
         if peer in self._paused and self._inbox(peer).size < LOW:
-            self._paused.discard(peer)
+            self._paused.pop(peer, None)
             self.session.notice(Kind.RESUME, peer)
 
     def _start_message(self, inbox: Inbox, message: Message, ports: Sequence[MessagePort] = ()) -> bool:

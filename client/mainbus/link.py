@@ -32,6 +32,8 @@ class Link(asyncio.Protocol):
         lost: Called once when a welcomed connection has ended, with the reason.
     """
 
+    __slots__ = ("_hello", "_is_lost", "_is_open", "_lost", "_outbox", "_receive", "_welcome", "transport", "wire")
+
     def __init__(
         self,
         outbox: Outbox,
@@ -40,6 +42,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
         self.transport: asyncio.Transport | None = None
+        self._hello = b""
         self._outbox = outbox
         self._receive = receive
         self._lost = lost
@@ -57,11 +60,9 @@ class Link(asyncio.Protocol):
             MainbusError: The broker refused, by the name of its reason.
         """
         try:
+            self._hello = messages.pack(hello)
             await transports.connect(address, lambda: self)
-            assert self.transport is not None
-            self.wire.sent(Kind.HELLO)
-            self.transport.write(messages.pack(hello))
-            timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
+            timer = self._welcome.get_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
             try:
                 return await self._welcome
             finally:
@@ -82,7 +83,8 @@ class Link(asyncio.Protocol):
             self._outbox.attach(self.transport)
             # The hello is the first packet of the connection; a lane counts it too.
             self._outbox.written = 1
-        self._scan()
+        if self.wire.backlog or self.wire.failure is not None:
+            self._scan()
 
     def close(self) -> None:
         """Close once what was written has left."""
@@ -97,9 +99,11 @@ class Link(asyncio.Protocol):
     # Callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
+        """Say hello: now, and not a few turns of the loop later when `open` goes on."""
         # uvloop's transports do not derive from asyncio's.
         self.transport = cast(asyncio.Transport, transport)
+        self.wire.sent(Kind.HELLO)
+        self.transport.write(self._hello)
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""
@@ -136,8 +140,9 @@ class Link(asyncio.Protocol):
             self._outbox.flush_soon()
         elif not self._welcome.done():
             # The rest is scanned by `start`, when the session knows who it is.
-            for head, data, at in wire.packets(1):
-                self._handshake(head, data, at)
+            found = wire.greeting()
+            if found is not None:
+                self._handshake(*found)
         if wire.failure is not None:
             self._fail(wire.failure)
 

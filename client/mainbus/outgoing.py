@@ -62,6 +62,20 @@ class Outgoing:
         ports: Makes what has the ports of this connection.
     """
 
+    __slots__ = (
+        "_pools",
+        "calls",
+        "descriptors",
+        "leaving",
+        "link",
+        "loop",
+        "main",
+        "outbox",
+        "ports",
+        "routes",
+        "welcome",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, ports: MakePorts) -> None:
         self.loop = loop
         self.welcome: Welcome | None = None

@@ -63,6 +63,30 @@ class Session(Outgoing):
         ports: Makes what has the ports of this connection.
     """
 
+    __slots__ = (
+        "_backlog",
+        "_broken",
+        "_closed",
+        "_ended",
+        "_goodbye",
+        "_handlers",
+        "_receiver",
+        "_reconnect",
+        "_retry",
+        "_stopped",
+        "_token",
+        "_watching",
+        "address",
+        "dispatching",
+        "frames",
+        "hosting",
+        "lane",
+        "met",
+        "name",
+        "pauses",
+        "reconnects",
+    )
+
     def __init__(
         self,
         address: Address,
@@ -182,7 +206,10 @@ class Session(Outgoing):
     def start_dispatch(self) -> None:
         """Tell the broker that what it sends is dispatched from now on."""
         self.dispatching = True
+        holds = self.outbox.hold()
         self.notice(Kind.READY, MAIN)
+        if holds:
+            self.outbox.let_go()
 
     def watch(self) -> None:
         """Ask to be told who joins and leaves: with the hello, also after each reconnect, or else now."""

@@ -69,7 +69,7 @@ def test_a_config_is_frozen() -> None:
 
 def test_the_defaults_are_those_that_renderers_assume() -> None:
     limits = Limits()
-    announced = {field.name: getattr(limits, field.name) for field in dataclasses.fields(WireLimits)}
+    announced = {name: getattr(limits, name) for name in WireLimits.__struct_fields__}
     assert WireLimits(**announced) == WireLimits()
 
 

@@ -64,8 +64,8 @@ def identify(transport: asyncio.BaseTransport) -> Process:
 
 def can_hand_over(transport: asyncio.BaseTransport) -> bool:
     """Say whether descriptors can be sent to the process at the other end of a transport like this one."""
-    sock = transport.get_extra_info("socket")
-    return hasattr(socket, "send_fds") and sock is not None and sock.family == socket.AF_UNIX
+    # All others that anybody listens at, where there are Unix sockets, are those.
+    return hasattr(socket, "send_fds") and not isinstance(transport, MemoryTransport)
 
 
 def same_user(process: Process) -> bool:

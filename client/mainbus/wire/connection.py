@@ -133,7 +133,7 @@ class Connection(ConnectionCore):
                 self._pieces[-1] = memoryview(data)[:cut]
                 self._next = (data, cut) if behind else None
             data = b"".join(self._pieces)
-            self._pieces.clear()
+            self._pieces = None
         elif self.backlog:
             rest = self._data[self._at :]
             if self._next is not None:
@@ -168,7 +168,7 @@ class Connection(ConnectionCore):
         """Bytes that were fed and are not yet part of a message that was returned."""
         parts = sum(partial.size for partial in self._partials.values()) if self._partials else 0
         behind = len(self._next[0]) - self._next[1] if self._next is not None else 0
-        return len(self._data) - self._at + behind + sum(map(len, self._pieces)) + self.lent + parts
+        return len(self._data) - self._at + behind + sum(map(len, self._pieces or ())) + self.lent + parts
 
     def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
@@ -220,13 +220,27 @@ class Connection(ConnectionCore):
             if self._data and count > 0:
                 yield from self.packets(count, size - (end - start))
 
+    def greeting(self) -> tuple[Head, bytes, int] | None:
+        """Return the next packet of a handshake, as `packets` does; None if it is not all there, or there was a fault.
+
+        In these states nothing is common, so there is nothing to scan for.
+        """
+        data = self._data
+        found = self._special(data, self._at) if self._at < len(data) else None
+        if found is not None:
+            self.received += 1
+            if self._at == len(data):
+                self._data, self._at = self._next or (b"", 0)
+                self._next = None
+        return found
+
     def fail(self, reason: str) -> None:
         """End the scan: what the other end wrote is against the protocol."""
         self.failure = RemoteProtocolError(reason)
         self._needs = _NOTHING
         self._data = b""
         self._at = 0
-        self._pieces.clear()
+        self._pieces = None
         self._next = None
         self._partials = None
 

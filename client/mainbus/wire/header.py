@@ -93,8 +93,8 @@ class ConnectionCore:
         self._data = b""
         self._at = 0
         self._max_body = self._max_message = 0
-        self._pieces: list[bytes | memoryview] = []
-        """What there is of an incomplete packet."""
+        self._pieces: list[bytes | memoryview] | None = None
+        """What has come of a packet that is not all there; None if there is no such."""
         self._have = 0
         """Bytes of that."""
         self._need = 0

@@ -1,11 +1,11 @@
-"""What the packets of a handshake say: their bodies, as frozen dataclasses, to and from CBOR."""
+"""What the packets of a handshake say: their bodies, as frozen Structs, to and from CBOR."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from mainbus.errors import BadMessage, LimitExceeded, RemoteProtocolError
 from mainbus.wire import clone
@@ -27,8 +27,7 @@ POOLS: Final = "pools"
 """The feature of a renderer that takes large messages in shared memory, and of a broker that makes it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
+class Hello(Struct, frozen=True, kw_only=True, gc=False):
     """The renderer's first packet: who it is."""
 
     version: int = VERSION
@@ -51,8 +50,7 @@ _Depth: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=512)]
 _Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024 * 1024)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireLimits:
+class WireLimits(Struct, frozen=True, kw_only=True, gc=False):
     """What the broker accepts, so that a client can refuse earlier and by name. Sizes in bytes."""
 
     message: _Size = MAX_MESSAGE
@@ -69,8 +67,7 @@ class WireLimits:
     """Bytes of one pool of shared memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Welcome:
+class Welcome(Struct, frozen=True, kw_only=True, gc=False):
     """The broker's answer: who the renderer is from now on."""
 
     id: _Count
@@ -92,8 +89,7 @@ class Welcome:
     features: tuple[str, ...] = FEATURES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneHello:
+class LaneHello(Struct, frozen=True, kw_only=True, gc=False):
     """The first packet of a lane."""
 
     id: int
@@ -102,15 +98,13 @@ class LaneHello:
     """Whether it is for descriptors, which the broker sends, and for nothing else."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneWelcome:
+class LaneWelcome(Struct, frozen=True, kw_only=True, gc=False):
     """The broker's answer to it, with the nonce for the next lane."""
 
     nonce: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestClaim:
+class GuestClaim(Struct, frozen=True, kw_only=True, gc=False):
     """What a host that has reconnected says of a guest that it had before; nothing asks for a new one."""
 
     token: bytes | None = None

@@ -115,7 +115,6 @@ cdef class ConnectionCore:
     def __init__(self, bytes needs not None):
         self._needs = needs
         self._data = b""
-        self._pieces = []
 
     def take_in(self, fed, Py_ssize_t count, Py_ssize_t size):
         """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
@@ -411,9 +410,9 @@ cdef class Intake:
         self._bytes = raw_bytes(NULL, need)
         self._room = need
         self._filled = 0
-        for piece in wire._pieces:
+        for piece in wire._pieces or ():
             self._copy(piece)
-        wire._pieces = []
+        wire._pieces = None
         wire.lent = need
         return need
 
