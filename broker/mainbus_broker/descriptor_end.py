@@ -69,6 +69,8 @@ class DescriptorEnd(asyncio.Protocol):
         if self._fd < 0 or self._transport.is_closing():
             return False
         sock = socket.socket(fileno=self._fd)
+        # It would wait for room as long as the application has set for new sockets.
+        sock.settimeout(0)
         try:
             if fds:
                 sent = socket.send_fds(sock, [packet], list(fds))

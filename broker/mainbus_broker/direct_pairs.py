@@ -59,9 +59,12 @@ class DirectPairs:
         if not isinstance(end, PortEnd):
             return
         if end.direct is not None and end.direct.serial == serial:
+            if end.direct.has_switched(end):
+                owner.peer.wire.fail(f"a socket for port {number} that cannot be taken, and was")
+                return
             end.direct.dissolve(end)
         # The other one may have refused before. It asks again when it has had more traffic.
-        owner.put_port_switch(number, 0, refused=True)
+        self._answer(owner, number, 0)
 
     def lost(self, owner: PeerPorts) -> None:
         """Note that what was on its way to a renderer on its connection for descriptors may not arrive."""
@@ -78,9 +81,17 @@ class DirectPairs:
         if end.direct is not None and end.direct.serial == serial:
             end.direct.switch(end)
         else:
-            owner.put_port_switch(number, serial, refused=True)
+            self._answer(owner, number, serial)
 
     # Private
+
+    def _answer(self, owner: PeerPorts, number: int, serial: int) -> None:
+        """Say that nothing comes of a socket; who does not read what its own packets have caused is closed."""
+        contents = owner.peer.contents
+        if contents.queued < self._hub.config.limits.hard:
+            owner.put_port_switch(number, serial, refused=True)
+        else:
+            self._hub.close_slow(contents)
 
     def _make(self, *ends: PortEnd) -> None:
         for end in ends:
@@ -89,7 +100,7 @@ class DirectPairs:
         if len(owners) < 2 or not self._may(ends, owners) or not self._hand_out(ends, owners):
             for end in ends:
                 if isinstance(end.owner, PeerPorts) and end.is_known:
-                    end.owner.put_port_switch(end.number, 0, refused=True)
+                    self._answer(end.owner, end.number, 0)
 
     def _may(self, ends: tuple[PortEnd, ...], owners: list[PeerPorts]) -> bool:
         one, two = owners

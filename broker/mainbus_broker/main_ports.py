@@ -93,7 +93,7 @@ class MainPorts(PortRegistry):
         """Take credit for an end."""
         self.credit(number, credit)
 
-    def put_port_close(self, number: int) -> None:
+    def put_port_close(self, number: int, *, is_cut: bool = False) -> None:
         """Note that the other end is gone."""
         self._table.drop(*(end for part in self._unfinished.pop(number, ()) for end in part[1]))
         self.closed(number)

@@ -109,9 +109,9 @@ class PeerPorts:
         """Send credit for an end."""
         self.peer.outbox.put(build(Kind.PORT_CREDIT, number, value=credit))
 
-    def put_port_close(self, number: int) -> None:
-        """Tell that the other end is gone, behind all that goes to this one."""
-        self._put_behind(number, build(Kind.PORT_CLOSE, number))
+    def put_port_close(self, number: int, *, is_cut: bool = False) -> None:
+        """Tell that the other end is gone, behind all that goes to this one. `is_cut`: with its owner's connection."""
+        self._put_behind(number, build(Kind.PORT_CLOSE, number, value=int(is_cut)))
 
     def put_port_moved(self, number: int) -> None:
         """Tell that nothing more comes for an end that has left, behind all that goes to it."""

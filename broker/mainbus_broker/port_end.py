@@ -47,8 +47,13 @@ class Owner(Protocol):
     def put_port_credit(self, number: int, credit: int) -> None:
         """Send it credit for an end."""
 
-    def put_port_close(self, number: int) -> None:
-        """Tell it that the other end of one of its ends is gone, behind all that goes to that one."""
+    def put_port_close(self, number: int, *, is_cut: bool = False) -> None:
+        """Tell it that the other end of one of its ends is gone, behind all that goes to that one.
+
+        Args:
+            number: The one of its own.
+            is_cut: Whether the other one's owner is gone, too.
+        """
 
     def put_port_moved(self, number: int) -> None:
         """Tell it that nothing more comes for an end that has left it, behind all that goes to that one."""
@@ -158,6 +163,7 @@ class PortEnd:
         "channel",
         "direct",
         "has_gap",
+        "is_cut",
         "is_dead",
         "is_known",
         "last_poster",
@@ -190,6 +196,8 @@ class PortEnd:
         """Cost of what has gone to the owner and was not taken."""
         self.is_dead = False
         """Whether nothing goes to it any more: it was dropped, or the channel broken."""
+        self.is_cut = False
+        """Whether the other end is gone with its owner's connection."""
         self.has_gap = False
         """Whether an owner that it has left was gone before it had returned all."""
         self.told = False

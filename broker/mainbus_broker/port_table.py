@@ -92,6 +92,9 @@ class PortTable:
                     self.drop(*found.lost())
                     self._deliver(found.end)
                 else:
+                    if found.other is not None:
+                        # No other owner that it has had can have anything under way past the broker.
+                        found.other.is_cut = found.direct is not None or found.poster is owner
                     self.drop(found)
 
     # Public: where ends go
@@ -201,7 +204,7 @@ class PortTable:
     def _tell(self, end: PortEnd, owner: Owner) -> None:
         if end.is_known and not end.told:
             end.told = True
-            owner.put_port_close(end.number)
+            owner.put_port_close(end.number, is_cut=end.is_cut)
 
     def _assign(self, end: PortEnd, owner: Owner) -> Entry:
         if len(owner.ports) >= owner.max_ports:

@@ -10,6 +10,10 @@ receives knows where it goes on:
 
 So nothing is ever on its way by both at once in an order that nobody knows. A socket that ends without a word, since
 its other end was killed, counts as gone back: the broker says whether that was the end of the channel.
+
+Nobody but the two ends sees what is said here, so each holds the other one to it. Credit is for what was sent and has
+left. When the relay speaks for the other side that one has gone back, or is gone: it gets no more credit and has
+`PATIENCE` to end the socket, or none if its connection to the broker has ended, since then nothing of it is under way.
 """
 
 from __future__ import annotations
@@ -24,13 +28,20 @@ from typing import TYPE_CHECKING, Final, cast
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
 from mainbus.wire.connection import Connection
-from mainbus.wire.credit import OVERHEAD, WINDOW, Receiving, Sending, cost
+from mainbus.wire.credit import OVERHEAD, WINDOW, Receiving, Sending
 from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, MAX_FRAGMENT, Kind, build, fragments
 from mainbus.wire.states import Role, State
 
 if TYPE_CHECKING:
     from mainbus.port_remote import Remote
     from mainbus.wire.packets import Head
+
+PATIENCE: Final = 30.0
+"""Seconds in which who has no more business on a socket must end it, or read what it was sent: as long as the broker
+waits for a renderer that reads nothing, unless it is told otherwise."""
+
+MOST_WAITING: Final = 8 * WINDOW
+"""Bytes that may wait to be written when credit is given: who obeys has had no more than a window before it reads."""
 
 _CHUNK: Final = 256 * 1024
 _MESSAGE: Final = int(Kind.PORT_MESSAGE)
@@ -52,12 +63,15 @@ class DirectLink(asyncio.Protocol):
     __slots__ = (
         "_attached",
         "_gone",
+        "_is_ended",
+        "_loop",
         "_outbox",
         "_receiving",
         "_remote",
         "_route",
         "_sending",
         "_sock",
+        "_timer",
         "_transport",
         "_untaken",
         "_wire",
@@ -76,12 +90,16 @@ class DirectLink(asyncio.Protocol):
         """Whether nothing more is read here."""
         self.behind: deque[Callable[[], None]] = deque()
         """What has come by the relay, and comes after all that is to be read here."""
+        self._is_ended = False
+        """Whether the relay has said that the other side is closed."""
+        self._timer: asyncio.TimerHandle | None = None
         self._sock = sock
         self._gone = gone
         self._remote: Remote | None = None
         self._transport: asyncio.Transport | None = None
         self._wire = Connection(Role.RENDERER, max_message, State.DIRECT)
-        self._outbox = Outbox(asyncio.get_running_loop(), 0)
+        self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self._loop, 0)
         self._route = Route(self._outbox, 0)
         self._sending = Sending()
         self._receiving = Receiving()
@@ -128,9 +146,28 @@ class DirectLink(asyncio.Protocol):
         if credit:
             self._credit(credit)
 
-    def credit_all(self, untaken: int) -> None:
+    def credit_all(self) -> None:
         """Give the credit for all that has come, taken or not: nobody will take it."""
-        self._credit(self._receiving.rest() + untaken)
+        self._receiving.rest()
+        self._credit(self._untaken)
+
+    def follow(self, call: Callable[[], None], *, is_end: bool = False, is_cut: bool = False) -> None:
+        """Do what the relay has brought from the other side, behind all that this one has written here.
+
+        Args:
+            call: Does it.
+            is_end: Whether it is that the other side is closed.
+            is_cut: Whether that is since its connection to the broker has ended: what it has written lies here.
+        """
+        self.behind.append(call)
+        self._is_ended |= is_end
+        if self._remote is not None:
+            # Back, too: what it may write is what it has credit for.
+            self._remote.leave_link()
+        if is_cut:
+            self._shut(socket.SHUT_RD)
+        elif self._timer is None:
+            self._watch()
 
     def leave(self) -> None:
         """Go back to the relay: this is the last that is written here."""
@@ -156,6 +193,8 @@ class DirectLink(asyncio.Protocol):
         self.has_left = self.is_drained = True
         self._outbox.detach()
         if self._transport is not None:
+            # A child of this process may have the descriptor, too.
+            self._shut(socket.SHUT_RDWR)
             self._transport.abort()
 
     async def flushed(self) -> None:
@@ -188,6 +227,8 @@ class DirectLink(asyncio.Protocol):
         self._drained()
         self._outbox.detach()
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
         self._outbox.wake()
         self._gone(self)
 
@@ -212,9 +253,14 @@ class DirectLink(asyncio.Protocol):
         self._route.put(packet, len(packet))
 
     def _credit(self, credit: int) -> None:
+        credit = min(credit, self._untaken)
+        if self.has_left or not credit:
+            return
         self._untaken -= credit
-        if not self.has_left and credit:
-            self._outbox.put(build(Kind.PORT_CREDIT, MAIN, value=credit))
+        self._outbox.put(build(Kind.PORT_CREDIT, MAIN, value=credit))
+        if self._outbox.queued > MOST_WAITING:
+            # Not now: somebody is taking a message.
+            self._loop.call_soon(self._fault, "its other end writes and does not read")
 
     def _finish(self) -> None:
         """Close when all was read and written."""
@@ -227,6 +273,35 @@ class DirectLink(asyncio.Protocol):
         self._outbox.detach()
         # What sits in the transport still leaves.
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._watch()
+
+    # Private: who has no more business here
+
+    def _watch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        remote = self._remote
+        log.warning("a direct port was cut off: its other end has no more business there, and has not ended the socket")
+        if self.is_drained or remote is None:
+            self.abort()
+        elif self._is_ended:
+            self._shut(socket.SHUT_RD)
+        else:
+            # What it has not said, if there is anything, comes before what the relay has brought: nobody gets half.
+            remote.give_up()
+            remote.end.close()
+            self.abort()
+
+    def _shut(self, how: int) -> None:
+        try:
+            self._sock.shutdown(how)
+        except OSError:
+            # It is closed, at either end.
+            return
 
     # Private: what is read
 
@@ -275,16 +350,24 @@ class DirectLink(asyncio.Protocol):
         if kind == _MESSAGE:
             self._take_in(self._remote, bytes(message[8]))
         elif kind == _CREDIT:
-            self._sending.credited(message[5])
-            self._remote.go_on()
+            self._credited(self._remote, message[5])
         else:
             self._drained(is_closed=kind == _CLOSE)
+
+    def _credited(self, remote: Remote, credit: int) -> None:
+        outbox, used = self._outbox, self._sending.used - credit
+        # What has not left nobody can have taken. (A window more: what waits is not messages alone.)
+        if used < 0 or used + WINDOW < max(outbox.queued, outbox.held):
+            self._wire.fail("credit for what was never sent, or has not left")
+            return
+        self._sending.used = used
+        remote.go_on()
 
     def _take_in(self, remote: Remote, body: bytes) -> None:
         self._untaken += OVERHEAD + len(body)
         if remote.end.is_shut:
             # Nobody takes it any more; what each side holds must not wait for that.
-            self._credit(cost(len(body)))
+            self.taken(len(body))
         else:
             remote.end.arrive(body, [], self)
 
@@ -306,8 +389,8 @@ class DirectLink(asyncio.Protocol):
 
     def _fault(self, reason: str) -> None:
         remote = self._remote
-        log.warning("a direct port was closed: %s", reason)
         if remote is not None:
+            log.warning("a direct port was closed: %s", reason)
             remote.blame()
             remote.end.close()
         self.abort()

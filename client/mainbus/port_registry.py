@@ -97,7 +97,7 @@ class PortRegistry:
         if remote is None:
             return
         if remote.link is not None and remote.link.is_open:
-            remote.link.behind.append(partial(self._take_in, remote, ports, body, free))
+            remote.link.follow(partial(self._take_in, remote, ports, body, free))
         else:
             self._take_in(remote, ports, body, free)
 
@@ -107,13 +107,13 @@ class PortRegistry:
         if remote is not None:
             remote.credited(credit)
 
-    def closed(self, number: int) -> None:
-        """Note that the other end of a port is gone."""
+    def closed(self, number: int, *, is_cut: bool = False) -> None:
+        """Note that the other end of a port is gone. `is_cut`: with its owner's connection."""
         remote = self._remotes.get(number)
         if remote is None:
             return
         if remote.link is not None and remote.link.is_open:
-            remote.link.behind.append(remote.ended)
+            remote.link.follow(remote.ended, is_end=True, is_cut=is_cut)
         else:
             remote.ended()
 

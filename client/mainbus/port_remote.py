@@ -105,7 +105,7 @@ class Remote:
         if self._held and untaken:
             self.give(untaken)
             if self.link is not None:
-                self.link.credit_all(untaken)
+                self.link.credit_all()
 
     def received(self, size: int) -> None:
         """Note that a message with a body of `size` bytes has arrived: if the end is closed, nobody takes it."""
@@ -115,9 +115,13 @@ class Remote:
 
     def blame(self) -> None:
         """Close the channel, and say that what came by it does not decode."""
+        self.give_up(BadMessage.wire_code)
+
+    def give_up(self, code: int = 0) -> None:
+        """Close the channel at once, with the code of an error if that is the other end's fault."""
         self.lose()
         self.let_go()
-        self.registry.put_close(self, BadMessage.wire_code)
+        self.registry.put_close(self, code)
 
     def hurry(self) -> None:
         """Send all that is held, credit or not: the end is leaving, or the connection is about to end."""

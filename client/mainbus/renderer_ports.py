@@ -173,7 +173,7 @@ class RendererPorts(PortRegistry):
     def _on_close(self, message: Message) -> None:
         # It may stand in the middle of a message, whose sender has died.
         self._take_unfinished(message[2])
-        self.closed(message[2])
+        self.closed(message[2], is_cut=bool(message[5]))
 
     def _on_moved(self, message: Message) -> None:
         """Send after an end that has left all that had come for it, a part of a message included."""

@@ -1,10 +1,13 @@
 """The connection for descriptors, from the broker's side: who gets one, and what is sent at once or not at all."""
 
+import asyncio
+import socket
+
 import pytest
 from mainbus.wire.packets import Kind
 from mainbus_broker import Config
 
-from tests.support.bus import Bus, until
+from tests.support.bus import Bus, until, within
 from tests.support.direct import FEATURES, Descriptors, sides
 from tests.support.raw import LANE, REFUSED, raw
 
@@ -67,6 +70,21 @@ async def test_who_does_not_read_gets_none(address: str) -> None:
         a.ask()
         b.ask()
         assert await a.switched() == await b.switched() == (0, 1)
+
+
+async def test_what_the_application_sets_for_its_own_sockets_holds_up_nobody(address: str) -> None:
+    async with sides(address) as (bus, a, _):
+        end = bus.broker.web_contents.from_name("a")._peer.descriptors  # type: ignore[union-attr]
+        assert end is not None
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(3600)
+        try:
+            while await within(asyncio.to_thread(end.give, Kind.PORT_DIRECT, a.port, 0, a.lane.sock.fileno())):
+                pass
+        finally:
+            socket.setdefaulttimeout(before)
+            # What waits, waits no more.
+            a.lane.sock.close()
 
 
 async def test_what_was_lost_with_it_keeps_nobody_waiting(address: str) -> None:

@@ -1,5 +1,6 @@
 """How two renderers get a socket of their own: by hand-built packets, and every way in which nothing comes of it."""
 
+import asyncio
 import gc
 import os
 import socket
@@ -16,12 +17,14 @@ from tests.support.direct import Side, sides
 from tests.support.raw import (
     CONTINUES,
     FREE,
+    GOODBYE,
     MORE,
     PORT_CLOSE,
     PORT_CREDIT,
     PORT_DIRECT,
     PORT_MESSAGE,
     PORT_MOVED,
+    PORT_SWITCH,
     POST,
     Packet,
     args,
@@ -160,6 +163,40 @@ async def test_a_switch_of_another_socket_comes_to_nothing(address: str) -> None
             a.switch(serial)
             b.switch(serial)
             assert await b.switched() == (serial, 0)
+
+
+@pytest.mark.contract("8.7")
+async def test_who_has_taken_its_end_cannot_say_that_it_cannot(address: str) -> None:
+    async with sides(address) as (bus, a, b):
+        serial, one, two = await given(a, b)
+        with one, two:
+            a.switch(serial)
+            b.switch(serial)
+            assert await a.switched() == await b.switched() == (serial, 0)
+            b.raw.write(Packet(PORT_DIRECT, peer=b.port, request=serial, value=1))
+            assert (await b.raw.rest())[-1].kind == GOODBYE
+            assert await a.raw.is_served()
+            assert bus.broker.stats()["direct_ports"] == 0
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("kind", [PORT_SWITCH, PORT_DIRECT])
+async def test_who_does_not_read_what_comes_of_its_own_words_is_closed(address: str, kind: int) -> None:
+    limits = Limits(direct_after=1, low=1024, high=2048, hard=16 * 1024)
+    async with sides(address, config=Config(limits=limits)) as (bus, a, _):
+        contents = bus.broker.web_contents.from_name("a")
+        assert contents is not None
+        a.raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        words = Packet(kind, peer=a.port, request=99, value=1).encode() * 1000
+        while not contents.is_destroyed():
+            assert contents.queued < 64 * 1024
+            a.raw.write(words)
+            try:
+                await a.raw.writer.drain()
+            except ConnectionError:
+                break
+            await asyncio.sleep(0)
+        await until(contents.is_destroyed)
 
 
 async def test_without_a_connection_for_descriptors_both_are_told(address: str) -> None:

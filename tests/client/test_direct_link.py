@@ -14,7 +14,7 @@ from mainbus.direct_link import DirectLink
 from mainbus.port_remote import Remote
 from mainbus.ports import MessagePort
 from mainbus.wire import clone
-from mainbus.wire.credit import WINDOW, cost
+from mainbus.wire.credit import OVERHEAD, WINDOW, cost
 from mainbus.wire.packets import Flag, Kind, build, fragments
 
 from tests.support.bus import until, within
@@ -298,6 +298,109 @@ async def test_who_breaks_the_rules_loses_the_port_and_nothing_else(packets: Cal
                 break
         await until(lambda: side.is_gone)
         assert end.is_shut
+
+
+@pytest.mark.contract("8.6")
+async def test_credit_for_what_was_never_sent_closes_the_port() -> None:
+    async with bare() as (side, other):
+        side.port.post_message("one")
+        other.send(build(Kind.PORT_CREDIT, value=WINDOW))
+        await until(lambda: side.is_gone)
+        assert side.closes
+
+
+@pytest.mark.contract("8.6")
+async def test_who_gives_credit_for_what_it_has_not_read_does_not_make_the_sender_hold_it() -> None:
+    async with bare() as (side, other):
+        body = bytes(50_000)
+        credit = build(Kind.PORT_CREDIT, value=OVERHEAD + len(clone.encode(body)))
+        while not side.closes:
+            side.port.post_message(body)
+            try:
+                other.send(credit)
+            except BrokenPipeError:
+                break
+            await asyncio.sleep(0)
+            assert side.link._outbox.size < 4 * WINDOW
+        await until(lambda: side.closes)
+
+
+@pytest.mark.contract("8.6")
+async def test_who_writes_and_reads_no_credit_does_not_make_the_receiver_hold_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mainbus.direct_link.MOST_WAITING", 1000)
+    async with bare() as (side, other):
+        # Half of what may be under way: each time it gets credit, which it does not read.
+        messages = build(Kind.PORT_MESSAGE, body=clone.encode(1)) * 32
+        sent = 0
+        while not side.closes and sent < 100_000:
+            try:
+                other.send(messages)
+            except BrokenPipeError:
+                break
+            sent += 32
+            await until(lambda: side.closes or len(side.got) == sent)  # noqa: B023 - it is awaited at once
+        await until(lambda: side.is_gone)
+
+
+@pytest.mark.contract("8.6")
+async def test_who_has_gone_back_gets_no_more_credit_for_what_it_says_here() -> None:
+    async with bare() as (side, other):
+        other.setblocking(False)
+        side.relayed("by the relay")
+        loop = asyncio.get_running_loop()
+        body = bytes(50_000)
+        packet = build(Kind.PORT_MESSAGE, body=clone.encode(body))
+        while not side.closes:
+            try:
+                await within(loop.sock_sendall(other, packet))
+            except ConnectionError:
+                break
+        await until(lambda: side.closes)
+        # All that may be under way, and nothing that follows it: it would have come too early.
+        assert side.got == [body] * 5
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("is_closed", [False, True], ids=["gone back", "closed"])
+async def test_who_is_said_to_have_ended_the_socket_and_does_not_is_not_waited_for(
+    is_closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainbus.direct_link.PATIENCE", 0.001)
+    async with bare() as (side, other):
+        other.send(build(Kind.PORT_MESSAGE, body=clone.encode("before")))
+        if is_closed:
+            side.records.closed(side.remote.number)
+        else:
+            side.relayed("by the relay")
+        await until(lambda: side.is_gone)
+        await until(lambda: side.closes)
+        assert side.got == ["before"]
+        with pytest.raises(BrokenPipeError):
+            other.send(b"more")
+
+
+@pytest.mark.contract("7.3")
+async def test_who_is_closed_by_the_broker_says_nothing_more() -> None:
+    async with bare() as (side, other):
+        other.send(build(Kind.PORT_MESSAGE, body=clone.encode("before")))
+        side.records.closed(side.remote.number, is_cut=True)
+        with pytest.raises(BrokenPipeError):
+            other.send(build(Kind.PORT_MESSAGE, body=clone.encode("after")))
+        await until(lambda: side.closes)
+        assert side.got == ["before"]
+
+
+@pytest.mark.contract("8.6")
+async def test_a_closed_port_s_socket_does_not_wait_for_ever_for_who_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mainbus.direct_link.PATIENCE", 0.001)
+    async with bare() as (side, _):
+        side.port.post_message(bytes(LIMIT - 10))
+        side.port.close()
+        await until(lambda: side.is_gone)
 
 
 async def test_a_body_that_does_not_decode_closes_the_port() -> None:

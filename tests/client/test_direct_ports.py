@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,13 +13,18 @@ import mainbus
 import pytest
 from mainbus import IpcRenderer, MessageChannel, MessagePort, open_files
 from mainbus.blocking import connect as connect_blocking
+from mainbus.wire import clone
 from mainbus.wire.credit import OVERHEAD, WINDOW
-from mainbus_broker import Config, Match, Role
+from mainbus.wire.packets import Kind, build
+from mainbus_broker import Config, Match, Role, WebContents
 from mainbus_broker.config import Limits
 from mainbus_broker.port_end import PortEnd
 
 from tests.support.bus import Bus, Calls, until, within
-from tests.support.direct import AT_ONCE
+from tests.support.direct import AT_ONCE, FEATURES, Descriptors
+from tests.support.direct import Side as Liar
+from tests.support.port_records import heard
+from tests.support.raw import PORT_CLOSE, POST, Packet, args, raw
 
 pytestmark = pytest.mark.contract("7.6")
 
@@ -345,6 +351,71 @@ async def test_what_has_come_past_the_broker_moves_on_and_costs_no_credit(addres
         assert got[-50:] == [*range(50)]
         assert not moved.end.apart
         await within(a.drain())
+
+
+@asynccontextmanager
+async def liar(address: str) -> AsyncIterator[tuple[Bus, MessagePort, Liar, socket.socket]]:
+    """Run a broker, a port of a renderer, and who is at its other end: on the bare wire, with their socket."""
+    async with (
+        Bus(address, config=AT_ONCE) as bus,
+        raw(address, "b", features=FEATURES) as b,
+        Descriptors(address, b) as lane,
+    ):
+        assert await lane.record() is not None
+        bus.ipc_main.on("to", lambda event, name: _named(bus, name).post_message("port", None, event.ports))
+        a = await bus.renderer("a")
+        channel = MessageChannel()
+        a.post_message("to", "b", [channel.port2])
+        channel.port1.start()
+        side = Liar(b, int.from_bytes((await b.next(POST)).body[:4]), lane)
+        channel.port1.post_message("first")
+        side.ask()
+        serial, sock = await side.given()
+        with sock:
+            side.switch(serial)
+            assert await side.switched() == (serial, 0)
+            yield bus, channel.port1, side, sock
+
+
+def _named(bus: Bus, name: str) -> WebContents:
+    contents = bus.broker.web_contents.from_name(name)
+    assert contents is not None
+    return contents
+
+
+@pytest.mark.contract("7.3")
+async def test_whom_the_broker_closes_says_nothing_more_past_it(address: str) -> None:
+    async with liar(address) as (bus, port, _, sock):
+        log = heard(port)
+        sock.send(build(Kind.PORT_MESSAGE, body=clone.encode("before")))
+        _named(bus, "b").close("revoked")
+        await until(lambda: log[-1:] == ["closed"])
+        assert log == ["before", "closed"]
+        with pytest.raises(BrokenPipeError):
+            sock.send(build(Kind.PORT_MESSAGE, body=clone.encode("after")))
+
+
+@pytest.mark.contract("7.3")
+async def test_who_has_given_its_port_away_does_not_speak_on_past_the_broker(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainbus.direct_link.PATIENCE", 0.001)
+    async with liar(address) as (bus, port, b, sock):
+        log = heard(port)
+        c = await bus.renderer("c")
+        arrived = Calls()
+        c.on("port", lambda event, _: arrived(event.ports[0]))
+        b.raw.write(Packet(POST, value=1, channel=b"to", body=b.port.to_bytes(4) + bytes(4) + args("c")))
+        b.raw.write(Packet(PORT_CLOSE, peer=b.port))
+        (moved,) = await arrived.wait()
+        there = heard(moved)
+        moved.post_message("by its new owner")
+        # Who has had it never says that it has: what it has not said cannot come behind that.
+        await until(lambda: log[-1:] == there[-1:] == ["closed"])
+        with pytest.raises(BrokenPipeError):
+            sock.send(build(Kind.PORT_MESSAGE, body=clone.encode("as if from there")))
+        assert log == ["closed"]
+        assert await b.raw.is_served()
 
 
 async def test_a_blocking_renderer_has_relayed_ports(address: str) -> None:

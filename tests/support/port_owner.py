@@ -46,7 +46,7 @@ class Box:
         """Keep it."""
         self.told.append(("credit", number, credit))
 
-    def put_port_close(self, number: int) -> None:
+    def put_port_close(self, number: int, *, is_cut: bool = False) -> None:
         """Keep it."""
         self.told.append(("close", number))
 
