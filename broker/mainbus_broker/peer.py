@@ -481,8 +481,13 @@ class Peer(asyncio.Protocol):
     def _breathe(self) -> None:
         """Let others have their turn: uvloop reads on, and on, as long as there is something."""
         if self._reading and not self.closing:
-            self._stop_reading()
-            self._schedule()
+            self.transport.pause_reading()
+            self._hub.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        # Whoever has stopped it meanwhile lets it go on, too.
+        if self._reading and not self.closing:
+            self.transport.resume_reading()
 
     def _stop_reading(self) -> None:
         if self._reading:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mainbus.quick import COMPILED
 
@@ -19,9 +19,6 @@ if COMPILED:
 
 if TYPE_CHECKING:
     from mainbus.wire.connection import Connection
-
-_LITTLE: Final = 4096
-"""Who sends less at a time has come to the end of what is large."""
 
 
 def read_in_place(
@@ -43,9 +40,8 @@ def read_in_place(
     """
     wire.expects_large = False
     # A pipe's loop copies in any case, and memory has nothing to read.
-    if not COMPILED or sys.platform == "win32" or transport.get_extra_info("socket") is None:
-        return
-    if not isinstance(transport.get_protocol(), InPlace):
+    if COMPILED and sys.platform != "win32" and transport.get_extra_info("socket") is not None:
+        wire.in_place = True
         transport.set_protocol(InPlace(wire, protocol, transport, reserved, filled))
 
 
@@ -54,7 +50,7 @@ if COMPILED:
     class InPlace(Intake, asyncio.BufferedProtocol):
         """Stands in front of a protocol. Arguments as of `read_in_place`."""
 
-        __slots__ = ("_protocol", "_read", "_reserved", "_transport", "_was_filled")
+        __slots__ = ("_protocol", "_scanner", "_transport")
 
         def __init__(
             self,
@@ -64,34 +60,12 @@ if COMPILED:
             reserved: Callable[[int], None] | None,
             filled: Callable[[], None] | None,
         ) -> None:
-            super().__init__(wire)
-            self._read = wire
+            super().__init__(wire, protocol.data_received, self._restore, reserved, filled)
+            self._scanner = wire
             self._protocol = protocol
             self._transport = transport
-            self._reserved = reserved
-            self._was_filled = filled
 
         # Callbacks
-
-        def get_buffer(self, sizehint: int) -> InPlace:
-            """Return the room, which is what is written to."""
-            size = self.make_room()
-            if size and self._reserved is not None:
-                self._reserved(size)
-            return self
-
-        def buffer_updated(self, nbytes: int) -> None:
-            """Hand a packet over that is whole."""
-            is_full = nbytes == len(self)
-            data = self.filled(nbytes)
-            if data is None:
-                return
-            self._protocol.data_received(data)
-            if nbytes < _LITTLE and self._read.is_between:
-                if self._transport.get_protocol() is self:
-                    self._transport.set_protocol(self._protocol)
-            elif is_full and self._was_filled is not None:
-                self._was_filled()
 
         def eof_received(self) -> bool | None:
             """Pass it on."""
@@ -108,3 +82,11 @@ if COMPILED:
         def resume_writing(self) -> None:
             """Pass it on."""
             self._protocol.resume_writing()
+
+        # Private
+
+        def _restore(self) -> None:
+            """Give the protocol its place back, if what comes is small again."""
+            if self._scanner.is_between and self._transport.get_protocol() is self:
+                self._scanner.in_place = False
+                self._transport.set_protocol(self._protocol)

@@ -15,7 +15,7 @@ import cbor2
 
 from mainbus.errors import BadMessage, CloneError, LimitExceeded
 from mainbus.wire import CODEC
-from mainbus.wire.clone_cbor import FirstCursor, PastEnd, SplitCursor
+from mainbus.wire.clone_cbor import BYTES, FirstCursor, PastEnd, SplitCursor, head
 from mainbus.wire.clone_decode import Decoder, TooManyItems
 from mainbus.wire.clone_encode import Encoder
 from mainbus.wire.pieces import Body, Pieces
@@ -56,6 +56,9 @@ PIECES: Final = 128 * 1024
 _END: Final = uuid4().bytes
 _BEHIND: Final = bytes((0x50,)) + _END
 _TWO: Final = b"\x82"
+
+# Null, in the place of a large byte string while all else is written or read.
+_STAND_IN: Final = b"\xf6"
 
 # Bytes without which there can be no undefined and no simple value other than false, true and null.
 _UNSUSPICIOUS: Final = bytes(set(range(256)) - set(range(0xE0, 0xF4)) - {0xF7, 0xF8})
@@ -98,8 +101,21 @@ def encode(value: object, *, root: str = "args", max_depth: int = MAX_DEPTH) -> 
 
 def encode_body(value: object, *, root: str = "args", max_depth: int = MAX_DEPTH) -> Body:
     """As `encode`, but what is large may be in pieces: bytes objects that are part of the value are not copied then."""
-    quick = _encode_quickly(value, max_depth)
+    quick = _encode_large(value, max_depth) if CODEC == "compiled" else None
+    if quick is None:
+        quick = _encode_quickly(value, max_depth)
     return quick if quick is not None else Encoder(root, max_depth).encode_in_pieces(value, PIECES)
+
+
+def _encode_large(value: object, max_depth: int) -> Body | None:
+    """Write a large byte string, or what is common and ends in one; None: it is something else."""
+    last = value[-1] if type(value) is list and value else value
+    if type(last) is not bytes or len(last) <= PIECES:
+        return None
+    front: bytes | None = _STAND_IN
+    if type(value) is list:
+        front = _encode_quickly([*value[:-1], None], max_depth)
+    return Pieces((front[:-1] + head(BYTES, len(last)), last)) if front is not None else None
 
 
 def _encode_quickly(value: object, max_depth: int) -> bytes | None:
@@ -175,12 +191,32 @@ def _decode_pieces(data: Pieces, max_depth: int) -> object:
     sizes = [len(part) for part in data.parts]
     largest = sizes.index(max(sizes))
     front, back = (b"".join(parts) for parts in (data.parts[:largest], data.parts[largest + 1 :]))
+    if CODEC == "compiled" and not back:
+        value = _decode_large(front, bytes(data.parts[largest]), max_depth)
+        if value is not None:
+            return value
     try:
         cursor = SplitCursor(front, bytes(data.parts[largest]), back)
         return Decoder(cursor, max_depth, max_items=FEW_ITEMS).decode()
     except (TooManyItems, BadMessage, LimitExceeded):
         # More than a few items, or wrong, which it can be told of in one piece only.
         return decode(bytes(data), max_depth=max_depth)
+
+
+def _decode_large(front: bytes, large: bytes, max_depth: int) -> object:
+    """Read a large byte string, or what is common and ends in one; None: it is something else, or wrong."""
+    start = head(BYTES, len(large))
+    if not front.endswith(start):
+        return None
+    try:
+        # If what stands in for it is the last item, those bytes are its head, and no part of anything else.
+        value = clone_fast.decode(front[: -len(start)] + _STAND_IN, max_depth)
+    except Exception:  # noqa: BLE001
+        return None
+    if type(value) is list and value and value[-1] is None:
+        value[-1] = large
+        return value
+    return large if front == start else None
 
 
 def _is_plain(value: object, max_depth: int) -> bool:

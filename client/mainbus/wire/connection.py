@@ -313,7 +313,7 @@ class Connection(ConnectionCore):
         self._pieces = [rest]
         self._have = len(rest)
         self._need = need
-        self.expects_large = need > _LARGE
+        self.expects_large = need > _LARGE and not self.in_place
         self._data = b""
         self._at = 0
 

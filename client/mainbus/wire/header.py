@@ -69,6 +69,7 @@ class ConnectionCore:
         "_pieces",
         "expects_large",
         "failure",
+        "in_place",
         "lent",
         "owner",
         "received",
@@ -85,6 +86,8 @@ class ConnectionCore:
         """Who takes common packets before anybody else sees them; None: nobody does."""
         self.expects_large = False
         """Whether the rest of something large is about to come: set when that is found, for whoever reads."""
+        self.in_place = False
+        """Whether it is read to where it stays already."""
         self.lent = 0
         """Bytes that were made room for, and are being read to there."""
         self.owner: object = None

@@ -31,7 +31,7 @@ cdef class Taker:
 
 cdef class ConnectionCore:
     cdef public Py_ssize_t received, skip, lent, _at, _have, _max_body, _max_message, _need
-    cdef public bint expects_large
+    cdef public bint expects_large, in_place
     cdef public bytes _data, _needs
     cdef public list _pieces
     cdef public object _next, _partials, failure, owner

@@ -25,6 +25,8 @@ cdef extern from "Python.h":
 cdef enum:
     MAX_PACKET = 24 + 255 + 255 + 128 * 1024
     LARGE = 32 * 1024
+    # Who sends less at a time may have come to the end of what is large.
+    LITTLE = 4096
     # The kinds of which a fragment between the first and the last takes the short way.
     SEND = 16
     INVOKE = 19
@@ -202,7 +204,7 @@ cdef class ConnectionCore:
         self._pieces = [PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + self._at, left)]
         self._have = left
         self._need = need
-        self.expects_large = need > LARGE
+        self.expects_large = need > LARGE and not self.in_place
         self._data = b""
         self._at = 0
         return True
@@ -370,18 +372,28 @@ cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
 cdef class Intake:
     """Where the bytes of large packets are read to, one packet at a time: a bytes object that nobody else has yet.
 
-    It has room for the header of the next packet, too, so that how much room that one needs is known at once.
+    It has room for the header of the next packet, too, so that how much room that one needs is known at once. It is a
+    protocol, as far as it concerns what is read, and the buffer of it.
 
     Args:
         wire: Whose packets they are.
+        take: Called with the bytes of a packet that is whole, and what has come in front of it and behind.
+        little: Called when little has come: that may be the end of what is large.
+        reserved: Called with the size of room that was made, or None.
+        filled: Called when there was no more room, and so more has come, or None.
     """
 
     cdef ConnectionCore _wire
     cdef PyObject* _bytes
     cdef Py_ssize_t _room, _filled, _usual
+    cdef object _take, _little, _reserved, _was_filled
 
-    def __init__(self, ConnectionCore wire not None):
+    def __init__(self, ConnectionCore wire not None, take, little, reserved, filled):
         self._wire = wire
+        self._take = take
+        self._little = little
+        self._reserved = reserved
+        self._was_filled = filled
         self._usual = min(max(wire._need, HEADER_SIZE), MAX_PACKET) + HEADER_SIZE
 
     def __dealloc__(self):
@@ -396,51 +408,62 @@ cdef class Intake:
             raise BufferError("there is no room yet")
         PyBuffer_FillInfo(view, self, start_of(self._bytes) + self._filled, self._room - self._filled, False, flags)
 
-    def make_room(self):
-        """Make room for a packet, of which the wire may have the beginning; returns its size, or 0 if there is some."""
-        cdef ConnectionCore wire = self._wire
+    def get_buffer(self, sizehint):
+        """Return the room to read to, which is this object."""
+        if self._bytes == NULL:
+            self._make_room()
+        return self
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        """Note that so many bytes were read, and hand a packet over that is whole."""
         cdef Py_ssize_t need
-        if self._bytes != NULL:
-            return 0
+        cdef bint is_full
+        if self._bytes == NULL or not 0 <= nbytes <= self._room - self._filled:
+            raise ValueError("Expected no more bytes than there is room for")
+        self._filled += nbytes
+        if self._filled < HEADER_SIZE:
+            return
+        need = get(<const uint8_t*>start_of(self._bytes))
+        if self._filled < need <= self._room:
+            return
+        is_full = self._filled == self._room
+        self._take(self._taken())
+        if nbytes < LITTLE:
+            self._little()
+        elif is_full and self._was_filled is not None:
+            self._was_filled()
+
+    cdef int _make_room(self) except -1:
+        """Make room for a packet, of which the wire may have the beginning."""
+        cdef ConnectionCore wire = self._wire
         if wire._pieces and LARGE < wire._need <= MAX_PACKET:
             self._usual = wire._need + HEADER_SIZE
-        need = self._usual
-        if wire._pieces and wire._have >= need:
-            need = wire._have + HEADER_SIZE
-        self._bytes = raw_bytes(NULL, need)
-        self._room = need
+        cdef Py_ssize_t size = max(self._usual, wire._have + HEADER_SIZE) if wire._pieces else self._usual
+        self._bytes = raw_bytes(NULL, size)
+        self._room = size
         self._filled = 0
         for piece in wire._pieces or ():
             self._copy(piece)
         wire._pieces = None
-        wire.lent = need
-        return need
+        wire.lent = size
+        if self._reserved is not None:
+            self._reserved(size)
+        return 0
 
-    def filled(self, Py_ssize_t count):
-        """Note that so many bytes were read; returns them, and what was there before, once a packet is whole."""
-        cdef Py_ssize_t need
-        if self._bytes == NULL or not 0 <= count <= self._room - self._filled:
-            raise ValueError("Expected no more bytes than there is room for")
-        self._filled += count
-        if self._filled < HEADER_SIZE:
-            return None
-        need = get(<const uint8_t*>start_of(self._bytes))
-        if self._filled < need <= self._room:
-            return None
+    cdef int _copy(self, piece) except -1:
+        cdef const uint8_t[::1] some = piece
+        memcpy(start_of(self._bytes) + self._filled, &some[0], some.shape[0])
+        self._filled += some.shape[0]
+        return 0
+
+    cdef object _taken(self):
         if self._filled != self._room:
-            self._room = self._filled
             _PyBytes_Resize(&self._bytes, self._filled)
-        data = <object>self._bytes
+        taken = <object>self._bytes
         Py_XDECREF(self._bytes)
         self._bytes = NULL
         self._wire.lent = 0
-        return data
-
-    cdef int _copy(self, piece) except -1:
-        cdef const uint8_t[::1] bytes_of = piece
-        memcpy(start_of(self._bytes) + self._filled, &bytes_of[0], bytes_of.shape[0])
-        self._filled += bytes_of.shape[0]
-        return 0
+        return taken
 
 
 cdef class Growing:
