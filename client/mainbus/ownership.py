@@ -15,12 +15,15 @@ class Owner:
 
     Args:
         what: The object, as the error names it.
+
+    Attributes:
+        thread: The thread's identity; -1 in a process forked from its own.
     """
 
-    __slots__ = ("__weakref__", "_thread", "_what")
+    __slots__ = ("__weakref__", "_what", "thread")
 
     def __init__(self, what: str) -> None:
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._what = what
         _owners.add(self)
 
@@ -30,7 +33,7 @@ class Owner:
         Raises:
             RuntimeError: It is another thread, or a fork.
         """
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             raise RuntimeError(
                 f"{self._what} belongs to the thread of its loop, and not to a forked process; from another thread "
                 "use loop.call_soon_threadsafe, and without a loop mainbus.blocking"
@@ -38,7 +41,7 @@ class Owner:
 
     def disown(self) -> None:
         """Belong to nobody."""
-        self._thread = -1
+        self.thread = -1
 
 
 def _forked() -> None:
