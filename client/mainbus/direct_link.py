@@ -66,6 +66,7 @@ class DirectLink(LinkCore, asyncio.Protocol):
     __slots__ = (
         "_attached",
         "_gone",
+        "_is_behind",
         "_is_ended",
         "_loop",
         "_sock",
@@ -84,6 +85,8 @@ class DirectLink(LinkCore, asyncio.Protocol):
         super().__init__(outbox, Route(outbox, 0), max_message)
         self.behind: deque[Callable[[], None]] = deque()
         """What has come by the relay, and comes after all that is to be read here."""
+        self._is_behind = False
+        """Whether a turn of the loop has left something of what was read for the next."""
         self._is_ended = False
         """Whether the relay has said that the other side is closed."""
         self._timer: asyncio.TimerHandle | None = None
@@ -214,7 +217,7 @@ class DirectLink(LinkCore, asyncio.Protocol):
             return
         if self.is_open:
             # Behind what the turn before has left, all of it: nothing is to pile up.
-            self._read(data, _ALL if self._wire.backlog else TURN)
+            self._read(data, _ALL if self._is_behind else TURN)
         else:
             self._wire.feed(data)
 
@@ -323,7 +326,7 @@ class DirectLink(LinkCore, asyncio.Protocol):
             return
 
     def _read_on(self, count: int = TURN) -> None:
-        if self.is_open and not self.is_drained and self._wire.backlog:
+        if self._is_behind and not self.is_drained:
             self._read(b"", count)
 
     def _read(self, data: bytes, count: int) -> None:
@@ -339,7 +342,7 @@ class DirectLink(LinkCore, asyncio.Protocol):
         if outbox.handed == handed:
             # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
             outbox.flush_soon()
-        if not self.is_drained and self._wire.backlog:
+        if self._is_behind:
             self._loop.call_soon(self._read_on)
 
     def _serve(self, data: bytes, count: int) -> None:
@@ -349,8 +352,10 @@ class DirectLink(LinkCore, asyncio.Protocol):
             self._scan(remote, left)
         if remote is not None and remote.end.queue:
             remote.end.run()
-        if wire.failure is not None and not self.is_drained:
-            self._fault(str(wire.failure))
+        if left >= 0:
+            if wire.failure is not None and not self.is_drained:
+                self._fault(str(wire.failure))
+            self._is_behind = wire.backlog and not self.is_drained
 
     def _scan(self, remote: Remote | None, count: int) -> None:
         wire = self._wire
