@@ -27,10 +27,10 @@ from mainbus.errors import (
     TooManyRequests,
     ValidationError,
 )
-from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
+from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent, MessageEvent
 from mainbus.frame import IpcFrame
 from mainbus.guest import Guest
-from mainbus.ports import MessageChannel, MessageEvent, MessagePort
+from mainbus.ports import MessageChannel, MessagePort
 from mainbus.registration import Registration
 from mainbus.remote import register_error
 from mainbus.renderer import IpcRenderer, PeerInfo, connect

@@ -26,9 +26,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from mainbus.outbox import Outbox
+from mainbus.port_core import TURN
+from mainbus.port_quick import TAKER, LinkCore
 from mainbus.routes import Route
 from mainbus.wire.connection import Connection
-from mainbus.wire.credit import OVERHEAD, WINDOW, Receiving, Sending
+from mainbus.wire.credit import DIRECT_OVERHEAD, WINDOW
 from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAIN, MAX_FRAGMENT, Kind, build, fragments
 from mainbus.wire.states import Role, State
 
@@ -43,6 +45,7 @@ waits for a renderer that reads nothing, unless it is told otherwise."""
 MOST_WAITING: Final = 8 * WINDOW
 """Bytes that may wait to be written when credit is given: who obeys has had no more than a window before it reads."""
 
+_ALL: Final = 1 << 30
 _CHUNK: Final = 256 * 1024
 _MESSAGE: Final = int(Kind.PORT_MESSAGE)
 _CREDIT: Final = int(Kind.PORT_CREDIT)
@@ -51,7 +54,7 @@ _CLOSE: Final = int(Kind.PORT_CLOSE)
 log = logging.getLogger("mainbus")
 
 
-class DirectLink(asyncio.Protocol):
+class DirectLink(LinkCore, asyncio.Protocol):
     """The socket of one direct port.
 
     Args:
@@ -63,50 +66,36 @@ class DirectLink(asyncio.Protocol):
     __slots__ = (
         "_attached",
         "_gone",
+        "_is_behind",
         "_is_ended",
         "_loop",
-        "_outbox",
-        "_receiving",
-        "_remote",
-        "_route",
-        "_sending",
         "_sock",
         "_timer",
         "_transport",
-        "_untaken",
         "_wire",
         "behind",
-        "has_left",
-        "is_drained",
-        "is_open",
     )
 
+    _outbox: Outbox
+    _route: Route
+
     def __init__(self, sock: socket.socket, max_message: int, gone: Callable[[DirectLink], None]) -> None:
-        self.is_open = False
-        """Whether the other side has switched: nothing more comes by the relay before this ends."""
-        self.has_left = False
-        """Whether nothing more is written here."""
-        self.is_drained = False
-        """Whether nothing more is read here."""
+        self._loop = asyncio.get_running_loop()
+        outbox = Outbox(self._loop, 0)
+        super().__init__(outbox, Route(outbox, 0), max_message)
         self.behind: deque[Callable[[], None]] = deque()
         """What has come by the relay, and comes after all that is to be read here."""
+        self._is_behind = False
+        """Whether a turn of the loop has left something of what was read for the next."""
         self._is_ended = False
         """Whether the relay has said that the other side is closed."""
         self._timer: asyncio.TimerHandle | None = None
         self._sock = sock
         self._gone = gone
-        self._remote: Remote | None = None
         self._transport: asyncio.Transport | None = None
         self._wire = Connection(Role.RENDERER, max_message, State.DIRECT)
-        self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(self._loop, 0)
-        self._route = Route(self._outbox, 0)
-        self._sending = Sending()
-        self._receiving = Receiving()
         self._attached = False
         """Whether anything was written, or may be."""
-        self._untaken = 0
-        """Cost of what has come and was not credited: whoever obeys keeps it in bounds."""
 
     # Public: its port
 
@@ -122,33 +111,39 @@ class DirectLink(asyncio.Protocol):
         if self._transport is not None and not self.is_drained:
             self._attach()
             self._transport.resume_reading()
-            self._scan()
+            self._wire.owner, self._wire.taker = self, TAKER
+            self._read(b"", TURN)
 
     @property
     def may_send(self) -> bool:
         """Whether a message may be written now."""
-        return self.is_open and self._sending.may_send
+        return self.is_open and self._used < WINDOW
 
     def post(self, body: bytes) -> bool:
         """Send a message; False if that is not to be done here, or not now."""
-        sending = self._sending
-        if self.has_left or not self.is_open or sending.used >= WINDOW:
+        if self.has_left or not self.may_send:
             return False
         size = len(body)
-        sending.used += OVERHEAD + size
+        self._used += DIRECT_OVERHEAD + size
         packet = build(_MESSAGE, body=body) if size <= MAX_FRAGMENT else fragments(_MESSAGE, MAIN, 0, body)
-        self._route.put(packet, OVERHEAD + size)
+        self._route.put(packet, DIRECT_OVERHEAD + size)
         return True
 
     def taken(self, size: int) -> None:
         """Count a message with a body of `size` bytes out: its sender may go on."""
-        credit = self._receiving.taken(size)
-        if credit:
-            self._credit(credit)
+        self._owed += DIRECT_OVERHEAD + size
+        # As `Receiving` has it.
+        if self._owed >= WINDOW // 2:
+            self.settle()
+
+    def settle(self) -> None:
+        """Give the credit for what was taken."""
+        owed, self._owed = self._owed, 0
+        self._credit(owed)
 
     def credit_all(self) -> None:
         """Give the credit for all that has come, taken or not: nobody will take it."""
-        self._receiving.rest()
+        self._owed = 0
         self._credit(self._untaken)
 
     def follow(self, call: Callable[[], None], *, is_end: bool = False, is_cut: bool = False) -> None:
@@ -168,6 +163,15 @@ class DirectLink(asyncio.Protocol):
             self._shut(socket.SHUT_RD)
         elif self._timer is None:
             self._watch()
+
+    def take_rest(self) -> None:
+        """Let what was read arrive, whatever the turn allows: its port is about to be closed."""
+        wire = self._wire
+        if self.is_open and not self.is_drained and wire.backlog:
+            # A listener may have asked for this: none is called now.
+            wire.taker = None
+            self._scan(self._remote, _ALL)
+            wire.taker = TAKER
 
     def leave(self) -> None:
         """Go back to the relay: this is the last that is written here."""
@@ -209,24 +213,30 @@ class DirectLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what has arrived."""
-        if not self.is_drained:
+        if self.is_drained:
+            return
+        if self.is_open:
+            # Behind what the turn before has left, all of it: nothing is to pile up.
+            self._read(data, _ALL if self._is_behind else TURN)
+        else:
             self._wire.feed(data)
-            if self.is_open:
-                self._scan()
 
     def eof_received(self) -> bool:
         """Go back to the relay."""
+        self._read_on(_ALL)
         self._drained()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Read what the other side had written before it was gone: a failed write ends a transport at once."""
         if self.is_open and not self.is_drained:
+            self._read_on(_ALL)
             self._read_rest()
         self.has_left = True
         self._drained()
         self._outbox.detach()
         self._transport = None
+        self._wire.owner = self._wire.taker = None
         if self._timer is not None:
             self._timer.cancel()
         self._outbox.wake()
@@ -310,22 +320,46 @@ class DirectLink(asyncio.Protocol):
             # The other end may go on writing; what it has written stays.
             self._sock.shutdown(socket.SHUT_RD)
             while not self.is_drained and (data := self._sock.recv(_CHUNK)):
-                self.data_received(data)
+                self._read(data, _ALL)
         except OSError:
             # Empty, or reset by the other side: either is its end.
             return
 
-    def _scan(self) -> None:
-        # What a listener answers leaves now, not in another turn of the loop: somebody waits for it.
-        self._outbox.flush_follows()
-        try:
-            self._serve()
-        finally:
-            self._outbox.flush()
+    def _read_on(self, count: int = TURN) -> None:
+        if self._is_behind and not self.is_drained:
+            self._read(b"", count)
 
-    def _serve(self) -> None:
+    def _read(self, data: bytes, count: int) -> None:
+        """Serve what has come, the rest of the turn before in front, `count` packets at most."""
+        outbox = self._outbox
+        handed, holds = outbox.handed, outbox.hold()
+        try:
+            self._serve(data, count)
+        finally:
+            if holds:
+                # What a listener answers leaves now, not in another turn of the loop: somebody waits for it.
+                outbox.let_go()
+        if outbox.handed == handed:
+            # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
+            outbox.flush_soon()
+        if self._is_behind:
+            self._loop.call_soon(self._read_on)
+
+    def _serve(self, data: bytes, count: int) -> None:
         remote, wire = self._remote, self._wire
-        for head, data, at in wire.packets():
+        left = wire.take_in(data, count, len(data)) if data else count
+        if left > 0:
+            self._scan(remote, left)
+        if remote is not None and remote.end.queue:
+            remote.end.run()
+        if left >= 0:
+            if wire.failure is not None and not self.is_drained:
+                self._fault(str(wire.failure))
+            self._is_behind = wire.backlog and not self.is_drained
+
+    def _scan(self, remote: Remote | None, count: int) -> None:
+        wire = self._wire
+        for head, data, at in wire.packets(count):
             length, kind, flags, names, channels, _, _, _, ports = head
             if kind != _MESSAGE or flags or ports or remote is None or self._untaken >= WINDOW or wire.is_inside:
                 self._receive(head, data, at)
@@ -334,10 +368,6 @@ class DirectLink(asyncio.Protocol):
             else:
                 # What nearly all of them are: a whole message.
                 self._take_in(remote, data[at + HEADER_SIZE + names + channels : at + length])
-        if remote is not None and remote.end.queue:
-            remote.end.run()
-        if wire.failure is not None and not self.is_drained:
-            self._fault(str(wire.failure))
 
     def _receive(self, head: Head, data: bytes, at: int) -> None:
         kind = head[1]
@@ -355,16 +385,16 @@ class DirectLink(asyncio.Protocol):
             self._drained(is_closed=kind == _CLOSE)
 
     def _credited(self, remote: Remote, credit: int) -> None:
-        outbox, used = self._outbox, self._sending.used - credit
+        outbox, used = self._outbox, self._used - credit
         # What has not left nobody can have taken. (A window more: what waits is not messages alone.)
         if used < 0 or used + WINDOW < max(outbox.queued, outbox.held):
             self._wire.fail("credit for what was never sent, or has not left")
             return
-        self._sending.used = used
+        self._used = used
         remote.go_on()
 
     def _take_in(self, remote: Remote, body: bytes) -> None:
-        self._untaken += OVERHEAD + len(body)
+        self._untaken += DIRECT_OVERHEAD + len(body)
         if remote.end.is_shut:
             # Nobody takes it any more; what each side holds must not wait for that.
             self.taken(len(body))

@@ -1,14 +1,17 @@
-"""What listeners and handlers of a renderer are called with."""
+"""What listeners and handlers of a renderer and of a port are called with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from mainbus.hosting import GuestState
     from mainbus.ports import MessagePort
     from mainbus.renderer import IpcRenderer
+
+MESSAGE: Final = "message"
+"""The event of a port that brings a message."""
 
 
 class IpcRendererInvokeEvent:
@@ -145,6 +148,29 @@ class IpcMessageEvent:
             ObjectDestroyedError: The guest has left.
         """
         self.sender.send(channel, *args)
+
+
+class MessageEvent:
+    """What a "message" listener of a port is called with.
+
+    Attributes:
+        data: The message.
+    """
+
+    __slots__ = ("_ports", "data")
+
+    channel = MESSAGE
+
+    def __init__(self, data: Any, ports: list[MessagePort]) -> None:
+        self.data = data
+        self._ports: list[MessagePort] | None = ports
+
+    @property
+    def ports(self) -> list[MessagePort]:
+        """The MessagePorts that came with the message; a list, empty for most."""
+        if self._ports is None:
+            self._ports = []
+        return self._ports
 
 
 def _label(sender_id: int, name: str) -> str:

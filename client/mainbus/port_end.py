@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from mainbus.errors import BadMessage, LimitExceeded, SendQueueFull
 from mainbus.inbox import Inbox
+from mainbus.port_core import TURN
+from mainbus.port_quick import EndCore
 from mainbus.wire import clone
 from mainbus.wire.credit import WINDOW, Receiving, cost
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mainbus.direct_link import DirectLink
     from mainbus.port_loop import PortLoop
     from mainbus.port_registry import PortRegistry
-    from mainbus.port_remote import Remote
     from mainbus.ports import MessagePort
 
 MAX_UNTAKEN: Final = 64 * 1024 * 1024
@@ -32,9 +32,6 @@ MAX_UNTAKEN: Final = 64 * 1024 * 1024
 
 _RUNNING: Final = 256
 """Tasks of coroutine listeners that one port may have under way."""
-
-_TURN: Final = 128
-"""Messages of one port that are dispatched in one turn of the loop."""
 
 
 class Payee(Protocol):
@@ -59,7 +56,7 @@ Posted: TypeAlias = "tuple[bytes, list[MessagePort], Payee | None]"
 log = logging.getLogger("mainbus")
 
 
-class End:
+class End(EndCore):
     """One end of a channel.
 
     Args:
@@ -69,53 +66,23 @@ class End:
     __slots__ = (
         "__weakref__",
         "_handle",
-        "_inbox",
-        "_kept",
         "_receiving",
-        "_scheduled",
         "_wakers",
-        "apart",
         "finished",
-        "is_over",
-        "is_shut",
-        "loop",
         "moving",
         "other",
-        "pulled",
-        "queue",
-        "remote",
-        "size",
-        "started",
     )
 
     def __init__(self, loop: PortLoop) -> None:
-        self.loop = loop
+        super().__init__(loop)
         self.other: End | None = None
         """The other end, while it is in this process too."""
-        self.remote: Remote | None = None
-        """The way to it over a connection, when it is not."""
-        self.queue: deque[Posted] = deque()
-        """What has arrived and was not taken."""
-        self.size = 0
-        """Bytes of it."""
-        self.apart = 0
-        """How many of them do not count for the credit of the relay."""
-        self.started = False
-        self.pulled = False
-        """Whether messages are taken by iteration, and not given to listeners."""
-        self.is_shut = False
-        """Whether this end was closed: nothing more is posted or arrives."""
-        self.is_over = False
-        """Whether the other end is gone: nothing more arrives."""
         self.finished = False
         """Whether all that had arrived was taken, and everybody was told of the end."""
         self.moving = False
         """Whether it was transferred: it keeps what still arrives, for its next owner."""
         self._handle: weakref.ref[MessagePort] | None = None
-        self._kept: MessagePort | None = None
-        self._inbox: Inbox | None = None
         self._receiving = Receiving()
-        self._scheduled = False
         self._wakers: list[asyncio.Future[None]] = []
 
     # Public: the owner's side
@@ -181,6 +148,8 @@ class End:
         """Close the channel; what has arrived is still taken, then both owners are told."""
         if self.is_shut or self.finished:
             return
+        if self.link is not None:
+            self.link.take_rest()
         self.is_shut = True
         other, remote = self.other, self.remote
         self.other = self.remote = None
@@ -350,7 +319,11 @@ class End:
             return True
         if self._inbox is None:
             self._inbox = Inbox(self.loop.loop, _RUNNING)
-        for _ in range(_TURN):
+        quick = self.dispatch_quickly(handle, TURN)
+        if quick and self._kept is not handle:
+            # A listener has transferred the port: the rest is the next owner's.
+            return True
+        for _ in range(TURN - quick):
             if not self.queue:
                 break
             if not self._inbox.clear:
@@ -361,7 +334,7 @@ class End:
                 break
             handle.dispatch(self._inbox, *message)
             if self._kept is not handle:
-                # A listener has transferred the port: the rest is the next owner's.
+                # As above.
                 return True
         if self.queue:
             self.schedule()

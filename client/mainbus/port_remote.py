@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from mainbus.errors import BadMessage, SendQueueFull
+from mainbus.port_core import MAX_UNSENT
+from mainbus.port_quick import RemoteCore
 from mainbus.wire.credit import Sending, cost
 
 if TYPE_CHECKING:
@@ -15,14 +16,11 @@ if TYPE_CHECKING:
     from mainbus.port_registry import PortRegistry
     from mainbus.routes import Route
 
-MAX_UNSENT: Final = 64 * 1024 * 1024
-"""Bytes that may wait for one port's other end to take what was posted before."""
-
 _NEVER: Final = 1 << 62
 _MOST_REFUSALS: Final = 16
 
 
-class Remote:
+class Remote(RemoteCore):
     """One end, as the broker knows it.
 
     Args:
@@ -35,13 +33,9 @@ class Remote:
     __slots__ = (
         "_budget",
         "_closing",
-        "_held",
         "_refusals",
         "_sending",
-        "_size",
-        "end",
         "leaving",
-        "link",
         "number",
         "opened",
         "registry",
@@ -49,23 +43,19 @@ class Remote:
     )
 
     def __init__(self, registry: PortRegistry, number: int, end: End, used: int = 0) -> None:
+        super().__init__(end)
         self.registry = registry
         self.number = number
-        self.end = end
         self.opened = True
         """Whether the broker knows the number; False while the message that says it is leaving."""
         self.leaving = False
         """Whether the message with which the end leaves has begun to take what is held with it: nobody else may."""
         self.route: Route | None = None
         """Where packets wait for room on the connection; None before the first."""
-        self.link: DirectLink | None = None
-        """The socket past the broker; None while there is none, or nothing is to be read there any more."""
         self._budget = registry.direct_after or _NEVER
         """What may still pass by the relay before it asks for a socket."""
         self._refusals = 0
         self._sending = Sending(used)
-        self._held: deque[tuple[bytes, list[End]]] = deque()
-        self._size = 0
         self._closing = False
 
     # Public: this end
@@ -252,6 +242,8 @@ class Remote:
             self.registry.ask_direct(self)
 
     def _pump(self) -> None:
+        if self._held and self.link is not None:
+            self._size -= self.link.post_held(self._held)
         while self._held and self._may_send:
             self._send(*self._next())
         if self._closing and self.opened and not self._held:

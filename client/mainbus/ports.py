@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, Self, TypeVar, overload
 from mainbus import port_loop
 from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError, PortError
+from mainbus.events import MESSAGE, MessageEvent
 from mainbus.inbox import Inbox
 from mainbus.listeners import Listeners
 from mainbus.port_end import End
@@ -19,7 +20,6 @@ from mainbus.wire.port_table import MAX_PORTS
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_MESSAGE: Final = "message"
 _CLOSE: Final = "close"
 _EVENTS: Final = frozenset({_CLOSE})
 
@@ -39,22 +39,6 @@ class Handle(Protocol):
 
 
 P = TypeVar("P", bound=Handle)
-
-
-class MessageEvent:
-    """What a "message" listener of a port is called with.
-
-    Attributes:
-        data: The message.
-        ports: The MessagePorts that came with it; a list, empty for most.
-    """
-
-    __slots__ = ("channel", "data", "ports")
-
-    def __init__(self, data: Any, ports: list[MessagePort]) -> None:
-        self.data = data
-        self.ports = ports
-        self.channel = _MESSAGE
 
 
 class MessagePort:
@@ -88,8 +72,10 @@ class MessagePort:
             PortError: `transfer` has something else than ports that can leave.
             SendQueueFull: Too much waits to be taken; `drain` waits until it was.
         """
-        self._loop.owner.check()
         end = self._end
+        if transfer == () and end is not None and end.post_quickly(message):
+            return
+        self._loop.owner.check()
         # Nearly always there is none, and then the checks cost more than the message.
         ports = check_transfer(transfer, end, end.registry if end is not None else None) if transfer != () else ()
         body = clone.encode(message, root="message")
@@ -173,10 +159,10 @@ class MessagePort:
             ValueError: No such event.
         """
         self._loop.owner.check()
-        if event != _MESSAGE:
+        if event != MESSAGE:
             self._emitter.off(event, fn)
         elif self._listeners is not None:
-            self._listeners.remove_latest(_MESSAGE, fn)
+            self._listeners.remove_latest(MESSAGE, fn)
 
     add_listener = on
     remove_listener = off
@@ -184,7 +170,7 @@ class MessagePort:
     def __aiter__(self) -> Self:
         """Take messages by iteration, which starts the port and ends when it is closed."""
         self._loop.owner.check()
-        if self._listeners is not None and self._listeners.get(_MESSAGE):
+        if self._listeners is not None and self._listeners.get(MESSAGE):
             raise LocalProtocolError('this port has listeners of "message", which take what an iteration would take')
         if self._end is not None:
             self._end.pulled = True
@@ -217,7 +203,7 @@ class MessagePort:
     def dispatch(self, inbox: Inbox, data: object, ports: list[MessagePort]) -> None:
         """Call the listeners of a message."""
         if self._listeners is not None:
-            self._loop.dispatch.listeners(inbox, MessageEvent(data, ports), (), self._listeners.get(_MESSAGE))
+            self._loop.dispatch.listeners(inbox, MessageEvent(data, ports), (), self._listeners.get(MESSAGE))
 
     def closed(self) -> None:
         """Tell the listeners of "close"."""
@@ -248,7 +234,7 @@ class MessagePort:
 
     def _add(self, event: str, fn: Callable[..., object] | None, *, once: bool) -> Any:
         self._loop.owner.check()
-        if event != _MESSAGE:
+        if event != MESSAGE:
             add = self._emitter.once if once else self._emitter.on
             return add(event, fn) if fn is not None else add(event)
         if fn is not None:
@@ -266,8 +252,8 @@ class MessagePort:
         if self._listeners is None:
             self._listeners = Listeners()
         listeners, target = self._listeners, Target(fn, once=once, validate=False)
-        listeners.add(_MESSAGE, target)
-        discard = lambda: listeners.remove(_MESSAGE, target)  # noqa: E731
+        listeners.add(MESSAGE, target)
+        discard = lambda: listeners.remove(MESSAGE, target)  # noqa: E731
         if once:
             target.on_consume(discard)
         return Registration(discard)

@@ -4,116 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from mainbus import MessageChannel
-from mainbus.direct_link import DirectLink
-from mainbus.port_remote import Remote
-from mainbus.ports import MessagePort
 from mainbus.wire import clone
-from mainbus.wire.credit import OVERHEAD, WINDOW, cost
+from mainbus.wire.credit import DIRECT_OVERHEAD, WINDOW
 from mainbus.wire.packets import Flag, Kind, build, fragments
 
 from tests.support.bus import until, within
-from tests.support.port_records import Records
+from tests.support.sides import LIMIT, bare, direct, pair
 
 pytestmark = pytest.mark.contract("7.6")
-
-LIMIT = 1 << 20
-
-
-class Side:
-    """A port whose other end is at a connection that there is none of, and its socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self.records = Records()
-        channel = MessageChannel()
-        way = self.records.leave(channel.port2)
-        assert way is not None
-        way.open()
-        self.records.take()
-        self.port: MessagePort = channel.port1
-        self.remote: Remote = way
-        self.got: list[Any] = []
-        self.closes = 0
-        self.is_gone = False
-        self.sock = sock
-        self.link = DirectLink(sock, LIMIT, self._gone)
-
-    async def connect(self) -> None:
-        await asyncio.get_running_loop().create_unix_connection(lambda: self.link, sock=self.sock)
-        self.remote.switch(self.link)
-
-    def open(self) -> None:
-        """Note that the other side has switched."""
-        self.link.open()
-        self.remote.go_on()
-
-    def take(self) -> None:
-        """Take messages from now on."""
-        self.port.on("message", lambda event: self.got.append(event.data))
-        self.port.on("close", self._closed)
-        self.port.start()
-
-    def relayed(self, value: object) -> None:
-        """Let a message come by the relay."""
-        self.records.message(self.remote.number, (), clone.encode(value))
-
-    @property
-    def said(self) -> list[object]:
-        """What was posted by the relay."""
-        return [sent[2] for sent in self.records.take() if sent[0] == "message"]
-
-    def _closed(self) -> None:
-        self.closes += 1
-
-    def _gone(self, link: DirectLink) -> None:
-        self.is_gone = True
-
-
-@asynccontextmanager
-async def pair() -> AsyncIterator[tuple[Side, Side]]:
-    """Two ports with one socket between them; neither has switched."""
-    a, b = (Side(sock) for sock in socket.socketpair())
-    for side in (a, b):
-        await side.connect()
-    try:
-        yield a, b
-    finally:
-        for side in (a, b):
-            side.port.close()
-            side.link.abort()
-        await until(lambda: a.is_gone and b.is_gone)
-
-
-@asynccontextmanager
-async def direct() -> AsyncIterator[tuple[Side, Side]]:
-    """The same, and both have."""
-    async with pair() as (a, b):
-        a.open()
-        b.open()
-        yield a, b
-
-
-@asynccontextmanager
-async def bare() -> AsyncIterator[tuple[Side, socket.socket]]:
-    """One port that has switched, and the other end of its socket, for packets built by hand."""
-    one, two = socket.socketpair()
-    side = Side(one)
-    await side.connect()
-    side.open()
-    side.take()
-    with two:
-        try:
-            yield side, two
-        finally:
-            side.port.close()
-            side.link.abort()
-            await until(lambda: side.is_gone)
 
 
 async def test_messages_go_both_ways_in_order() -> None:
@@ -234,9 +135,11 @@ async def test_the_sender_waits_for_who_does_not_take() -> None:
             a.port.post_message(bytes(4096))
         assert b.port.end is not None
         end = b.port.end
-        await until(lambda: end.size >= WINDOW)
+        # All that may be under way, and no more: one is sent while less than the window is used.
+        most = -(-WINDOW // (DIRECT_OVERHEAD + len(clone.encode(bytes(4096)))))
+        await until(lambda: len(end.queue) >= most)
         await within(a.link.flushed())
-        assert end.size < WINDOW + cost(4200)
+        assert len(end.queue) == most
         waiting = asyncio.ensure_future(a.port.drain())
         b.take()
         await until(lambda: len(b.got) == 100)
@@ -313,7 +216,7 @@ async def test_credit_for_what_was_never_sent_closes_the_port() -> None:
 async def test_who_gives_credit_for_what_it_has_not_read_does_not_make_the_sender_hold_it() -> None:
     async with bare() as (side, other):
         body = bytes(50_000)
-        credit = build(Kind.PORT_CREDIT, value=OVERHEAD + len(clone.encode(body)))
+        credit = build(Kind.PORT_CREDIT, value=DIRECT_OVERHEAD + len(clone.encode(body)))
         while not side.closes:
             side.port.post_message(body)
             try:
@@ -332,14 +235,14 @@ async def test_who_writes_and_reads_no_credit_does_not_make_the_receiver_hold_it
     monkeypatch.setattr("mainbus.direct_link.MOST_WAITING", 1000)
     async with bare() as (side, other):
         # Half of what may be under way: each time it gets credit, which it does not read.
-        messages = build(Kind.PORT_MESSAGE, body=clone.encode(1)) * 32
+        messages = build(Kind.PORT_MESSAGE, body=clone.encode(bytes(WINDOW // 16))) * 8
         sent = 0
         while not side.closes and sent < 100_000:
             try:
                 other.send(messages)
             except BrokenPipeError:
                 break
-            sent += 32
+            sent += 8
             await until(lambda: side.closes or len(side.got) == sent)  # noqa: B023 - it is awaited at once
         await until(lambda: side.is_gone)
 
@@ -350,7 +253,7 @@ async def test_who_has_gone_back_gets_no_more_credit_for_what_it_says_here() -> 
         other.setblocking(False)
         side.relayed("by the relay")
         loop = asyncio.get_running_loop()
-        body = bytes(50_000)
+        body = bytes(60_000)
         packet = build(Kind.PORT_MESSAGE, body=clone.encode(body))
         while not side.closes:
             try:

@@ -14,7 +14,7 @@ import pytest
 from mainbus import IpcRenderer, MessageChannel, MessagePort, open_files
 from mainbus.blocking import connect as connect_blocking
 from mainbus.wire import clone
-from mainbus.wire.credit import OVERHEAD, WINDOW
+from mainbus.wire.credit import DIRECT_OVERHEAD, WINDOW
 from mainbus.wire.packets import Kind, build
 from mainbus_broker import Config, Match, Role, WebContents
 from mainbus_broker.config import Limits
@@ -238,9 +238,10 @@ async def test_a_direct_port_that_is_not_taken_holds_up_its_sender(address: str)
         # All that may be under way, and no more, is in the other renderer.
         assert b.end is not None
         end = b.end
-        await until(lambda: end.size >= WINDOW)
+        most = -(-WINDOW // (DIRECT_OVERHEAD + len(clone.encode(body))))
+        await until(lambda: len(end.queue) >= most)
         await here.bus.served(here.a)
-        assert end.size < WINDOW + len(body) + 2 * OVERHEAD
+        assert len(end.queue) == most
         for _ in range(200):
             assert (await within(anext(taking))).data == body
         await within(a.drain())

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from mainbus import MessageTooLarge, SendQueueFull
-from mainbus.port_remote import MAX_UNSENT, Remote
+from mainbus.port_core import MAX_UNSENT
+from mainbus.port_remote import Remote
 from mainbus.ports import MessageChannel
 from mainbus.wire import clone
 from mainbus.wire.credit import OVERHEAD, WINDOW

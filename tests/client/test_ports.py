@@ -11,7 +11,8 @@ import mainbus
 import mainbus_broker
 import pytest
 from mainbus import LocalProtocolError, MessageChannel
-from mainbus.ports import MessageEvent, MessagePort
+from mainbus.events import MessageEvent
+from mainbus.ports import MessagePort
 
 from tests.support.bus import Bus, Calls, until, within
 

@@ -10,6 +10,9 @@ WINDOW: Final = 256 * 1024
 OVERHEAD: Final = 4 * 1024
 """Bytes that each message costs besides those of its body, so that a window is also a number of small messages."""
 
+DIRECT_OVERHEAD: Final = 256
+"""The same of a message past the broker: what one that waits takes in its receiver, and there is nobody else."""
+
 
 def cost(size: int) -> int:
     """Return what a message with a body of `size` bytes costs."""
