@@ -1,7 +1,6 @@
 """What a role does not grant goes nowhere: who is told, how often, and what of it goes on."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -12,6 +11,7 @@ from mainbus.wire.states import CHANNELED
 from mainbus_broker import Broker, Config, Match, Role
 from mainbus_broker.gate import TOLD, VERBS
 
+from tests.support import bare
 from tests.support import raw as wire
 from tests.support.bus import USER, Bus, Calls, program, until, within
 from tests.support.raw import Packet, Raw, args, raw
@@ -247,8 +247,8 @@ async def test_a_name_that_the_role_does_not_grant_is_refused(address: str) -> N
         assert (await bus.renderer("editor")).name == "editor"
 
 
-async def test_roles_by_address(tmp_path: Path) -> None:
-    plugins, others = f"unix:{tmp_path}/plugins.sock", f"unix:{tmp_path}/app.sock"
+async def test_roles_by_address(address: str) -> None:
+    plugins, others = f"{address}-plugins", f"{address}-app"
     roles = {"plugin": Role(match=Match(address=plugins), invoke=["a"])}
     async with (
         Broker(others, plugins, config=Config(roles=roles)) as broker,
@@ -304,7 +304,7 @@ async def test_what_a_lane_repeats_is_checked(address: str) -> None:
     async with bus_with(address) as bus, raw(address, token="t") as plugin:
         heard = Calls()
         bus.ipc_main.on("x", heard)
-        lane = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+        lane = Raw(*await bare.connect(address))
         said = {"id": plugin.id, "nonce": plugin.welcome["lane"]}
         lane.write(Packet(wire.LANE, body=cbor2.dumps(said)), Packet(wire.REPEAT, value=2, request=1))
         lane.write(Packet(wire.SEND, channel=b"x", body=args()))
@@ -323,10 +323,10 @@ async def test_a_guest_has_the_role_of_its_host(address: str) -> None:
             await inner.invoke("x")
 
 
-async def test_spawn_gives_a_role_and_knows_which_there_are(tmp_path: Path) -> None:
+async def test_spawn_gives_a_role_and_knows_which_there_are(address: str) -> None:
     source = "asyncio.run(mainbus.connect().__aenter__())"
     roles = {"started": Role(invoke=["a"])}
-    async with Broker(f"unix:{tmp_path}/app.sock", config=Config(roles=roles)) as broker:
+    async with Broker(address, config=Config(roles=roles)) as broker:
         with pytest.raises(ValueError, match="The config has no role 'other'"):
             await broker.spawn(program(source), role="other")
         process, contents = await broker.spawn(program(source), name="given", role="started")

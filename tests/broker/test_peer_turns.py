@@ -14,14 +14,15 @@ from mainbus_broker.debts import FREE, MOST
 from mainbus_broker.listeners import Process
 from mainbus_broker.peer import LEAST_PACKETS, MOST_SHARES, TURN_PACKETS
 
+from tests.support import bare
 from tests.support import raw as wire
-from tests.support.bus import PATIENCE, Bus, until, within
+from tests.support.bus import PATIENCE, USER, Bus, until, within
 from tests.support.raw import Packet, Raw, args, raw
 
 pytestmark = pytest.mark.contract("9.4")
 
 ITEM = Packet(wire.SEND, channel=b"x", body=args())
-OTHER_PROCESS = Process(1, os.geteuid(), os.getegid())
+OTHER_PROCESS = Process(1, USER, None)
 
 
 def served(bus: Bus) -> list[int]:
@@ -170,7 +171,7 @@ async def test_a_new_connection_of_one_that_owes_is_welcomed_behind_others(
         bus.hub.debts.charge(OTHER_PROCESS, FREE + MOST / 4)
         with monkeypatch.context() as patch:
             patch.setattr("mainbus_broker.entrance.identify", lambda transport: OTHER_PROCESS)
-            client = Raw(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
+            client = Raw(*await bare.connect(address))
             await until(lambda: bus.hub.entering)
         welcome = asyncio.ensure_future(client.hello())
         async with raw(address) as other:
@@ -181,12 +182,12 @@ async def test_a_new_connection_of_one_that_owes_is_welcomed_behind_others(
 
 async def test_who_is_refused_or_closed_for_what_it_did_owes_for_it(address: str) -> None:
     async with Bus(address) as bus:
-        pid = Process(os.getpid(), os.geteuid(), os.getegid())
+        pid = Process(os.getpid(), USER, None)
         async with raw(address, hello=False) as stranger:
             stranger.write(Packet(wire.SEND, channel=b"x"))
             await stranger.rest()
         assert bus.hub.debts.wait(pid) == 0
         async with raw(address) as hog:
             hog.write(Packet(wire.LANE))
-            await hog.rest()
-        assert bus.hub.debts.wait(pid) > 0
+            await hog.next(wire.GOODBYE)
+            assert bus.hub.debts.wait(pid) > 0

@@ -10,7 +10,7 @@ import pytest
 from mainbus import IpcRenderer, outgoing
 from mainbus_broker import Config, Limits
 
-from tests.support.bus import Bus, until, within
+from tests.support.bus import PATIENCE, Bus, until, within
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -214,7 +214,7 @@ async def test_two_renderers_that_flood_each_other_never_deadlock(address: str) 
             for source, target in (pair, pair[::-1]):
                 replies.append(source.invoke_to(target.name or "", "echo", number, b"x" * (2 * KIB)))
                 source.send_to(target.name or "", "item", b"x" * (2 * KIB))
-        results = await asyncio.wait_for(asyncio.gather(*replies), 20)
+        results = await asyncio.wait_for(asyncio.gather(*replies), 2 * PATIENCE)
         assert results == [number for number in range(1500) for _ in range(2)]
         for source, target in (pair, pair[::-1]):
             await within(source.drain())
@@ -238,7 +238,9 @@ async def test_handlers_that_invoke_each_other_back_never_deadlock(address: str)
             for number in range(100)
             for source, target in ((left, "right"), (right, "left"))
         ]
-        assert await asyncio.wait_for(asyncio.gather(*replies), 20) == [n for n in range(100) for _ in range(2)]
+        assert await asyncio.wait_for(asyncio.gather(*replies), 2 * PATIENCE) == [
+            n for n in range(100) for _ in range(2)
+        ]
 
 
 @pytest.mark.contract("9.3", "3.3")

@@ -49,7 +49,7 @@ async def is_closed_as_slow(bus: Bus, renderer: Raw, packet: Packet) -> None:
     """Send over and over again what is answered; the answers are not read, and that ends."""
     stop_reading(renderer)
     requests = count(1)
-    await goes(bus, renderer, lambda: renderer.write(packet._replace(request=next(requests))))
+    await goes(bus, renderer, lambda: renderer.write(*[packet._replace(request=next(requests)) for _ in range(16)]))
     assert bus.broker.stats()["slow_consumers"] == 1
 
 

@@ -18,6 +18,9 @@ import pytest
 
 from tests.support.nursery import NURSERY
 
+if sys.platform == "win32":
+    from tests.support.spares import SPARES
+
 # A cancelled task ends within a few turns of the loop; one that needs longer was not waited for.
 TURNS = 20
 # The kernel takes its time to end a process or thread; only a failing test waits this long.
@@ -39,6 +42,8 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     NURSERY.close()
+    if sys.platform == "win32":
+        SPARES.close()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,6 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+if sys.platform == "win32":
+    from tests.support import spares
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 HEAD: Final = struct.Struct(">I")
 
@@ -133,8 +136,7 @@ async def start(source: str, *args: str, env: dict[str, str] | None = None) -> P
     """Run source in a process of its own, with pipes for its standard input and output."""
     if sys.platform == "win32":
         # Where nothing forks, with the same words.
-        pipe, command = asyncio.subprocess.PIPE, (sys.executable, "-c", source, *args)
-        return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=env)  # type: ignore
+        return await spares.start(source, *args, env=env)  # type: ignore[return-value]
     its_in, stdin = os.pipe()
     out, its_out = os.pipe()
     fate, its_fate = os.pipe()

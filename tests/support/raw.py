@@ -143,6 +143,9 @@ class Raw:
         packets = []
         while (packet := await self.read()) is not None:
             packets.append(packet)
+            if packet.kind == GOODBYE and sys.platform == "win32":
+                # A pipe cannot be closed in one direction: the broker gives its renderer a second to do it.
+                self.writer.close()
         return packets
 
     async def is_served(self) -> bool:

@@ -95,9 +95,8 @@ if sys.platform == "win32":
 
     def _all_threads(verb: str, program: Program) -> None:
         """Suspend or resume all threads of a program: the debuggers' way, for want of a signal."""
-        assert program.process._transport is not None  # type: ignore[attr-defined]
-        popen = program.process._transport.get_extra_info("subprocess")  # type: ignore[attr-defined]
-        assert getattr(ctypes.WinDLL("ntdll"), verb)(ctypes.c_void_p(int(popen._handle))) == 0
+        process = ctypes.c_void_p(program.process.handle)  # type: ignore[attr-defined]
+        assert getattr(ctypes.WinDLL("ntdll"), verb)(process) == 0
 
 
 class Told:

@@ -17,10 +17,9 @@ from pathlib import Path
 from tests.support.left_out import LIST, LeftOut, read
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESSES = 2
-"""How many run at once. Each is a Python of its own: pytest-xdist's workers do not start under Wine."""
-GROUPS = 6
-"""Into how many runs the suite is divided."""
+PROCESSES = 3
+"""How many share the suite. Each is a Python of its own: pytest-xdist's workers do not start under Wine. One more than
+what continuous integration has cores, since each waits now and then for processes that start."""
 LEFT_BEHIND = 5
 """Seconds that a run's last words may take."""
 PATIENCE = 600
@@ -28,28 +27,13 @@ PATIENCE = 600
 NO_PACKAGE = 75
 """The exit code of setup.sh where a package cannot be had."""
 
-MOST_WANTED = (
-    "tests/windows",
-    "tests/client/test_windows.py",
-    "tests/client/test_address_pipe.py",
-    "tests/client/transports/test_pipe.py",
-    "tests/broker/listeners/test_pipe.py",
-    "tests/broker/cli/test_doctor_pipe.py",
-    "tests/integration/test_order.py",
-    "tests/integration/test_payloads.py",
-    "tests/integration/test_death.py",
-    "tests/integration/test_ports_chain.py",
-)
-"""What runs unless everything is asked for: patterns, order, payloads, ports, deaths, many clients, pipes."""
-
 
 def main() -> int:
     """Set up, run, report; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default="3.11", help="the version of Windows' Python: 3.11, 3.12 or 3.13")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/windows", help="where Wine and Python are set up")
-    parser.add_argument("--all", action="store_true", help="run all that can run there, in six to ten minutes")
-    parser.add_argument("tests", nargs="*", help="what to run in place of the most wanted, as pytest takes it")
+    parser.add_argument("tests", nargs="*", help="what to run in place of all that can run there, as pytest takes it")
     options = parser.parse_args()
     code = subprocess.run([ROOT / "tests/windows/setup.sh", options.folder, options.python], check=False).returncode
     if code == NO_PACKAGE:
@@ -64,7 +48,7 @@ def main() -> int:
         return code
     python = options.folder.resolve() / f"winpython-{options.python}"
     try:
-        return _run(python, [] if options.all else options.tests or list(MOST_WANTED))
+        return _run(python, options.tests)
     finally:
         _end(python)
 
@@ -134,8 +118,8 @@ def _files(listed: list[LeftOut]) -> list[Path]:
 
 def _groups(files: list[Path]) -> Iterator[list[str]]:
     """Yield the files of each process. In turns: what stands together takes about the same time."""
-    for first in range(GROUPS):
-        yield [file.relative_to(ROOT).as_posix() for file in files[first::GROUPS]]
+    for first in range(PROCESSES):
+        yield [file.relative_to(ROOT).as_posix() for file in files[first::PROCESSES]]
 
 
 def _unix_ids() -> list[str]:

@@ -55,7 +55,8 @@ fi
 cat >"$root/env.sh" <<END
 export WINEPREFIX='$root/prefix' WINEARCH=win64 WINEDEBUG=-all DISPLAY=
 export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=;winedbg.exe='
-export PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
+export PYTHONUTF8=1
+unset PYTHONDONTWRITEBYTECODE # or each of hundreds of processes compiles all anew
 END
 . "$root/env.sh"
 if [ ! -f "$WINEPREFIX/.ready" ]; then
