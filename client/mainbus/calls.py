@@ -80,6 +80,9 @@ class Calls(CallsCore):
         except (BadMessage, LimitExceeded) as error:
             reply.set_exception(BadMessage(f"the result of {reply.channel!r} does not decode: {error}"))
             return error
+        except MemoryError:
+            reply.set_exception(MemoryError(f"there is no memory for the result of {reply.channel!r}"))
+            return None
         if not reply.done():
             # Nobody has given it up meanwhile, such as a finaliser that the collector has run.
             reply.set_result(value)
@@ -96,6 +99,10 @@ class Calls(CallsCore):
             reply.set_exception(BadMessage(f"an item of {reply.channel!r} does not decode: {error}"))
             self.cancelled(reply)
             return error
+        except MemoryError:
+            reply.set_exception(MemoryError(f"there is no memory for an item of {reply.channel!r}"))
+            self.cancelled(reply)
+            return None
         reply.put(len(body), value)
         return None
 

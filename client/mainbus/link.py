@@ -93,6 +93,13 @@ class Link(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def no_memory(self) -> None:
+        """Give it up, since there is no memory for what it has brought: that may be missed, and a loss is told."""
+        # First: what has come of large messages is what there is to be freed.
+        self.wire.fail("there is no memory for what has arrived")
+        self.abort()
+        log.error("gave up the connection: %s", self.wire.failure)
+
     # Callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -102,11 +109,17 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""
-        if not self._is_open:
-            self.wire.feed(data)
-        elif self._take_in(data):
+        try:
+            if not self._is_open:
+                self.wire.feed(data)
+            elif self._take_in(data):
+                return
+            self._scan()
             return
-        self._scan()
+        except MemoryError:
+            pass
+        # Only now: the exception has held what there is to be freed.
+        self.no_memory()
 
     def _take_in(self, data: bytes) -> bool:
         """Take in what is common; False if there is more."""
