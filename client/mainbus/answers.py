@@ -82,7 +82,10 @@ class Answers:
     # Private
 
     def _encode(self, value: object, root: str) -> Body:
-        body = clone.encode_body(value, root=root, max_depth=self._depth)
+        try:
+            body = clone.encode_body(value, root=root, max_depth=self._depth)
+        except MemoryError:
+            raise LimitExceeded(f"There is no memory for the {root}") from None
         if len(body) > self._max_message:
             raise MessageTooLarge(len(body), self._max_message)
         return body

@@ -313,6 +313,10 @@ class Arrivals(Waiters):
         except (BadMessage, LimitExceeded) as fault:
             self._blame(peer, channel, fault)
             return None
+        except MemoryError:
+            pass
+        self.session.no_memory()
+        return None
 
     def _blame(self, peer: int, channel: str, fault: Exception) -> None:
         log.warning("a body from peer %d on channel %r does not decode: %s", peer, channel, fault)

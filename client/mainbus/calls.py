@@ -81,6 +81,9 @@ class Calls(CallsCore):
         except (BadMessage, LimitExceeded) as error:
             _fail(reply, BadMessage(f"the result of {reply.channel!r} does not decode: {error}"))
             return error
+        except MemoryError:
+            _fail(reply, MemoryError(f"there is no memory for the result of {reply.channel!r}"))
+            return None
         # Somebody may give it up at any time, such as a finaliser that the collector runs.
         with suppress(asyncio.InvalidStateError):
             reply.set_result(value)
@@ -97,6 +100,10 @@ class Calls(CallsCore):
             if _fail(reply, BadMessage(f"an item of {reply.channel!r} does not decode: {error}")):
                 self.cancelled(reply)
             return error
+        except MemoryError:
+            if _fail(reply, MemoryError(f"there is no memory for an item of {reply.channel!r}")):
+                self.cancelled(reply)
+            return None
         if not reply.done():
             reply.put(len(body), value)
         return None

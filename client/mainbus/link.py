@@ -96,6 +96,13 @@ class Link(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def no_memory(self) -> None:
+        """Give it up, since there is no memory for what it has brought: that may be missed, and a loss is told."""
+        # First: what has come of large messages is what there is to be freed.
+        self.wire.fail("there is no memory for what has arrived")
+        self.abort()
+        log.error("gave up the connection: %s", self.wire.failure)
+
     # Callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,13 +114,19 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""
-        if not self._is_open:
-            self.wire.feed(data)
-            self._scan()
-        elif not self._take_in(data):
-            self._scan()
-        if self.wire.expects_large and self.transport is not None:
-            read_in_place(self.wire, self, self.transport)
+        try:
+            if not self._is_open:
+                self.wire.feed(data)
+                self._scan()
+            elif not self._take_in(data):
+                self._scan()
+            if self.wire.expects_large and self.transport is not None:
+                read_in_place(self.wire, self, self.transport)
+            return
+        except MemoryError:
+            pass
+        # Only now: the exception has held what there is to be freed.
+        self.no_memory()
 
     def _take_in(self, data: bytes) -> bool:
         """Take in what is common; False if there is more."""

@@ -203,6 +203,11 @@ class Session(Outgoing):
         await self.outbox.wait_until(done)
         self.check()
 
+    def no_memory(self) -> None:
+        """Give up the connection, since there is no memory for a message that has come on it."""
+        if self.link is not None:
+            self.link.no_memory()
+
     def start_dispatch(self) -> None:
         """Tell the broker that what it sends is dispatched from now on."""
         self.dispatching = True

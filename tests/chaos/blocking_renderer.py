@@ -25,7 +25,8 @@ from tests.chaos.flow import CROWDED, PATIENCE, Numbers, give_port, ledger_of, n
 from tests.chaos.ledger import Ledger
 
 KINDS = ("send", "ask", "burst", "stream", "port", "sync")
-WEIGHTS = (50, 20, 6, 4, 4, 2)
+MOODS = ((50, 20, 6, 4, 4, 2), (1, 75, 0, 4, 4, 2))
+"""As those of the other kind."""
 
 
 class Worker:
@@ -37,6 +38,7 @@ class Worker:
         self.others = others
         self.dice = dice
         self.numbers = Numbers(ledger, dice)
+        self.weights = dice.choice(MOODS)
         self._ports = 0
         self._listen()
 
@@ -68,7 +70,7 @@ class Worker:
     def act(self) -> None:
         """Do one thing."""
         to = MAIN if self.dice.random() < 0.25 else self.dice.choice(self.others)
-        match self.dice.choices(KINDS, WEIGHTS)[0]:
+        match self.dice.choices(KINDS, self.weights)[0]:
             case "send":
                 self.numbers.send_one(self.renderer, to)
             case "ask":

@@ -35,7 +35,8 @@ from tests.chaos.flow import (
 from tests.chaos.ledger import Ledger
 
 KINDS = ("send", "ask", "burst", "stream", "port", "frame", "guest", "sync")
-WEIGHTS = (50, 25, 6, 4, 4, 2, 1, 1)
+MOODS = ((50, 25, 6, 4, 4, 2, 1, 1), (1, 74, 0, 4, 4, 2, 1, 1))
+"""How often each is drawn: one life of a renderer does all, another one mostly asks and sends next to nothing."""
 
 
 class Worker:
@@ -59,6 +60,7 @@ class Worker:
         self.ledger = ledger
         self.numbers = Numbers(ledger, dice)
         self.stopping = False
+        self.weights = dice.choice(MOODS)
         self.losses = 0
         """How often the connection was lost."""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +104,7 @@ class Worker:
     def act(self) -> None:
         """Do one thing."""
         to = MAIN if self.dice.random() < 0.25 else self.dice.choice(self.others)
-        kind = self.dice.choices(KINDS, WEIGHTS)[0]
+        kind = self.dice.choices(KINDS, self.weights)[0]
         match kind:
             case "send":
                 self.numbers.send_one(self.renderer, to)

@@ -78,11 +78,10 @@ class Running:
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
             self._argv,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **self._options,
+            **{"stdin": subprocess.DEVNULL, **self._options},
         )
         return self
 

@@ -227,10 +227,8 @@ class Arrivals:
                 notice = partial(self.session.notice, Kind.UNDELIVERABLE, peer, flags=flags, channel=channel.encode())
                 self._loop.post(partial(notice, body=b"nobody listens there"))
             return
-        try:
-            args = _decode(message)
-        except (BadMessage, LimitExceeded) as fault:
-            self._loop.post(partial(self._blame, peer, channel, fault))
+        args = self._args(message)
+        if args is None:
             return
         event = IpcRendererEvent(channel, sender, peer, text_of(name) if name else "", ports, from_host=as_peer != peer)
         for target in targets:
@@ -242,15 +240,23 @@ class Arrivals:
         targets = guest.messages.listeners(IPC_MESSAGE)
         if not targets:
             return
-        try:
-            args = _decode(message)
-        except (BadMessage, LimitExceeded) as fault:
-            self._loop.post(partial(self._blame, message[2], message[7], fault))
+        args = self._args(message)
+        if args is None:
             return
         event = IpcMessageEvent(message[7], guest, message[2], args)
         for target in targets:
             if not target.once or target.consume():
                 self._listen(target, event, ())
+
+    def _args(self, message: Message) -> Sequence[object] | None:
+        """Return the arguments of a one-way message; None if there are none to be had, which is told."""
+        try:
+            return _decode(message)
+        except (BadMessage, LimitExceeded) as fault:
+            self._loop.post(partial(self._blame, message[2], message[7], fault))
+        except MemoryError:
+            self._loop.post(self.session.no_memory)
+        return None
 
     def _tell_guest(self, guest: GuestState, event: str, peer: int) -> None:
         if event == "destroyed":

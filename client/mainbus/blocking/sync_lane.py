@@ -202,6 +202,8 @@ class SyncLane(asyncio.Protocol):
                 waiter.succeed(clone.decode(body, max_depth=self._limits.depth))
         except (BadMessage, LimitExceeded) as error:
             waiter.fail(BadMessage(f"the answer to {channel!r} does not decode: {error}"))
+        except MemoryError:
+            waiter.fail(MemoryError(f"there is no memory for the answer to {channel!r}"))
 
     def _expire(self, request: int) -> None:
         call = self._calls[request]

@@ -153,6 +153,8 @@ def decode(data: Body | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
     if CODEC == "compiled":
         try:
             return clone_fast.decode(data if type(data) is bytes else bytes(data), max_depth)
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001
             # Not common, or wrong. The decoder knows which.
             return Decoder(data, max_depth).decode()
@@ -165,6 +167,8 @@ def decode(data: Body | memoryview, *, max_depth: int = MAX_DEPTH) -> object:
         data = bytes(data)
     try:
         value, end = _loads(_TWO + data + _BEHIND, max_depth=max_depth)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001
         # Not plain, or wrong. The decoder knows which.
         return Decoder(data, max_depth).decode()

@@ -159,7 +159,7 @@ class ErrorFrame(Frame):
         """Return the exception."""
         try:
             return rebuild(self.description)
-        except MainbusError:
+        except (MainbusError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001
             # Constructors of built-in classes run here, on what the message says.

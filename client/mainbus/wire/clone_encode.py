@@ -131,7 +131,7 @@ class Encoder:
             return b"".join(self._parts) if sum(map(len, self._parts)) <= least else _in_pieces(self._parts)
         except Refused as refused:
             raise CloneError(self._path(), str(refused)) from refused.__cause__
-        except MainbusError:
+        except (MainbusError, MemoryError):
             raise
         except RecursionError:
             # Keys are written, hashed and compared recursively, on top of whatever the caller's stack holds.

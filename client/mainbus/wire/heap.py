@@ -8,6 +8,7 @@ not mind.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 MOST: Final = 31 * 1024 * 1024
@@ -21,5 +22,7 @@ def expect(size: int) -> None:
     global _expected
     if size > _expected:
         _expected = size
-        # Two of them, one of which is being made while the other is in use.
-        bytearray(min(2 * size, MOST))
+        # It is for speed alone: there may be memory for what comes, and none for this.
+        with suppress(MemoryError):
+            # Two of them, one of which is being made while the other is in use.
+            bytearray(min(2 * size, MOST))
