@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mainbus.errors import RemoteProtocolError
 from mainbus.wire import clone
-from mainbus.wire.messages import VERSION, Hello, LaneHello, LaneWelcome, Welcome, WireLimits, pack, unpack
+from mainbus.wire.messages import VERSION, Hello, LaneHello, LaneWelcome, Welcome, Welcomes, WireLimits, pack, unpack
 from mainbus.wire.packets import HEADER_SIZE, KIND_AT, Kind
 
 from tests.support.clones import TREES, graphs
@@ -21,6 +21,22 @@ KINDS = {Hello: Kind.HELLO, Welcome: Kind.WELCOME, LaneHello: Kind.LANE, LaneWel
 
 ENOUGH = {"id": 1, "session": b"s", "instance": b"i", "lane": b"l", "nonce": b"n"}
 """What the bodies cannot do without."""
+
+
+SECRETS = st.binary(min_size=16, max_size=16)
+WELCOMES = st.fixed_dictionaries(
+    {
+        "id": st.integers(1, 2**32 - 1),
+        "session": SECRETS,
+        "lane": SECRETS,
+        "name": st.none() | st.text(min_size=1, max_size=100),
+        "host": st.none() | st.integers(1, 2**32 - 1),
+        "guest": st.none() | SECRETS,
+        "descriptors": st.none() | SECRETS,
+        "features": st.lists(st.sampled_from(["fragments", "lane", "direct", "pools"]), max_size=4).map(tuple),
+    }
+)
+"""What a broker has to say to each renderer apart."""
 
 
 def revived(value: Any) -> Any:
@@ -47,6 +63,18 @@ def test_what_is_left_out_has_its_default() -> None:
     assert unpack(Hello, clone.encode({})) == Hello()
     welcome = unpack(Welcome, clone.encode(ENOUGH))
     assert (welcome.name, welcome.limits, welcome.version) == (None, WireLimits(), VERSION)
+
+
+@given(own=WELCOMES, credit=st.integers(1, 2**32 - 1), message=st.integers(1, 2**31))
+def test_a_welcome_of_which_most_is_encoded_before_says_the_same(
+    own: dict[str, Any], credit: int, message: int
+) -> None:
+    limits = WireLimits(message=message)
+    packet = Welcomes(instance=b"i" * 16, credit=credit, limits=limits).pack(**own)
+    expected = Welcome(instance=b"i" * 16, credit=credit, limits=limits, **own)
+    assert unpack(Welcome, packet[HEADER_SIZE:]) == expected
+    assert clone.decode(packet[HEADER_SIZE:]) == clone.decode(pack(expected)[HEADER_SIZE:])
+    assert packet[KIND_AT] == Kind.WELCOME
 
 
 def test_unknown_keys_are_ignored() -> None:
