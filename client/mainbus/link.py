@@ -42,6 +42,7 @@ class Link(asyncio.Protocol):
         self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
         self.transport: asyncio.Transport | None = None
         self._hello = b""
+        """What is said first; nothing once it was said."""
         self._outbox = outbox
         self._receive = receive
         self._lost = lost
@@ -103,6 +104,7 @@ class Link(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.wire.sent(Kind.HELLO)
         self.transport.write(self._hello)
+        self._hello = b""
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""
