@@ -43,6 +43,7 @@ class Link(asyncio.Protocol):
         self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
         self.transport: asyncio.Transport | None = None
         self._hello = b""
+        """What is said first; nothing once it was said."""
         self._outbox = outbox
         self._receive = receive
         self._lost = lost
@@ -111,6 +112,7 @@ class Link(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.wire.sent(Kind.HELLO)
         self.transport.write(self._hello)
+        self._hello = b""
 
     def data_received(self, data: bytes) -> None:
         """Scan what has arrived."""

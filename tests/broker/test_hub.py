@@ -11,6 +11,7 @@ from mainbus.link import Link
 from mainbus.session import Session
 from mainbus.wire.messages import Hello
 from mainbus_broker import Config, Limits
+from mainbus_broker.partners import NOBODY
 
 from tests.support.bus import Bus, Calls, until, within
 
@@ -86,6 +87,23 @@ async def test_every_connection_has_secrets_of_its_own(address: str) -> None:
         peers = [bus.peer(await bus.renderer()) for _ in range(3)]
         assert len({peer.secret for peer in peers}) == len({peer.lane_nonces for peer in peers}) == 3
         assert all(len(peer.secret) == 16 for peer in peers)
+
+
+# What it costs.
+
+
+async def test_what_an_idle_renderer_never_needs_is_not_there(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer = mainbus.connect(address)
+        async with renderer:
+            peer = bus.peer(renderer)
+            await within(peer.contents.ready())
+            assert not peer.has_inbox
+            assert not peer.has_calls
+            assert peer.partners is peer.oneway is peer.heard is NOBODY
+            assert peer.queued == 0
+            assert bus.broker.stats()["streams"] == 0
+        await until(lambda: not bus.hub.renderers)
 
 
 # Who hears of it.

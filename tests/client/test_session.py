@@ -14,6 +14,20 @@ from tests.support import bare
 from tests.support.bus import Bus, until, within
 from tests.support.renderers import Told, broker_process, go_on, stop
 
+# What it costs.
+
+
+async def test_what_an_idle_renderer_never_needs_is_not_there(address: str) -> None:
+    async with Bus(address) as bus:
+        renderer = await bus.renderer()
+        await within(bus.contents(renderer).ready())
+        session = renderer._session
+        assert session is not None
+        assert renderer.stats()["running"] == renderer.stats()["direct_ports"] == 0
+        made = (session._pools, session._handlers, session.ports._direct, renderer._arrivals._dispatch)
+        assert made == (None, None, None, None)
+
+
 # reconnect=False.
 
 

@@ -5,8 +5,8 @@ import os
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 
+import msgspec
 from mainbus.transports.memory_transport import MemoryTransport
 
 if sys.platform == "win32":
@@ -24,8 +24,7 @@ _LOCAL_PEERCRED = 1
 _LOCAL_PEERPID = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True, gc=False):
     """The process at the other end when it connected.
 
     Attributes:

@@ -101,6 +101,35 @@ def test_nothing_comes_out_behind_a_fault(state: State) -> None:
     assert not wire._pieces
 
 
+# A handshake.
+
+
+@given(st.lists(st.integers(0, 60)), st.binary(max_size=60))
+def test_a_greeting_comes_out_once_it_is_whole_and_what_is_behind_it_stays(places: list[int], rest: bytes) -> None:
+    wire, hello = opened(Role.BROKER, State.CONNECTED), pack(Hello(name="a"))
+    pieces = cut(hello, places)
+    for piece in pieces[:-1]:
+        wire.feed(piece)
+        assert wire.greeting() is None
+    wire.feed(pieces[-1] + rest)
+    found = wire.greeting()
+    assert found is not None
+    message = wire.message(*found)
+    assert message is not None
+    assert unpack(Hello, message[8]) == Hello(name="a")
+    assert (wire.state, wire.received, wire.failure) == (State.GREETED, 1, None)
+    assert wire.backlog == bool(rest)
+    assert wire.held == len(rest)
+
+
+def test_a_greeting_that_is_none_is_a_fault() -> None:
+    wire = opened(Role.BROKER, State.CONNECTED)
+    assert wire.greeting() is None
+    wire.feed(build(Kind.SEND, channel=b"c"))
+    assert wire.greeting() is None
+    assert str(wire.failure) == "unexpected packet of kind SEND while connected"
+
+
 # What tiny pieces cost.
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mainbus.errors import RemoteProtocolError
 from mainbus.wire import clone
-from mainbus.wire.messages import VERSION, Hello, LaneHello, LaneWelcome, Welcome, WireLimits, pack, unpack
+from mainbus.wire.messages import VERSION, Hello, LaneHello, LaneWelcome, Welcome, Welcomes, WireLimits, pack, unpack
 from mainbus.wire.packets import HEADER_SIZE, KIND_AT, Kind
 
 from tests.support.clones import TREES, graphs
@@ -21,6 +21,22 @@ KINDS = {Hello: Kind.HELLO, Welcome: Kind.WELCOME, LaneHello: Kind.LANE, LaneWel
 
 ENOUGH = {"id": 1, "session": b"s", "instance": b"i", "lane": b"l", "nonce": b"n"}
 """What the bodies cannot do without."""
+
+
+SECRETS = st.binary(min_size=16, max_size=16)
+WELCOMES = st.fixed_dictionaries(
+    {
+        "id": st.integers(1, 2**32 - 1),
+        "session": SECRETS,
+        "lane": SECRETS,
+        "name": st.none() | st.text(min_size=1, max_size=100),
+        "host": st.none() | st.integers(1, 2**32 - 1),
+        "guest": st.none() | SECRETS,
+        "descriptors": st.none() | SECRETS,
+        "features": st.lists(st.sampled_from(["fragments", "lane", "direct", "pools"]), max_size=4).map(tuple),
+    }
+)
+"""What a broker has to say to each renderer apart."""
 
 
 def revived(value: Any) -> Any:
@@ -64,6 +80,18 @@ def test_a_limit_that_no_broker_can_have_is_a_fault(name: str, value: object) ->
 def test_a_number_that_no_broker_can_say_is_a_fault(key: str, value: int) -> None:
     with pytest.raises(RemoteProtocolError, match=rf"Welcome does not decode: .*`\$\.{key}`"):
         unpack(Welcome, clone.encode({**ENOUGH, key: value}))
+
+
+@given(own=WELCOMES, credit=st.integers(1, 2**32 - 1), message=st.integers(1, 2**30))
+def test_a_welcome_of_which_most_is_encoded_before_says_the_same(
+    own: dict[str, Any], credit: int, message: int
+) -> None:
+    limits = WireLimits(message=message)
+    packet = Welcomes(instance=b"i" * 16, credit=credit, limits=limits).pack(**own)
+    expected = Welcome(instance=b"i" * 16, credit=credit, limits=limits, **own)
+    assert unpack(Welcome, packet[HEADER_SIZE:]) == expected
+    assert clone.decode(packet[HEADER_SIZE:]) == clone.decode(pack(expected)[HEADER_SIZE:])
+    assert packet[KIND_AT] == Kind.WELCOME
 
 
 def test_unknown_keys_are_ignored() -> None:
