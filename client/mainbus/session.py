@@ -206,6 +206,10 @@ class Session(Outgoing):
         await self.outbox.wait_until(done)
         self.check()
 
+    def arrive_pooled(self, message: Message) -> None:
+        """Take a message of somebody who was heard of before, which is in a pool."""
+        self._handlers[message[0]](self.pools.arrive(message))
+
     def start_dispatch(self) -> None:
         """Tell the broker that what it sends is dispatched from now on."""
         self.dispatching = True
