@@ -7,13 +7,13 @@ and ``main_process``, so that there is one place for each rule.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport getenv
 
 from mainbus.cores_fast cimport CallsCore, InboxCore, OutboxCore, RouteCore, TargetCore
 from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, channel_of, result_packet, settle
 from mainbus.wire.packets_fast cimport (
-    ENOUGH, HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, body_size, front_of, get, readdressed, stream_of
+    ENOUGH, HEADER_SIZE, NOT_TAKEN, PLACE_SIZE, TAKEN, ConnectionCore, Taker, body_size, front_of, get, readdressed, stream_of
 )
 
 from mainbus.cores import ROOM as _ROOM
@@ -30,6 +30,7 @@ cdef enum:
     SEND = 16
     INVOKE = 19
     RESULT = 24
+    POOL_FREE = 62
     OVERHEAD = 64
     # From this size on packets are passed on as they lie in what was read: by `router`.
     LARGE = 32 * 1024
@@ -46,17 +47,17 @@ cdef class QuickRouter(Taker):
         hub: The broker whose registries decide.
     """
 
-    cdef object flow, main, replies
+    cdef object flow, main, pools, replies
     cdef dict ids, names
-    cdef Py_ssize_t high, pending, running, max_message
+    cdef Py_ssize_t high, pending, running, max_message, pool_size
     cdef int depth
 
     def __init__(self, hub):
         limits = hub.config.limits
-        self.flow, self.main, self.replies = hub.flow, hub.main, hub.replies
+        self.flow, self.main, self.pools, self.replies = hub.flow, hub.main, hub.shared_pools, hub.replies
         self.ids, self.names = hub.renderers.ids, hub.renderers.names_raw
         self.high, self.pending, self.running = limits.high, limits.pending, limits.running
-        self.max_message, self.depth = limits.message, limits.depth
+        self.max_message, self.depth, self.pool_size = limits.message, limits.depth, limits.pool
 
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         cdef uint8_t kind = head[4]
@@ -72,12 +73,52 @@ cdef class QuickRouter(Taker):
         if kind == READY:
             owner.contents.dispatched()
             return TAKEN
+        if kind == POOL_FREE:
+            self.pools.copied(owner, get(head + 8), get(head + 16))
+            return TAKEN
         return NOT_TAKEN
 
     cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         if not head[6] and not get(head + 8):
             return wire.join(head, data, at)
         return self.forward_more(owner, wire, head, data, at)
+
+    cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        if head[4] == RESULT:
+            target = self.ids.get(get(head + 8))
+        else:
+            target = self.target(owner, head)
+        if target is None:
+            return NOT_TAKEN
+        pool = (<dict>self.pools._pools).get((owner.id, target.id))
+        cdef Py_ssize_t length = self.place_of(head)
+        if pool is None or not pool.is_open or length < 0:
+            return NOT_TAKEN
+        slot = get(head + 16)
+        if not pool.hold(slot, length, self.pool_size):
+            return NOT_TAKEN
+        cdef int outcome
+        if head[4] == SEND:
+            outcome = self.send(owner, head)
+        elif head[4] == INVOKE:
+            outcome = self.call(owner, head)
+        else:
+            outcome = self.reply(owner, head)
+        if outcome == NOT_TAKEN:
+            pool.release(slot)
+        elif target.pausing:
+            # What it makes the receiver hold, not the few bytes that say where it is.
+            self.flow.added(owner, target, length)
+        return outcome
+
+    cdef Py_ssize_t place_of(self, const uint8_t* head):
+        """Return how long a message is that is in a pool; -1 if what is said of that is wrong."""
+        cdef const uint8_t* at = head + get(head) - PLACE_SIZE
+        cdef uint64_t start = get_long(at), length = get_long(at + 8), large = get_long(at + 16), size = get_long(at + 24)
+        cdef uint64_t room = self.pool_size, limit = self.max_message
+        if start > room or length > room - start or length > limit or large > length or size > length - large:
+            return -1
+        return length
 
     # To another renderer
 
@@ -241,3 +282,7 @@ cdef class QuickRouter(Taker):
     cdef int settle(self, peer, const uint8_t* head) except -1:
         cdef CallsCore calls = peer._calls
         return NOT_TAKEN if calls is None else settle(calls, peer._inbox, head, self.depth)
+
+
+cdef inline uint64_t get_long(const uint8_t* at):
+    return <uint64_t>get(at) << 32 | get(at + 4)

@@ -159,10 +159,14 @@ class SharedPools:
             pool.sender.outbox.put(build(Kind.POOL_READY, peer.id, pool.number, name=peer.name_raw))
 
     def freed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        """Serve a POOL_FREE: a receiver has copied a message out."""
-        pool = self._pools.get((head[5], peer.id))
-        if pool is not None and pool.release(head[7]):
-            self._hub.router.tell(pool.sender, build(Kind.POOL_FREE, peer.id, frame=head[7]))
+        """Serve a POOL_FREE."""
+        self.copied(peer, head[5], head[7])
+
+    def copied(self, peer: Peer, sender: int, slot: int) -> None:
+        """Note that a receiver has copied a message out."""
+        pool = self._pools.get((sender, peer.id))
+        if pool is not None and pool.release(slot):
+            self._hub.router.tell(pool.sender, build(Kind.POOL_FREE, peer.id, frame=slot))
 
     def lost(self, peer: Peer) -> None:
         """Note that what was on its way to a renderer on its connection for descriptors may not arrive."""

@@ -4,12 +4,15 @@
 It may only ever succeed: what is unusual or wrong it leaves, untouched, to ``session`` and ``arrivals``.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport getenv
 
 from mainbus.cores_fast cimport InboxCore, RouteCore, TargetCore
 from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, channel_of, result_packet, settle
-from mainbus.wire.packets_fast cimport HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, body_size, get
+from mainbus.wire.packets_fast cimport (
+    HEADER_SIZE, NOT_TAKEN, PLACE_SIZE, TAKEN, ConnectionCore, Taker, body_size, get
+)
 
 from mainbus.events import IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.routes import Route
@@ -25,6 +28,7 @@ cdef enum:
     INVOKE = 19
     BROADCAST = 20
     RESULT = 24
+    POOL_FREE = 62
     OVERHEAD = 64
 
 cdef object new_event = IpcRendererEvent.__new__
@@ -50,6 +54,9 @@ cdef class QuickArrivals(Taker):
 
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         cdef uint8_t kind = head[4]
+        if kind == POOL_FREE:
+            owner.pools.freed(get(head + 8), get(head + 16))
+            return TAKEN
         if kind != SEND and kind != INVOKE and kind != BROADCAST and kind != RESULT:
             return NOT_TAKEN
         peer = get(head + 8)
@@ -64,6 +71,24 @@ cdef class QuickArrivals(Taker):
         if kind == INVOKE:
             return self.invoke(owner, inbox, peer, head)
         return self.message(inbox, peer, head)
+
+    cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        peer = get(head + 8)
+        if peer == 0 or peer not in owner.met:
+            return NOT_TAKEN
+        cdef Py_ssize_t body = HEADER_SIZE + head[6] + head[7]
+        owner.arrive_pooled((
+            head[4],
+            head[5],
+            peer,
+            get(head + 12),
+            get(head + 16),
+            get(head + 20),
+            PyBytes_FromStringAndSize(<const char*>head + HEADER_SIZE, head[6]),
+            channel_of(head),
+            PyBytes_FromStringAndSize(<const char*>head + body, PLACE_SIZE),
+        ))
+        return TAKEN
 
     cdef int message(self, InboxCore inbox, uint32_t peer, const uint8_t* head) except -1:
         cdef str channel = channel_of(head)

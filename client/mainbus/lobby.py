@@ -45,6 +45,11 @@ class Waiting(Route):
         entry.is_reply = True
         self._append(entry)
 
+    @property
+    def takes_replies(self) -> bool:
+        """Whether a reply may leave at once: never."""
+        return False
+
     def leave(self) -> Entry | None:
         """Give away what has waited longest; None if it was withdrawn."""
         entry = self._queue[0]

@@ -138,6 +138,7 @@ class Outgoing:
             peer,
             0,
             body,
+            route.is_free,
             flags=_by(name) | flags,
             frame=frame,
             name=_raw(name),
@@ -225,8 +226,9 @@ class Outgoing:
         if self.link is None:
             return
         kind, value, body = outcome
-        packet = self._packets(peer, kind, peer, request, body, value=value)
-        self.routes.to(peer).reply(packet, HEADER_SIZE + len(body))
+        route = self.routes.to(peer)
+        packet = self._packets(peer, kind, peer, request, body, route.takes_replies, value=value)
+        route.reply(packet, HEADER_SIZE + len(body))
 
     def notice(self, kind: Kind, peer: int, request: int = 0, **fields: Any) -> None:
         """Send a packet that waits for nothing."""
@@ -241,19 +243,21 @@ class Outgoing:
     def _put_request(
         self, kind: int, peer: int, name: str | None, raw: bytes, body: Body, frame: int, reply: Reply
     ) -> None:
+        route = reply.route
         packet = self._packets(
             peer if name is None else name,
             kind,
             peer,
             reply.request,
             body,
+            route.is_free and route.has_credit,
             flags=_by(name),
             frame=frame if peer == MAIN and name is None else 0,
             value=milliseconds(reply.timeout),
             name=_raw(name),
             channel=raw,
         )
-        reply.route.put(packet, HEADER_SIZE + len(body), reply.request, is_free=kind == STREAM)
+        route.put(packet, HEADER_SIZE + len(body), reply.request, is_free=kind == STREAM)
 
     def _check_room(self, route: Route, body: Body, accepted: bool) -> None:
         assert self.welcome is not None
@@ -264,11 +268,18 @@ class Outgoing:
             raise SendQueueFull(MAX_UNSENT)
 
     def _packets(
-        self, target: int | str, kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]
+        self,
+        target: int | str,
+        kind: int,
+        peer: int,
+        request: int,
+        body: Body,
+        at_once: bool,
+        **fields: Unpack[Fields],
     ) -> bytes | Iterator[Packet]:
         """Return the packets of a message; those of a large one when it leaves, since there may be room in a pool."""
         if len(body) > MAX_FRAGMENT and target != MAIN and kind in _POOLED:
-            return self.pools.packets(target, kind, peer, request, body, **fields)
+            return self.pools.packets(target, kind, peer, request, body, at_once, **fields)
         return packets.message(kind, peer, request, body, **fields)
 
     def _send_demand(self, request: int, credit: int) -> None:

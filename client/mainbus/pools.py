@@ -67,21 +67,24 @@ class Pools:
     # Public: what leaves
 
     def packets(
-        self, target: int | str, kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]
-    ) -> Iterator[Packet]:
-        """Yield the packets of a large message to a renderer: one, if there is room in a pool when it leaves.
+        self,
+        target: int | str,
+        kind: int,
+        peer: int,
+        request: int,
+        body: Body,
+        at_once: bool,
+        **fields: Unpack[Fields],
+    ) -> bytes | Iterator[Packet]:
+        """Return the packets of a large message to a renderer: one, if there is room in a pool when it leaves.
 
         Args:
             target: The renderer's id or name, as the message is addressed.
             kind, peer, request, body, fields: As for `mainbus.wire.packets.message`.
+            at_once: Whether it leaves now.
         """
-        packet = self._pooled(target, kind, peer, request, body, fields)
-        if packet is not None:
-            yield packet
-            return
-        yield from packets.fragments(kind, peer, request, body, **fields)
-        if not fields.get("flags", 0) & HOST:
-            self._want(target)
+        packet = self._pooled(target, kind, peer, request, body, fields) if at_once else None
+        return packet or self._packets(target, kind, peer, request, body, **fields)
 
     def __len__(self) -> int:
         """Return how many messages are on their way."""
@@ -100,12 +103,20 @@ class Pools:
         self._outbox.put(build(Kind.POOL_FREE, peer, frame=slot))
         return kind, flags & ~POOLED, peer, request, 0, value, name, channel, self._read(peer, bytes(place))
 
+    def freed(self, peer: int, slot: int) -> None:
+        """Take a place back that a message was in."""
+        pool, start = self._slots.get(slot, (None, 0))
+        # The broker itself says it of what it has not passed on; else only whoever was to read it.
+        if pool is not None and peer in (pool.peer, 0):
+            del self._slots[slot]
+            pool.room.give_back(start)
+
     def handlers(self) -> dict[int, Callable[[Message], object]]:
         """Return what takes each kind of packet for pools."""
         return {
             Kind.POOL: lambda message: self._on_asked(message[2]),
             Kind.POOL_READY: lambda message: self._on_ready(message[2], text_of(message[6]), message[3]),
-            Kind.POOL_FREE: lambda message: self._on_free(message[2], message[4]),
+            Kind.POOL_FREE: lambda message: self.freed(message[2], message[4]),
             Kind.POOL_CLOSED: lambda message: self._on_closed(message[2], message[3], message[5]),
         }
 
@@ -135,6 +146,17 @@ class Pools:
             self._timer = None
 
     # Private: writing
+
+    def _packets(
+        self, target: int | str, kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]
+    ) -> Iterator[Packet]:
+        packet = self._pooled(target, kind, peer, request, body, fields)
+        if packet is not None:
+            yield packet
+            return
+        yield from packets.fragments(kind, peer, request, body, **fields)
+        if not fields.get("flags", 0) & HOST:
+            self._want(target)
 
     def _pooled(
         self, target: int | str, kind: int, peer: int, request: int, body: Body, fields: Fields
@@ -187,13 +209,6 @@ class Pools:
             self._targets.update(dict.fromkeys([peer, name] if name else [peer], pool))
             if self._timer is None:
                 self._look_later()
-
-    def _on_free(self, peer: int, slot: int) -> None:
-        pool, start = self._slots.get(slot, (None, 0))
-        # The broker itself says it of what it has not passed on; else only whoever was to read it.
-        if pool is not None and peer in (pool.peer, 0):
-            del self._slots[slot]
-            pool.room.give_back(start)
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(IDLE, self._look)

@@ -80,7 +80,7 @@ class Route(RouteCore):
 
         Whoever pauses, or owes the credit that an invoke in front waits for, may be waiting for this very reply.
         """
-        if not self._queue and self._outbox.queued < ROOM and isinstance(packet, bytes):
+        if self.takes_replies and isinstance(packet, bytes):
             self._outbox.put(packet)
             return
         entry = Entry(packet, size, 0)
@@ -128,6 +128,11 @@ class Route(RouteCore):
         self._release(self._unsent.pop(request))
         self._outbox.pull(self)
         return True
+
+    @property
+    def takes_replies(self) -> bool:
+        """Whether a reply may leave at once."""
+        return not self._queue and self._outbox.queued < ROOM
 
     @property
     def idle(self) -> bool:

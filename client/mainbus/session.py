@@ -208,6 +208,10 @@ class Session(Outgoing):
         if self.link is not None:
             self.link.no_memory()
 
+    def arrive_pooled(self, message: Message) -> None:
+        """Take a message of somebody who was heard of before, which is in a pool."""
+        self._hand(self.pools.arrive(message))
+
     def start_dispatch(self) -> None:
         """Tell the broker that what it sends is dispatched from now on."""
         self.dispatching = True
@@ -376,9 +380,12 @@ class Session(Outgoing):
             kind, peer = message[0], message[2]
             if peer and peer not in self.met and kind in _INTRODUCING:
                 self.routes.learn(peer, text_of(message[6]) or None)
-            if self._handlers is None:
-                self._handlers = self._make_handlers()
-            self._handlers[kind](message)
+            self._hand(message)
+
+    def _hand(self, message: Message) -> None:
+        if self._handlers is None:
+            self._handlers = self._make_handlers()
+        self._handlers[message[0]](message)
 
     def _make_handlers(self) -> dict[int, Callable[[Message], object]]:
         receiver = self._receiver

@@ -6,11 +6,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import repeat
+from typing import Any, cast
 
 import pytest
-from mainbus.cores import CHUNK
+from mainbus.cores import CHUNK, LARGE_CHUNK
 from mainbus.outbox import Outbox
 from mainbus.routes import Route
+from mainbus.wire.packets import MAX_FRAGMENT
 from mainbus.wire.pieces import Pieces
 
 
@@ -266,3 +268,26 @@ async def test_packets_in_pieces_are_whole_when_they_are_taken_back() -> None:
     assert outbox.queued == 0
     outbox.put(b"later")
     assert outbox.take() == [b"later"]
+
+
+async def test_four_fragments_leave_at_a_time() -> None:
+    async with ends() as pair:
+        writes: list[int] = []
+
+        class Counting:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(pair.transport, name)
+
+            def writelines(self, parts: list[bytes]) -> None:
+                writes.append(sum(map(len, parts)))
+                pair.transport.writelines(parts)
+
+        pair.outbox.attach(cast(asyncio.Transport, Counting()))
+        fragments = [Pieces((bytes(30), bytes([number]) * MAX_FRAGMENT)) for number in range(8)]
+        route = Route(pair.outbox, 0)
+        route.put(iter(fragments), 8 * MAX_FRAGMENT)
+        pair.outbox.put(b"before")
+        sent = b"before" + b"".join(map(bytes, fragments))
+        assert await pair.read(len(sent)) == sent
+        assert max(writes) <= LARGE_CHUNK
+        assert len(writes) == 2

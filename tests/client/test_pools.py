@@ -159,10 +159,10 @@ async def test_only_who_reads_it_frees_a_place(address: str) -> None:
         assert packet is not None
         slot = HEADER.unpack_from(packet)[7]
         for peer in (here.id, 99):
-            pools._on_free(peer, slot)
-        pools._on_free(there.id, slot + 1)
+            pools.freed(peer, slot)
+        pools.freed(there.id, slot + 1)
         assert len(pools) == 1
-        pools._on_free(0, slot)
+        pools.freed(0, slot)
         assert len(pools) == 0
 
 
@@ -251,7 +251,7 @@ async def test_one_with_a_message_under_way_is_kept(address: str) -> None:
         for _ in range(3):
             pools._look()
         assert pool_of(here) is pool
-        pools._on_free(0, HEADER.unpack_from(packet)[7])
+        pools.freed(0, HEADER.unpack_from(packet)[7])
         pools._look()
         assert not pools._targets
 

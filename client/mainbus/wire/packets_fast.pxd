@@ -7,6 +7,9 @@ cdef enum:
     MORE = 1
     CONTINUES = 2
     BY_NAME = 4
+    POOLED = 32
+    # Bytes of the body of what is in a pool.
+    PLACE_SIZE = 32
     # What a taker did with a packet.
     NOT_TAKEN = 0
     TAKEN = 1
@@ -27,6 +30,7 @@ cdef inline uint32_t get(const uint8_t* at) noexcept nogil:
 cdef class Taker:
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
     cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
+    cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
 
 
 cdef class ConnectionCore:

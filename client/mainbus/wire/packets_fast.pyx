@@ -35,6 +35,10 @@ cdef enum:
     TO_ID = 0
     TO_NAME = 1
     REPLIES = 3
+    # Which way a packet takes.
+    COMMON = 0
+    IN_POOL = 1
+    CONTINUING = 2
     # How much room a byte string gets that arrives in parts: so many times what has come.
     GROWTH = 8
 
@@ -110,6 +114,10 @@ cdef class Taker:
         """Do so with a fragment that is neither the first nor the last."""
         return wire.join(head, data, at)
 
+    cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Do so with a message that is in a pool."""
+        return NOT_TAKEN
+
 
 cdef class ConnectionCore:
     """What was fed to a connection, and how far it was scanned."""
@@ -146,24 +154,29 @@ cdef class ConnectionCore:
         cdef bytes data = self._data, needs = self._needs
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = self._at, length
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
-        cdef int outcome
-        cdef bint goes_on
+        cdef const uint8_t* need = <const uint8_t*>PyBytes_AS_STRING(needs)
+        cdef int outcome, way
         if at < 0 or PyBytes_GET_SIZE(needs) != 256:
             raise ValueError("Expected a place in the data, and a byte for each kind")
         while at < last and count and self.received >= self.skip:
             # Inside a message, only what goes on with it; all else is a case for whoever joins them.
-            length = 0 if self._partials else common(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
-            goes_on = not length
-            if goes_on:
-                length = continuing(start, at, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+            way, length = COMMON, 0
+            if not self._partials:
+                length = common(start, at, end, need, self._max_body)
+                if not length:
+                    way, length = IN_POOL, in_pool(start, at, end, need)
+            if not length:
+                way, length = CONTINUING, continuing(start, at, end, need, self._max_body)
                 if not length:
                     break
             self._at = at + length
             self.received += 1
-            if goes_on:
+            if way == COMMON:
+                outcome = taker.take(self.owner, self, start + at, data, at)
+            elif way == CONTINUING:
                 outcome = taker.take_more(self.owner, self, start + at, data, at)
             else:
-                outcome = taker.take(self.owner, self, start + at, data, at)
+                outcome = taker.take_pooled(self.owner, self, start + at, data, at)
             if outcome == NOT_TAKEN:
                 self._at = at
                 self.received -= 1
@@ -280,6 +293,26 @@ cdef inline Py_ssize_t continuing(
         or length > body + max_body
         or need[head[4]] > 1
         or not is_ascii(head + HEADER_SIZE, head[6])
+    ):
+        return 0
+    return length
+
+
+cdef inline Py_ssize_t in_pool(
+    const uint8_t* start, Py_ssize_t at, Py_ssize_t end, const uint8_t* need
+) noexcept nogil:
+    """Return the length of a whole packet whose body is in a pool; 0 if it is not."""
+    if end - at < HEADER_SIZE:
+        return 0
+    cdef const uint8_t* head = start + at
+    cdef Py_ssize_t length = get(head), body = HEADER_SIZE + head[6] + head[7]
+    if (
+        length > end - at
+        or head[5] & ~BY_NAME != POOLED
+        or (head[4] != SEND and head[4] != INVOKE and head[4] != RESULT)
+        or length != body + PLACE_SIZE
+        or need[head[4]] > (head[7] > 0)
+        or not is_ascii(head + HEADER_SIZE, body - HEADER_SIZE)
     ):
         return 0
     return length

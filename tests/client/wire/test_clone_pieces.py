@@ -32,6 +32,38 @@ def test_bytes_stay_where_they_are_and_say_what_the_joined_message_says(value: A
 
 
 @pytest.mark.contract("4.1")
+@pytest.mark.parametrize(
+    "value", [LARGE, [LARGE], [None, LARGE], [1, {"a": [None]}, "x", LARGE], [[None], [LARGE]], [b"x" * 70_000, LARGE]]
+)
+def test_what_ends_in_a_large_byte_string_says_the_same_in_one_piece(value: Any) -> None:
+    body = clone.encode_body(value)
+    assert isinstance(body, Pieces)
+    assert bytes(body) == clone.encode(value)
+    assert clone.decode(body) == clone.decode(bytes(body)) == value
+
+
+@pytest.mark.contract("8.7")
+@pytest.mark.parametrize(
+    ("front", "value"),
+    [
+        # What looks like the head of the large one is the end of a text, which goes on into it.
+        (b"\x82\x01\x7a\x00\x04\x00\x05" + b"\x5a\x00\x04\x00\x00", [1, "Z\0\4\0\0" + "a" * 0x40000]),
+        (b"\x81\x5a\x00\x04\x00\x00", [b"a" * 0x40000]),
+        (b"\x82\x5a\x00\x04\x00\x00", None),
+        (b"\x81\xf6\x5a\x00\x04\x00\x00", None),
+        (b"\x5a\x00\x04\x00\x01", None),
+    ],
+)
+def test_a_head_is_one_only_where_an_item_begins(front: bytes, value: Any) -> None:
+    body = Pieces((front, b"a" * 0x40000))
+    if value is None:
+        with pytest.raises(BadMessage):
+            clone.decode(body)
+    else:
+        assert clone.decode(body) == clone.decode(bytes(body)) == value
+
+
+@pytest.mark.contract("4.1")
 def test_what_somebody_can_change_is_copied_at_once() -> None:
     data, numbers = bytearray(LARGE), array.array("i", range(50_000))
     body = clone.encode_body([LARGE, data, memoryview(data), numbers])
