@@ -1,9 +1,10 @@
 """Pools of shared memory: made for one sender and one receiver, and given to nobody else.
 
-The broker keeps neither descriptor nor mapping. It knows who has which pool, so that nobody says of a message that it
-is in a pool which its receiver does not have; what of a pool is under way, so that a few bytes said twice do not make a
-receiver copy the same megabytes again and again; and how many there are, since each is memory that a renderer can make
-others keep.
+The sender gets its descriptor first, maps the memory and seals it; then the receiver gets one, by which it can do
+nothing but read. The broker keeps neither descriptor nor mapping. It knows who has which pool, so that nobody says of a
+message that it is in a pool which its receiver does not have; what of a pool is under way, so that a few bytes said
+twice do not make a receiver copy the same megabytes again and again; and how many there are, since each is memory that
+a renderer can make others keep.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _COST: Final = debts.for_ports(4)
 class Pool:
     """One pool, or what becomes one."""
 
-    __slots__ = ("_held", "_slots", "is_open", "number", "receiver", "sender")
+    __slots__ = ("_held", "_slots", "fd", "is_open", "number", "receiver", "sender")
 
     def __init__(self, sender: Peer, receiver: Peer) -> None:
         self.sender = sender
@@ -42,6 +43,8 @@ class Pool:
         """What both know it by; 0 before it is made."""
         self.is_open = False
         """Whether its receiver can read it."""
+        self.fd = -1
+        """What its receiver is to get when its sender has sealed it; -1 before and after."""
         self._slots: dict[int, int] = {}
         self._held = 0
 
@@ -53,6 +56,12 @@ class Pool:
         self._slots[slot] = size
         self._held += size
         return True
+
+    def close(self) -> None:
+        """Close what its receiver has not got."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def release(self, slot: int) -> bool:
         """Note that a message was copied out, or goes nowhere; False: there is none in that slot."""
@@ -116,9 +125,14 @@ class SharedPools:
             self._hub.router.tell(peer, build(Kind.POOL_FREE, frame=head[7]))
 
     def asked(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        """Serve a POOL: a sender asks for one, or a receiver says that it can get one."""
+        """Serve a POOL: a sender asks for one, or gives it back, or a receiver says that it can get one."""
         other = self._other(head, data, at)
-        if other is None:
+        if head[8] == pooled.GIVEN_BACK:
+            pool = self._pools.get((peer.id, head[5]))
+            if pool is not None and pool.is_open and pool.number == head[6]:
+                del self._pools[peer.id, head[5]]
+                self._tell_receiver(pool)
+        elif other is None:
             self._hub.router.tell(peer, build(Kind.POOL_CLOSED, head[5], value=pooled.NOT_TO))
         elif head[8]:
             pool = self._pools.get((other.id, peer.id))
@@ -128,15 +142,15 @@ class SharedPools:
             self._ask(peer, other)
 
     def answered(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
-        """Serve a POOL_READY: a receiver has its pool, or could not take it."""
-        pool = self._pools.get((head[5], peer.id))
-        if pool is None or pool.number != head[6] or not pool.number or pool.is_open:
+        """Serve a POOL_READY: a sender has sealed its pool, a receiver can read it, or either could not take it."""
+        pool = self._answer_of(peer, head[5], head[6])
+        if pool is None:
             return
-        if head[8]:
+        if not head[8] or (pool.sender is peer and not self._hand_on(pool)):
+            self._drop(pool)
+        elif pool.receiver is peer:
             pool.is_open = True
             pool.sender.outbox.put(build(Kind.POOL_READY, peer.id, pool.number, name=peer.name_raw))
-        else:
-            self._drop(pool)
 
     def freed(self, peer: Peer, head: Head, data: bytes, at: int) -> None:
         """Serve a POOL_FREE: a receiver has copied a message out."""
@@ -154,10 +168,33 @@ class SharedPools:
         """Close the pools of a renderer that is gone: the others read on what it has sent, up to here."""
         for pool in [pool for pool in self._pools.values() if peer in (pool.sender, pool.receiver)]:
             del self._pools[pool.sender.id, pool.receiver.id]
-            other = pool.receiver if pool.sender is peer else pool.sender
-            other.outbox.put(build(Kind.POOL_CLOSED, peer.id, value=pooled.GONE))
+            pool.close()
+            if pool.sender is peer:
+                self._tell_receiver(pool)
+            else:
+                self._tell_sender(pool)
 
     # Private
+
+    def _answer_of(self, peer: Peer, other: int, number: int) -> Pool | None:
+        """Return the pool of a number if it waits for an answer of `peer`."""
+        for key in ((peer.id, other), (other, peer.id)):
+            pool = self._pools.get(key)
+            if pool is not None and number and pool.number == number and not pool.is_open:
+                # Its sender's first, then its receiver's.
+                return pool if peer is (pool.sender if pool.fd >= 0 else pool.receiver) else None
+        return None
+
+    def _hand_on(self, pool: Pool) -> bool:
+        """Give its receiver a pool that its sender has sealed; whether that has left."""
+        reader = pool.receiver.descriptors
+        given = (
+            reader is not None
+            and shared_memory.is_sealed(pool.fd)
+            and reader.give(Kind.POOL_READY, pool.sender.id, pool.number, pool.fd, self._hub.config.limits.pool)
+        )
+        pool.close()
+        return given
 
     def _open_to(self, sender: Peer, head: Head, data: bytes, at: int) -> Pool | None:
         """Return the pool in which a packet's receiver can read, if there is one."""
@@ -202,10 +239,10 @@ class SharedPools:
         )
 
     def _make(self, pool: Pool) -> bool:
-        """Make the memory and give it to both; the broker keeps none of it."""
+        """Make the memory and give it to who writes."""
         size = self._hub.config.limits.pool
-        writer, reader = pool.sender.descriptors, pool.receiver.descriptors
-        if writer is None or reader is None:
+        writer = pool.sender.descriptors
+        if writer is None or pool.receiver.descriptors is None:
             return False
         self._last = self._last % MAX_U32 + 1
         fds: list[int] = []
@@ -214,18 +251,26 @@ class SharedPools:
             fds.append(shared_memory.to_read(fds[0]))
             if not all(map(has_files, fds)):
                 return False
-            given = reader.give(Kind.POOL_READY, pool.sender.id, self._last, fds[1], size)
-            given = given and writer.give(Kind.POOL, pool.receiver.id, self._last, fds[0], size)
+            pool.number = self._last
+            if not writer.give(Kind.POOL, pool.receiver.id, self._last, fds[0], size):
+                return False
+            pool.fd = fds.pop()
         except OSError:
             return False
         finally:
             for fd in fds:
                 os.close(fd)
-        pool.number = self._last
-        return given
+        return True
 
     def _drop(self, pool: Pool) -> None:
         """Close a pool that is of no use."""
         del self._pools[pool.sender.id, pool.receiver.id]
-        pool.sender.outbox.put(build(Kind.POOL_CLOSED, pool.receiver.id, value=pooled.NOT_TO))
-        pool.receiver.outbox.put(build(Kind.POOL_CLOSED, pool.sender.id, value=pooled.NOT_FROM))
+        pool.close()
+        self._tell_sender(pool)
+        self._tell_receiver(pool)
+
+    def _tell_sender(self, pool: Pool) -> None:
+        pool.sender.outbox.put(build(Kind.POOL_CLOSED, pool.receiver.id, pool.number, value=pooled.NOT_TO))
+
+    def _tell_receiver(self, pool: Pool) -> None:
+        pool.receiver.outbox.put(build(Kind.POOL_CLOSED, pool.sender.id, pool.number, value=pooled.NOT_FROM))

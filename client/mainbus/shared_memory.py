@@ -1,6 +1,7 @@
 """Memory that several processes have in common: a file without a name, made by the broker, whose size is sealed.
 
-Whoever gets one checks that: a file that could shrink would end a process that reads it.
+Whoever gets one checks that: a file that could shrink would end a process that reads it. Who writes maps it first, and
+seals it then: nobody can map it to write from then on, nor write to it in another way, by whatever descriptor.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Final
 if sys.platform == "linux":
     import fcntl
 
-    _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    _SIZE: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+    # F_SEAL_FUTURE_WRITE, which Linux has since 5.1 and Python does not name.
+    _REST: Final = 0x10 | fcntl.F_SEAL_SEAL
 
 AVAILABLE: Final = sys.platform == "linux" and hasattr(os, "memfd_create")
 """Whether this system has such memory."""
@@ -30,7 +33,7 @@ def make(size: int) -> int:
     fd = os.memfd_create("mainbus", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SIZE)
     except BaseException:
         os.close(fd)
         raise
@@ -39,6 +42,8 @@ def make(size: int) -> int:
 
 def to_read(fd: int) -> int:
     """Return another descriptor of the same memory, by which nothing can be written.
+
+    Only with the seals is that so for whoever has it: it can be opened again.
 
     Raises:
         OSError: There are no descriptors, or no /proc.
@@ -49,17 +54,35 @@ def to_read(fd: int) -> int:
 def view(fd: int, size: int, *, write: bool = False) -> mmap.mmap:
     """Map a descriptor that somebody has sent. It stays the caller's, and may be closed.
 
+    Args:
+        fd: The descriptor.
+        size: How large it was said to be.
+        write: Whether to write there; nobody else can from then on.
+
     Raises:
-        OSError: It is not what `make` makes, or cannot be mapped.
+        OSError: It is not what `make` makes, has no seals but who maps it is to read, or cannot be mapped.
     """
     if sys.platform != "linux":
         raise OSError("there is no shared memory on this system")
-    if os.fstat(fd).st_size != size or fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
-        raise OSError("shared memory of another size, or whose size may change")
+    needed = _SIZE if write else _SIZE | _REST
+    if os.fstat(fd).st_size != size or fcntl.fcntl(fd, fcntl.F_GET_SEALS) & needed != needed:
+        raise OSError("shared memory of another size, or which may change")
     try:
-        return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
+        found = mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
     except ValueError as error:
         raise OSError(str(error)) from error
+    if write:
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _REST)
+        except OSError:
+            found.close()
+            raise
+    return found
+
+
+def is_sealed(fd: int) -> bool:
+    """Return whether who has mapped it to write is the only one that ever can."""
+    return sys.platform == "linux" and fcntl.fcntl(fd, fcntl.F_GET_SEALS) == _SIZE | _REST
 
 
 def reserve(fd: int, size: int) -> bool:

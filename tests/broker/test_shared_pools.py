@@ -76,6 +76,15 @@ class Side:
         os.close(fd)
         return kind, peer, number
 
+    async def sealed(self, other: Side) -> int:
+        """Seal the pool that comes to write to another one, and say so; returns its number."""
+        kind, peer, number, fd = await self.file()
+        assert (kind, peer) == (POOL, other.id)
+        shared_memory.view(fd, os.fstat(fd).st_size, write=True).close()
+        os.close(fd)
+        self.write(POOL_READY, peer=other.id, request=number, value=1)
+        return number
+
 
 @asynccontextmanager
 async def side(address: str, name: str, **fields: Any) -> AsyncIterator[Side]:
@@ -98,9 +107,8 @@ async def make(a: Side, b: Side) -> int:
     a.write(POOL, peer=b.id)
     assert (await b.raw.next(POOL)).peer == a.id
     b.write(POOL, peer=a.id, value=1)
-    kind, peer, number = await b.given()
-    assert (kind, peer) == (POOL_READY, a.id)
-    assert await a.given() == (POOL, b.id, number)
+    number = await a.sealed(b)
+    assert await b.given() == (POOL_READY, a.id, number)
     b.write(POOL_READY, peer=a.id, request=number, value=1)
     ready = await a.raw.next(POOL_READY)
     assert (ready.peer, ready.request) == (b.id, number)
@@ -112,14 +120,73 @@ async def test_both_get_the_same_memory_and_the_reader_cannot_write(address: str
         a.write(POOL, name=b"b", flags=BY_NAME)
         await b.raw.next(POOL)
         b.write(POOL, peer=a.id, value=1)
-        writer, reader = [(await each.file())[3] for each in (a, b)]
-        with shared_memory.view(writer, 8192, write=True) as written, shared_memory.view(reader, 8192) as read:
-            written[:5] = b"hello"
-            assert read[:5] == b"hello"
-        with pytest.raises(OSError, match="Permission denied"):
-            shared_memory.view(reader, 8192, write=True)
-        os.close(writer)
-        os.close(reader)
+        _, _, number, writer = await a.file()
+        with shared_memory.view(writer, 8192, write=True) as written:
+            a.write(POOL_READY, peer=b.id, request=number, value=1)
+            reader = (await b.file())[3]
+            with shared_memory.view(reader, 8192) as read:
+                written[:5] = b"hello"
+                assert read[:5] == b"hello"
+            # Nor by another descriptor of the same memory, which it can have.
+            again = os.open(f"/proc/self/fd/{reader}", os.O_RDWR)
+            for fd in (reader, again):
+                with pytest.raises(PermissionError):
+                    shared_memory.view(fd, 8192, write=True)
+            with pytest.raises(PermissionError):
+                os.write(again, b"x")
+        for fd in (writer, reader, again):
+            os.close(fd)
+
+
+@pytest.mark.parametrize("what", ["says that it could not take it", "does not seal it"])
+async def test_who_does_not_seal_what_it_writes_gets_no_reader(address: str, what: str) -> None:
+    async with sides(address) as (bus, a, b):
+        a.write(POOL, peer=b.id)
+        await b.raw.next(POOL)
+        b.write(POOL, peer=a.id, value=1)
+        _, _, number = await a.given()
+        # It is not the reader's turn.
+        b.write(POOL_READY, peer=a.id, request=number, value=1)
+        assert await b.raw.is_served()
+        a.write(POOL_READY, peer=b.id, request=number, value=int(what == "does not seal it"))
+        for each, other, value in ((a, b, pooled.NOT_TO), (b, a, pooled.NOT_FROM)):
+            closed = await each.raw.next(POOL_CLOSED)
+            assert (closed.peer, closed.request, closed.value) == (other.id, number, value)
+        assert len(bus.hub.shared_pools) == 0
+
+
+def memories() -> int:
+    """How many descriptors of such memory this process has, the broker's included."""
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return sum("memfd:mainbus" in os.readlink(link) for link in links if os.path.lexists(link))
+
+
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+async def test_who_leaves_before_it_is_sealed_leaves_nothing_open(address: str, who: str) -> None:
+    async with sides(address) as (_, a, b):
+        a.write(POOL, peer=b.id)
+        await b.raw.next(POOL)
+        b.write(POOL, peer=a.id, value=1)
+        await a.given()
+        # What the receiver is to get.
+        assert memories() == 1
+        await (a if who == "sender" else b).raw.close()
+        await until(lambda: memories() == 0)
+
+
+async def test_who_has_no_more_use_for_a_pool_gives_it_back(address: str) -> None:
+    async with sides(address) as (bus, a, b):
+        number = await make(a, b)
+        for peer, other in ((b.id, number + 1), (99, number)):
+            a.write(POOL, peer=peer, request=other, value=pooled.GIVEN_BACK)
+        b.write(POOL, peer=a.id, request=number, value=pooled.GIVEN_BACK)
+        assert await a.raw.is_served()
+        assert await b.raw.is_served()
+        assert len(bus.hub.shared_pools) == 1
+        a.write(POOL, peer=b.id, request=number, value=pooled.GIVEN_BACK)
+        closed = await b.raw.next(POOL_CLOSED)
+        assert (closed.peer, closed.request, closed.value) == (a.id, number, pooled.NOT_FROM)
+        assert await make(a, b) == number + 1
 
 
 async def test_a_message_in_a_pool_is_passed_on_as_it_is_and_freed_by_its_receiver(address: str) -> None:
@@ -179,14 +246,14 @@ async def test_a_receiver_that_cannot_read_it_ends_it(address: str) -> None:
         a.write(POOL, peer=b.id)
         await b.raw.next(POOL)
         b.write(POOL, peer=a.id, value=1)
-        _, _, number = await b.given()
+        number = await a.sealed(b)
+        await b.given()
         b.write(POOL_READY, peer=a.id, request=number)
         for each, other, value in ((a, b, pooled.NOT_TO), (b, a, pooled.NOT_FROM)):
             closed = await each.raw.next(POOL_CLOSED)
             assert (closed.peer, closed.value) == (other.id, value)
         assert len(bus.hub.shared_pools) == 0
         # It may be tried again.
-        await a.given()
         await make(a, b)
 
 
@@ -195,10 +262,11 @@ async def test_a_lost_connection_for_descriptors_ends_what_was_on_its_way(addres
         a.write(POOL, peer=b.id)
         await b.raw.next(POOL)
         b.write(POOL, peer=a.id, value=1)
+        number = await a.sealed(b)
         await b.given()
         b.lane.sock.shutdown(socket.SHUT_RDWR)
-        assert (await a.raw.next(POOL_CLOSED)).peer == b.id
-        await a.given()
+        closed = await a.raw.next(POOL_CLOSED)
+        assert (closed.peer, closed.request) == (b.id, number)
         assert len(bus.hub.shared_pools) == 0
 
 
@@ -265,7 +333,7 @@ async def test_whoever_is_gone_its_pools_are_and_the_other_one_is_told(address: 
         await a.raw.close()
         assert (await b.raw.next(SEND)).frame == 9
         closed = await b.raw.next(POOL_CLOSED)
-        assert (closed.peer, closed.value) == (a.id, pooled.GONE)
+        assert (closed.peer, closed.value) == (a.id, pooled.NOT_FROM)
         assert len(bus.hub.shared_pools) == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import mainbus.blocking
 import pytest
 from mainbus import IpcRenderer, shared_memory
 from mainbus.pools import Pools, Written
+from mainbus.wire import pooled
 from mainbus.wire.packets import HEADER, MAX_FRAGMENT, Kind, build
 from mainbus_broker import Config, Limits
 
@@ -221,14 +223,94 @@ async def test_a_renderer_without_a_loop_has_them_too(address: str) -> None:
         assert there.id in bus.hub.renderers.ids
 
 
+@pytest.mark.contract("8.6")
+async def test_one_that_nobody_uses_is_given_back_at_both_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainbus.pools.IDLE", 0.001)
+    async with two(address) as (bus, here, there):
+        pools = bus.hub.shared_pools
+        for _ in range(1000):
+            # As often as there is use for one, unlike those that come to nothing.
+            await echo(here, LARGE)
+            if pools._last >= 12:
+                break
+        assert pools._last >= 12
+        await until(lambda: not len(pools))
+        for each in (here, there):
+            await until(lambda: not (pools_of(each)._targets or pools_of(each)._sources))  # noqa: B023 - awaited at once
+
+
+@pytest.mark.contract("9.1")
+async def test_one_with_a_message_under_way_is_kept(address: str) -> None:
+    async with two(address) as (_, here, _):
+        await until_pooled(here)
+        await until(lambda: not len(pools_of(here)))
+        pools, pool = pools_of(here), pool_of(here)
+        packet = pools._pooled("there", Kind.SEND, 0, 0, LARGE, {})
+        assert packet is not None
+        # Whatever time has passed.
+        for _ in range(3):
+            pools._look()
+        assert pool_of(here) is pool
+        pools._on_free(0, HEADER.unpack_from(packet)[7])
+        pools._look()
+        assert not pools._targets
+
+
+class Box:
+    """Packets that leave nowhere."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+
+    def put(self, packet: bytes) -> None:
+        self.packets.append(packet)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("is_writer", [False, True], ids=["to read", "to write"])
+def test_a_descriptor_that_comes_after_its_pool_was_closed_is_closed(is_writer: bool) -> None:
+    box: Any = Box()
+    pools = Pools(box)
+    handlers = pools.handlers()
+    before = descriptors()
+    for number in range(1, 20):
+        value = pooled.NOT_TO if is_writer else pooled.NOT_FROM
+        handlers[Kind.POOL_CLOSED]((Kind.POOL_CLOSED, 0, 7, number, 0, value, b"", "", b""))
+        fd = shared_memory.make(MIB)
+        if is_writer:
+            pools._take_to_write(7, number, MIB, fd)
+        else:
+            with shared_memory.view(fd, MIB, write=True):
+                pools._take_to_read(7, number, MIB, shared_memory.to_read(fd))
+            os.close(fd)
+        assert box.packets.pop() == build(Kind.POOL_READY, 7, number)
+        assert descriptors() == before
+    assert not pools._late
+    pools.close()
+
+
+@pytest.mark.contract("8.6")
+def test_the_end_of_one_pool_is_not_that_of_the_next() -> None:
+    box: Any = Box()
+    pools = Pools(box)
+    close = pools.handlers()[Kind.POOL_CLOSED]
+    for number in (1, 2):
+        fd = shared_memory.make(MIB)
+        with shared_memory.view(fd, MIB, write=True):
+            pools._take_to_read(7, number, MIB, shared_memory.to_read(fd))
+        os.close(fd)
+    close((Kind.POOL_CLOSED, 0, 7, 1, 0, pooled.NOT_FROM, b"", "", b""))
+    assert pools._sources[7].number == 2
+    close((Kind.POOL_CLOSED, 0, 7, 2, 0, pooled.NOT_FROM, b"", "", b""))
+    assert not pools._sources
+    assert not pools._late
+
+
 def test_a_message_of_a_pool_that_is_not_there_does_not_decode() -> None:
-    class Box:
-        def __init__(self) -> None:
-            self.packets: list[bytes] = []
-
-        def put(self, packet: bytes) -> None:
-            self.packets.append(packet)
-
     box: Any = Box()
     message = Pools(box).arrive((Kind.SEND, 32, 7, 0, 5, 0, b"", "c", bytes(32)))
     assert message == (Kind.SEND, 0, 7, 0, 0, 0, b"", "c", b"")

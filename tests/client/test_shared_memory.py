@@ -28,8 +28,28 @@ def test_its_size_cannot_be_changed_by_anybody(memory: int) -> None:
     for size in (0, SIZE - 1, SIZE + 1):
         with pytest.raises(PermissionError):
             os.ftruncate(memory, size)
-    with pytest.raises(PermissionError):
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+
+
+@pytest.mark.contract("8.6")
+def test_nobody_writes_but_who_has_mapped_it_first(memory: int) -> None:
+    assert not shared_memory.is_sealed(memory)
+    with pytest.raises(OSError, match="may change"):
+        shared_memory.view(memory, SIZE)
+    reader = shared_memory.to_read(memory)
+    with shared_memory.view(memory, SIZE, write=True) as written:
+        assert shared_memory.is_sealed(memory)
+        again = os.open(f"/proc/self/fd/{reader}", os.O_RDWR)
+        for fd in (memory, again):
+            with pytest.raises(PermissionError):
+                shared_memory.view(fd, SIZE, write=True)
+            with pytest.raises(PermissionError):
+                os.pwrite(fd, b"x", 0)
+            with pytest.raises(PermissionError):
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        written[0:1] = b"y"
+        assert shared_memory.reserve(memory, 8192)
+    os.close(reader)
+    os.close(again)
 
 
 def test_what_one_writes_another_reads(memory: int) -> None:
@@ -44,6 +64,7 @@ def test_what_one_writes_another_reads(memory: int) -> None:
 @pytest.mark.contract("8.6")
 def test_who_reads_cannot_write(memory: int) -> None:
     reader = shared_memory.to_read(memory)
+    shared_memory.view(memory, SIZE, write=True).close()
     try:
         with pytest.raises(PermissionError):
             shared_memory.view(reader, SIZE, write=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import Final, TypeAlias
 
-GONE: Final = 0
-"""Value of a POOL_CLOSED: the renderer is gone, and with it the pools both ways."""
 NOT_TO: Final = 1
-"""There is no pool to it, any more or at all."""
+"""Value of a POOL_CLOSED: there is no pool to a renderer, any more or at all."""
 NOT_FROM: Final = 2
-"""There is none from it."""
+"""There is none from it any more."""
+
+CAN_READ: Final = 1
+"""Value of a POOL: who says it can get a descriptor, to read what another one sends; 0: who says it asks for a pool."""
+GIVEN_BACK: Final = 2
+"""Who says it has no more use for its pool."""
 
 PLACE: Final = Struct(">QQQQ")
 
