@@ -30,6 +30,27 @@ async def test_messages_go_both_ways_in_order() -> None:
         assert a.said == b.said == []
 
 
+async def test_who_awaits_a_message_answers_in_the_same_turn_of_the_loop() -> None:
+    async with bare() as (side, other):
+        side.port.post_message("the first write of a transport may take longer")
+        await within(side.link.flushed())
+        other.setblocking(False)
+        other.recv(1000)
+        loop = asyncio.get_running_loop()
+        heard, read = loop.create_future(), loop.create_future()
+
+        def hear(event: object) -> None:
+            # In front of whoever awaits it, and so in front of what would leave a turn later.
+            loop.call_soon(loop.call_soon, lambda: read.set_result(other.recv(1000)))
+            heard.set_result(event)
+
+        side.port.on("message", hear)
+        other.send(build(Kind.PORT_MESSAGE, body=clone.encode("question")))
+        await within(heard)
+        side.port.post_message("answer")
+        assert (await within(read)).endswith(clone.encode("answer"))
+
+
 async def test_a_large_message_is_one() -> None:
     async with direct() as (a, b):
         b.take()
