@@ -63,6 +63,9 @@ class Link(asyncio.Protocol):
             async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                 welcome = await self._welcome
         except BaseException as error:
+            # Nobody waits for it any more: an end of the connection that comes now is no error that nobody has seen.
+            if not self._welcome.cancel() and not self._welcome.cancelled():
+                self._welcome.exception()
             self.abort()
             if isinstance(error, TimeoutError):
                 raise TimeoutError("it accepted the connection but never answered") from None

@@ -229,3 +229,20 @@ async def test_whoever_opens_a_renderer_there_is_told_so_by_name(address: str, m
     async with broker(address, forever):
         with pytest.raises(ConnectRefused, match=r"never answered$"):
             _ = await mainbus.connect(address)
+
+
+@pytest.mark.contract("5.7")
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_of_a_connection_that_was_given_up_nobody_hears(ends_first: bool, address: str) -> None:
+    async with broker(address, forever):
+        client = Client()
+        opening = asyncio.ensure_future(client.open(address))
+        await until(lambda: client.link.transport)
+        ends = [lambda: client.link.connection_lost(None), opening.cancel]
+        for end in ends if ends_first else reversed(ends):
+            end()
+        # Whoever opens it has not had a turn since: the one comes with the other.
+        with pytest.raises((asyncio.CancelledError, ConnectionLost)):
+            await opening
+        client.link.abort()
+        assert client.lost == []
