@@ -238,8 +238,8 @@ async def test_of_a_connection_that_was_given_up_nobody_hears(ends_first: bool, 
         client = Client()
         opening = asyncio.ensure_future(client.open(address))
         await until(lambda: client.link.transport)
-        ends = [lambda: client.link.connection_lost(None), opening.cancel]
-        for end in ends if ends_first else reversed(ends):
+        ends: list[Callable[[], object]] = [lambda: client.link.connection_lost(None), opening.cancel]
+        for end in ends if ends_first else ends[::-1]:
             end()
         # Whoever opens it has not had a turn since: the one comes with the other.
         with pytest.raises((asyncio.CancelledError, ConnectionLost)):

@@ -21,8 +21,8 @@ PROCESSES = 3
 """How many share the suite. Each is a Python of its own: pytest-xdist's workers do not start under Wine. One more than
 what continuous integration has cores, since each waits now and then for processes that start."""
 QUICK = ("--capture=sys", "-o", "timeout=0", "-o", "faulthandler_timeout=120")
-"""What spares each of thousands of tests some calls of Wine: no files are swapped, and no thread is started. Of a test that
-does not end faulthandler tells."""
+"""What spares each of thousands of tests some calls of Wine: no files are swapped, and no thread is started. Of a test
+without an end faulthandler tells."""
 LEFT_BEHIND = 5
 """Seconds that a run's last words may take."""
 PATIENCE = 900
