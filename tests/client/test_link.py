@@ -33,7 +33,7 @@ def one_way(number: int) -> Packet:
 @asynccontextmanager
 async def broker(address: str, answer: Callable[[Raw], Awaitable[None]]) -> AsyncIterator[None]:
     """A broker that treats each connection as the test says, and then closes it."""
-    done: list[asyncio.Task[Any]] = []
+    done: list[tuple[Raw, asyncio.Task[Any]]] = []
 
     async def serve(client: Raw) -> None:
         try:
@@ -42,17 +42,20 @@ async def broker(address: str, answer: Callable[[Raw], Awaitable[None]]) -> Asyn
             await client.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        done.append(asyncio.ensure_future(serve(Raw(reader, writer))))
+        client = Raw(reader, writer)
+        done.append((client, asyncio.ensure_future(serve(client))))
 
     server = await bare.serve(address, accept)
     try:
         yield
     finally:
         server.close()
-        for task in done:
+        for client, task in done:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            # A task that has not begun closes nothing.
+            client.writer.close()
 
 
 class Client:
