@@ -33,7 +33,7 @@ def one_way(number: int) -> Packet:
 @asynccontextmanager
 async def broker(address: str, answer: Callable[[Raw], Awaitable[None]]) -> AsyncIterator[None]:
     """A broker that treats each connection as the test says, and then closes it."""
-    done: list[asyncio.Task[Any]] = []
+    done: list[tuple[Raw, asyncio.Task[Any]]] = []
 
     async def serve(client: Raw) -> None:
         try:
@@ -42,17 +42,20 @@ async def broker(address: str, answer: Callable[[Raw], Awaitable[None]]) -> Asyn
             await client.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        done.append(asyncio.ensure_future(serve(Raw(reader, writer))))
+        client = Raw(reader, writer)
+        done.append((client, asyncio.ensure_future(serve(client))))
 
     server = await bare.serve(address, accept)
     try:
         yield
     finally:
         server.close()
-        for task in done:
+        for client, task in done:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            # A task that has not begun closes nothing.
+            client.writer.close()
 
 
 class Client:
@@ -229,3 +232,20 @@ async def test_whoever_opens_a_renderer_there_is_told_so_by_name(address: str, m
     async with broker(address, forever):
         with pytest.raises(ConnectRefused, match=r"never answered$"):
             _ = await mainbus.connect(address)
+
+
+@pytest.mark.contract("5.7")
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_of_a_connection_that_was_given_up_nobody_hears(ends_first: bool, address: str) -> None:
+    async with broker(address, forever):
+        client = Client()
+        opening = asyncio.ensure_future(client.open(address))
+        await until(lambda: client.link.transport)
+        ends: list[Callable[[], object]] = [lambda: client.link.connection_lost(None), opening.cancel]
+        for end in ends if ends_first else ends[::-1]:
+            end()
+        # Whoever opens it has not had a turn since: the one comes with the other.
+        with pytest.raises((asyncio.CancelledError, ConnectionLost)):
+            await opening
+        client.link.abort()
+        assert client.lost == []

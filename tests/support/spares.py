@@ -6,12 +6,12 @@ Run by `tests.support.nursery`. This module is both ends: the tests', and what w
 from __future__ import annotations
 
 import asyncio
+import asyncio.windows_utils
 import json
 import msvcrt
 import os
 import subprocess
 import sys
-from asyncio.windows_utils import PipeHandle, pipe
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -28,8 +28,8 @@ class Spare:
     """A process that waits for an order. What it will say is read by whichever loop orders."""
 
     def __init__(self) -> None:
-        ours, its = pipe(overlapped=(True, False))
-        self.said = PipeHandle(ours)
+        ours, its = asyncio.windows_utils.pipe(overlapped=(True, False))
+        self.said = asyncio.windows_utils.PipeHandle(ours)
         number = msvcrt.open_osfhandle(its, 0)
         command = [sys.executable, "-m", "tests.support.spares"]
         try:

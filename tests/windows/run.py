@@ -20,9 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 3
 """How many share the suite. Each is a Python of its own: pytest-xdist's workers do not start under Wine. One more than
 what continuous integration has cores, since each waits now and then for processes that start."""
+QUICK = ("--capture=sys", "-o", "timeout=0", "-o", "faulthandler_timeout=120")
+"""What spares each of thousands of tests some calls of Wine: no files are swapped, and no thread is started. Of a test
+without an end faulthandler tells."""
 LEFT_BEHIND = 5
 """Seconds that a run's last words may take."""
-PATIENCE = 600
+PATIENCE = 900
 """Seconds after which one of them is ended."""
 NO_PACKAGE = 75
 """The exit code of setup.sh where a package cannot be had."""
@@ -76,7 +79,7 @@ def _pytest(python: Path, tests: list[str]) -> tuple[int, str]:
         "WINTIMEOUT": str(PATIENCE),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK, *tests]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
     reader = _Reader(process)

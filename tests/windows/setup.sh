@@ -70,7 +70,8 @@ fi
 cat >"$root/winpython-$version" <<END
 #!/usr/bin/env bash
 . '$root/env.sh'
-export PYTHONPATH="\${WINPYTHONPATH:+\$WINPYTHONPATH;}Z:${root//\//\\}\\site-$version"
+# The standard library first: else each of its modules is looked for in all other folders, and that takes long there.
+export PYTHONPATH="Z:${root//\//\\}\\$tag\\python${version/./}.zip;\${WINPYTHONPATH:+\$WINPYTHONPATH;}Z:${root//\//\\}\\site-$version"
 [ -p /dev/stdout ] || exec > >(cat)
 exec timeout -k 5 "\${WINTIMEOUT:-300}" wine '$python/python.exe' "\$@" </dev/null 2>&1
 END

@@ -1,6 +1,7 @@
 """send_sync of threads: in its place, any number at once, one outcome each."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -235,8 +236,9 @@ def test_an_answer_for_a_lost_lane_is_none_to_a_call_of_the_next(
 ) -> None:
     seen: list[object] = []
     broker.ipc_main.on("sync", note(seen))
-    # More than is served in the turns in which the next lane is opened.
-    ahead = 3000
+    # More than is served in the turns in which the next lane is opened, and no more than the system takes from who
+    # writes: what has not left when its lane is lost is not sent. A pipe takes 64 KiB.
+    ahead = 3000 if sys.platform != "win32" else 1500
 
     assert renderer.send_sync("sync", "open") == "open"
     lane = renderer._lane
