@@ -104,6 +104,11 @@ class Outgoing:
                 self._pools.welcomed(self.welcome, self.descriptors)
         return self._pools
 
+    @property
+    def pooled(self) -> int:
+        """Bytes of pools that hold what is under way."""
+        return self._pools.used if self._pools is not None else 0
+
     def send(
         self,
         kind: int,

@@ -171,7 +171,7 @@ class IpcRenderer(Frames):
             "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued,
             "held": session.outbox.held,
-            "pooled": session.pools.used,
+            "pooled": session.pooled,
             "running": self._arrivals.running,
             "direct_ports": session.ports.direct_count,
             "reconnects": session.reconnects,
