@@ -58,7 +58,7 @@ async def test_what_is_sent_right_before_the_brokers_goodbye_waits_for_the_next_
         renderer, got = await bus.renderer(), Calls()
         bus.ipc_main.on("item", got)
         bus.ipc_main.handle("echo", lambda event, value: value)
-        replies: list[mainbus.Reply[object]] = []
+        replies: list[mainbus.Reply] = []
 
         def now(event: object) -> None:
             renderer.send("item", b"x" * size)
