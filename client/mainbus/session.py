@@ -463,4 +463,6 @@ class Session(Outgoing):
         self._goodbye = bytes(message[8]).decode("utf-8", "replace") or "the broker said goodbye"
         self._stopped = message[5] == ReplyNeverSent.wire_code
         if self.link is not None:
+            # Nobody would read it: what waits leaves on the next connection.
+            self.outbox.detach()
             self.link.close()

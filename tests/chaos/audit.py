@@ -22,6 +22,9 @@ from tests.chaos.ledger import Book, Entry, incarnation_of
 MAIN = "main"
 ASKS = frozenset({"ask", "sync"})
 
+LATE = 5_000_000_000
+"""Nanoseconds by which a sender may hear later of its loss than somebody has got what it has sent behind that: without
+a loop it hears where its listeners run, which others may keep waiting."""
 
 EXPECTED = ("the broker is gone", "slow consumer", "[Errno ")
 """Why a connection may be lost: one was killed, cut off or frozen for too long; never for what a peer has said."""
@@ -187,12 +190,12 @@ def _runs(flow: Flow, missing: list[int]) -> Iterator[tuple[Got | None, Got | No
 def _is_excused(flow: Flow, before: Got | None, behind: Got | None, first: int, latest: dict[str, Book]) -> bool:
     since, until = flow.sent[first].at, behind.at if behind else math.inf
     receiver = behind.book if behind else latest[flow.to]
-    lost = any(since <= entry.at <= until for entry in _told(flow.sender, "disconnected"))
+    lost = any(since <= entry.at <= until + LATE for entry in _told(flow.sender, "disconnected"))
     if before is None or before.book is not receiver:
         if flow.sender.name == MAIN:
             # It holds no messages for renderers that are gone, and no connection of its own was lost.
             return before is not None or incarnation_of(receiver.who) > 1 or any(_told(receiver, "disconnected"))
-        return lost or any(since <= entry.at <= until for entry in _told(flow.sender, "gap"))
+        return lost or any(since <= entry.at <= until + LATE for entry in _told(flow.sender, "gap"))
     if flow.to == MAIN:
         return lost and (behind is None or behind.place != before.place)
     # A gap is told at once, so it may come before messages that have arrived and still wait in the receiver.

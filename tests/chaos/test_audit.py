@@ -113,6 +113,8 @@ LOST_2 = RECEIVED.replace("13 got r0.1 2 5\n", "")
     [
         (GOOD + "5 undeliverable r1\n", LOST_2),
         (GOOD + "5 told disconnected\n", LOST_2 + "13 told gap\n"),
+        # It has heard of its loss behind what it has sent on its next connection.
+        (GOOD + "40 told disconnected\n", LOST_2 + "13 told gap\n"),
         (GOOD, LOST_2 + "12 told disconnected\n13 told gap\n"),
         (
             GOOD.replace("3 sent", "13 sent").replace("4 sent", "13 sent"),

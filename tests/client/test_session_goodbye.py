@@ -1,4 +1,4 @@
-"""Closing a renderer whose broker never answers the goodbye."""
+"""Goodbyes: a broker that never answers one, and one of its own that overtakes what is about to leave."""
 
 import asyncio
 from typing import cast
@@ -9,6 +9,7 @@ from mainbus import session
 from mainbus.wire.messages import Welcome, pack
 
 from tests.support import bare
+from tests.support.bus import Bus, Calls, within
 
 
 class Silent(asyncio.Protocol):
@@ -46,3 +47,26 @@ async def test_it_ends_all_the_same(address: str, monkeypatch: pytest.MonkeyPatc
             ipc_renderer.send("channel")
     finally:
         server.close()
+
+
+@pytest.mark.contract("9.6")
+@pytest.mark.parametrize("size", [0, 300_000])
+async def test_what_is_sent_right_before_the_brokers_goodbye_waits_for_the_next_connection(
+    address: str, size: int
+) -> None:
+    async with Bus(address) as bus:
+        renderer, got = await bus.renderer(), Calls()
+        bus.ipc_main.on("item", got)
+        bus.ipc_main.handle("echo", lambda event, value: value)
+        replies: list[mainbus.Reply] = []
+
+        def now(event: object) -> None:
+            renderer.send("item", b"x" * size)
+            replies.append(renderer.invoke("echo", b"x" * size))
+
+        renderer.on("now", now)
+        # Both arrive together: nothing is read behind the second one.
+        bus.contents(renderer).send("now")
+        bus.peer(renderer).close("go and come back")
+        assert (await got.wait())[1:] == (b"x" * size,)
+        assert await within(replies[0]) == b"x" * size
