@@ -68,6 +68,9 @@ class Link(asyncio.Protocol):
             finally:
                 timer.cancel()
         except BaseException:
+            # Nobody waits for it any more: an end of the connection that comes now is no error that nobody has seen.
+            if not self._welcome.cancel() and not self._welcome.cancelled():
+                self._welcome.exception()
             self.abort()
             raise
 

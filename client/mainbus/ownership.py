@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
+from typing import Final
 
-_forks = 0
-"""How many processes that were forked lie between the first one and this."""
+_owners: Final[weakref.WeakSet[Owner]] = weakref.WeakSet()
 
 
 class Owner:
@@ -16,13 +17,12 @@ class Owner:
         what: The object, as the error names it.
     """
 
-    __slots__ = ("__weakref__", "_forks", "_thread", "_what")
+    __slots__ = ("__weakref__", "_thread", "_what")
 
     def __init__(self, what: str) -> None:
         self._thread = threading.get_ident()
-        # A child has the parent's thread identity, but neither its loop's state nor its connection.
-        self._forks = _forks
         self._what = what
+        _owners.add(self)
 
     def check(self) -> None:
         """Raise unless this is the owner's thread.
@@ -30,7 +30,7 @@ class Owner:
         Raises:
             RuntimeError: It is another thread, or a fork.
         """
-        if threading.get_ident() != self._thread or _forks != self._forks:
+        if threading.get_ident() != self._thread:
             raise RuntimeError(
                 f"{self._what} belongs to the thread of its loop, and not to a forked process; from another thread "
                 "use loop.call_soon_threadsafe, and without a loop mainbus.blocking"
@@ -42,8 +42,9 @@ class Owner:
 
 
 def _forked() -> None:
-    global _forks
-    _forks += 1
+    # The child has the parent's thread identity, but neither its loop's state nor its connection.
+    for owner in list(_owners):
+        owner.disown()
 
 
 if hasattr(os, "register_at_fork"):
