@@ -153,7 +153,7 @@ class BlockingRenderer(Frames):
             "streams": session.calls.streams + self._arrivals.streams,
             "queued": session.outbox.queued + self._loop.waiting_bytes,
             "held": session.outbox.held,
-            "pooled": session.pools.used,
+            "pooled": session.pooled,
             "running": self._work.running,
             "waiting": len(self._work),
             "reconnects": session.reconnects,
