@@ -208,18 +208,21 @@ if COMPILED:
         wire = opened(Role.RENDERER, limit=LIMIT)
         wire.taker = Taker()
         found: list[bytes] = []
-        at = step = 0
+        looked_at = at = step = 0
         while at < len(data):
             chunk = data[at : at + chunks[step % len(chunks)]]
             at, step = at + len(chunk), step + 1
             if wire.take_in(chunk, len(chunk), len(chunk)) >= 0:
                 for head, buffer, place in wire.packets():
+                    looked_at += 1
                     message = wire.message(head, buffer, place)
                     if message is not None:
                         found.append(bytes(message[8]))
         assert wire.failure is None
         assert found == [body]
         assert wire.received == len(parts)
+        # All but the first and the last took it.
+        assert looked_at == 2
 
     def test_no_more_is_taken_than_was_given_room_for() -> None:
         intake = Intake(opened(Role.RENDERER), lambda data: None, lambda: None, None, None, None)
