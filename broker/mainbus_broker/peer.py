@@ -330,6 +330,11 @@ class Peer(asyncio.Protocol):
             if self._scheduled:
                 self.wire.feed(data)
                 return
+            if self.owes:
+                # For what others have answered meanwhile.
+                self.wire.feed(data)
+                self._turn(0, 0, self.wire.received)
+                return
             count, size = self._share()
             before = self.wire.received
             # Answers leave with the turn that has made them: the renderer waits for nothing else.
@@ -402,7 +407,8 @@ class Peer(asyncio.Protocol):
     def _next_turn(self, most: int = TURN_PACKETS) -> None:
         self._scheduled = False
         if not self.closing:
-            self._turn(*self._share(most), self.wire.received)
+            count, size = self._share(most) if not self.owes else (0, 0)
+            self._turn(count, size, self.wire.received)
 
     def _share(self, most: int = TURN_PACKETS) -> tuple[int, int]:
         """Return how many packets and bytes this turn may have."""

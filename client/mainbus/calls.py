@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from mainbus.deadlines import Deadlines
@@ -78,10 +79,10 @@ class Calls(CallsCore):
         try:
             value = clone.decode(body, max_depth=depth)
         except (BadMessage, LimitExceeded) as error:
-            reply.set_exception(BadMessage(f"the result of {reply.channel!r} does not decode: {error}"))
+            _fail(reply, BadMessage(f"the result of {reply.channel!r} does not decode: {error}"))
             return error
-        if not reply.done():
-            # Nobody has given it up meanwhile, such as a finaliser that the collector has run.
+        # Somebody may give it up at any time, such as a finaliser that the collector runs.
+        with suppress(asyncio.InvalidStateError):
             reply.set_result(value)
         return None
 
@@ -93,10 +94,11 @@ class Calls(CallsCore):
         try:
             value = clone.decode(body, max_depth=depth)
         except (BadMessage, LimitExceeded) as error:
-            reply.set_exception(BadMessage(f"an item of {reply.channel!r} does not decode: {error}"))
-            self.cancelled(reply)
+            if _fail(reply, BadMessage(f"an item of {reply.channel!r} does not decode: {error}")):
+                self.cancelled(reply)
             return error
-        reply.put(len(body), value)
+        if not reply.done():
+            reply.put(len(body), value)
         return None
 
     def stream(self, request: int) -> StreamReply | None:
@@ -122,17 +124,18 @@ class Calls(CallsCore):
             reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
             return None
         try:
-            reply.set_exception(error_of(reply.channel, code, body, depth))
+            outcome = error_of(reply.channel, code, body, depth)
         except (BadMessage, LimitExceeded) as error:
-            reply.set_exception(BadMessage(f"the error of {reply.channel!r} does not decode: {error}"))
+            _fail(reply, BadMessage(f"the error of {reply.channel!r} does not decode: {error}"))
             return error
+        _fail(reply, outcome)
         return None
 
     def fail(self, request: int, error: BaseException, *, left: bool = False) -> None:
         """Answer a request with an error of our own. `left`: it has cost a credit, which is given back."""
         reply = self._answered(request) if left else self._pop(request)
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
+        if reply is not None:
+            _fail(reply, error)
 
     def moved(self, request: int, route: Route) -> None:
         """Note that a request waits in another route than before."""
@@ -185,6 +188,15 @@ class Calls(CallsCore):
         self.expired += 1
         reply.set_exception(InvokeTimeout(reply.channel, reply.timeout))
         self.cancelled(reply)
+
+
+def _fail(reply: Reply, error: BaseException) -> bool:
+    """Have an error for an outcome; False if there is one, such as by a finaliser that has run as it was decoded."""
+    try:
+        reply.set_exception(error)
+    except asyncio.InvalidStateError:
+        return False
+    return True
 
 
 def error_of(channel: str, code: int, body: Body, depth: int) -> MainbusError:

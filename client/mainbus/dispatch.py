@@ -121,7 +121,11 @@ class Dispatch:
         """Answer an invoke with what its handler has returned, whatever that is."""
         try:
             result = self._awaited(inbox, event, result)
-        except Exception as error:  # noqa: BLE001 - as if the handler had raised it
+        except (KeyboardInterrupt, SystemExit) as error:
+            # By the first step of a task.
+            self._raised(event, error)
+            raise
+        except BaseException as error:  # noqa: BLE001 - as if the handler had raised it
             self._raised(event, error)
         else:
             self._answer_with(inbox, event, result)
@@ -130,7 +134,9 @@ class Dispatch:
         """Follow what a listener has returned, whatever that is."""
         try:
             result = self._awaited(inbox, event, result)
-        except Exception as error:  # noqa: BLE001 - as if the listener had raised it
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as if the listener had raised it
             self._report(error, event)
         else:
             if isinstance(result, asyncio.Task):

@@ -5,6 +5,7 @@ A plain function is called where the bytes arrived, with arguments that were dec
 the second listener that must wait to a result that can be awaited, goes on in Python from just there.
 """
 
+from asyncio import InvalidStateError
 from time import perf_counter
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -71,7 +72,11 @@ cdef int settle(CallsCore calls, InboxCore inbox, const uint8_t* head, int depth
     else:
         route.unanswered -= 1
         route._outbox.calls -= 1
-    reply.set_result(value)
+    try:
+        reply.set_result(value)
+    except InvalidStateError:
+        # A finaliser again.
+        return TAKEN
     # What comes behind it waits for the code that awaits it.
     inbox._resolved = True
     return TAKEN

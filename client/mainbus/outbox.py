@@ -251,6 +251,9 @@ class Outbox(OutboxCore):
                 self._widened = True
                 _widen(self._transport)
             self._transport.writelines(data.parts)
+            if not self._blocked and self._transport.get_write_buffer_size():
+                # Some versions of asyncio do not say so; this makes them look (and it is what it was).
+                self._transport.set_write_buffer_limits(high=0)
 
     def _joined(self, packets: list[Packet]) -> Packet:
         """Return packets as one; what is large stays where it is."""

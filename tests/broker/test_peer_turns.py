@@ -126,6 +126,24 @@ async def test_who_does_what_keeps_others_waiting_is_served_behind_them(
         assert seen[-1] == hog.id
 
 
+async def test_who_owes_for_what_others_have_answered_is_not_served_a_whole_turn_first(address: str) -> None:
+    async with Bus(address) as bus, raw(address) as hog, raw(address) as third:
+        item = Packet(wire.SEND, peer=third.id, channel=b"x", body=args())
+        hog.write(item)
+        await third.next(wire.SEND)
+        owes(bus, hog)
+        peer = bus.hub.renderers.ids[hog.id]
+        before = peer.wire.received
+        # As when it was answered, and has not read very many answers.
+        peer.owes = True
+        hog.write(*[item] * 100)
+        await until(lambda: not peer.owes)
+        # It has begun to wait.
+        assert peer.wire.received == before
+        for _ in range(100):
+            await third.next(wire.SEND)
+
+
 async def test_who_leaves_very_many_answers_unread_is_served_behind_others(address: str) -> None:
     config = Config(limits=Limits(hard=1024 * 1024))
     async with Bus(address, config=config) as bus, raw(address) as hog, raw(address) as other:

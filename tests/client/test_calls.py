@@ -1,6 +1,8 @@
 """Calls: one outcome for each request, its credit given back once, its deadline, and what is late."""
 
 import asyncio
+import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -219,3 +221,45 @@ async def test_failing_what_has_left_gives_its_credit_back() -> None:
     caller.calls.fail(reply.request, NoSuchRenderer(6))
     with pytest.raises(NoSuchRenderer, match="5"):
         await reply
+
+
+class Careless:
+    """What the collector finds; its finaliser gives something up."""
+
+    def __init__(self, give_up: Callable[[], object]) -> None:
+        self.itself = self
+        self.give_up = give_up
+
+    def __del__(self) -> None:
+        self.give_up()
+
+
+MANY = clone.encode([[] for _ in range(5000)])
+
+
+@pytest.mark.contract("9.1")
+@pytest.mark.parametrize("body", [MANY, MANY[:-1]], ids=["whole", "cut off"])
+@pytest.mark.parametrize("what", ["result", "item", "error"])
+async def test_a_call_that_is_given_up_as_its_answer_is_decoded_is_given_up(what: str, body: bytes) -> None:
+    caller = Caller()
+    reply: Reply
+    if what == "item":
+        request = caller.calls.next_request()
+        reply = caller.calls.open_stream("x", request, caller.route, None, lambda request, credit: None)
+        caller.route.put(b"packet", 6, request, is_free=True)
+    else:
+        reply = caller.invoke()
+    gc.collect()
+    before = gc.get_threshold()
+    Careless(reply.cancel)
+    gc.set_threshold(1000)
+    try:
+        if what == "error":
+            fault = caller.calls.error(reply.request, NoHandlerError.wire_code, body, DEPTH)
+        else:
+            fault = getattr(caller.calls, what)(reply.request, body, DEPTH)
+    finally:
+        gc.set_threshold(*before)
+    assert reply.cancelled()
+    assert (fault is None) is (body is MANY)
+    assert what != "item" or not reply.items  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,6 +99,33 @@ async def test_what_counts_is_the_result(fn: Callable[..., Any]) -> None:
     assert await desk.until() == [("answer", 42)]
     assert not desk.dispatch.tasks
     assert desk.inbox.idle
+
+
+class Leaving:
+    """What ends the process when somebody asks what it is."""
+
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit(3)
+
+    @__class__.setter
+    def __class__(self, cls: Any) -> None:
+        """Never called: it is there for the type checker."""
+
+
+@pytest.mark.contract("5.5")
+@pytest.mark.parametrize("way", ["handler", "returned"])
+async def test_who_ends_the_process_as_its_result_is_looked_at_has_raised(way: str) -> None:
+    desk = Desk()
+    # Where tasks are eager, the first step of a coroutine does it.
+    result: Any = Leaving()
+    # As the compiled way hands it over, or the long way has it.
+    returned = partial(desk.dispatch.returned, desk.inbox, Event(), result)
+    with pytest.raises(SystemExit):
+        returned() if way == "returned" else desk.handle(lambda event: result)
+    [(what, error)] = desk.outcomes
+    assert what == "raised"
+    assert isinstance(error, SystemExit)
 
 
 @pytest.mark.contract("2.10")

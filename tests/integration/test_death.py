@@ -36,6 +36,11 @@ async def main():
         raise SystemExit(4)
 
     renderer.handle("exit later", exit_later, senders="any")
+
+    async def exit_at_once(event):
+        raise SystemExit(5)
+
+    renderer.handle("exit in a task", lambda event: exit_at_once(event), senders="any")
     async with renderer:
         say("ready", renderer.id)
         await forever()
@@ -91,6 +96,11 @@ async def main():
         raise SystemExit(4)
 
     ipc_main.handle("exit later", exit_later)
+
+    async def exit_at_once(event):
+        raise SystemExit(5)
+
+    ipc_main.handle("exit in a task", lambda event: exit_at_once(event))
     async with Broker(sys.argv[1], ipc_main=ipc_main) as broker:
         say("ready")
         await broker.serve_forever()
@@ -232,7 +242,7 @@ async def test_a_killed_main_process_fails_all_that_wait_at_once(address: str) -
 
 # Ends that the program chooses itself, inside a handler.
 
-ENDS = {"exit": 3, "exit later": 4, "interrupt": INTERRUPTED}
+ENDS = {"exit": 3, "exit later": 4, "exit in a task": 5, "interrupt": INTERRUPTED}
 
 
 @pytest.mark.contract("5.5", "9.5")

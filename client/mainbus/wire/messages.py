@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 import msgspec
 
 from mainbus.errors import BadMessage, LimitExceeded, RemoteProtocolError
 from mainbus.wire import clone
-from mainbus.wire.packets import Kind, build
+from mainbus.wire.packets import MAX_U32, Kind, build
 from mainbus.wire.pieces import Body as Bytes
 
 VERSION: Final = 1
@@ -45,21 +45,27 @@ class Hello:
     features: tuple[str, ...] = FEATURES
 
 
+# What any broker can be configured to: a renderer counts and reserves by these numbers, whoever has said them.
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_U32)]
+_Depth: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=512)]
+_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024 * 1024)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireLimits:
     """What the broker accepts, so that a client can refuse earlier and by name. Sizes in bytes."""
 
-    message: int = MAX_MESSAGE
-    depth: int = 512
-    pending: int = 4096
+    message: _Size = MAX_MESSAGE
+    depth: _Depth = 512
+    pending: _Count = 4096
     """Unanswered invokes of one renderer, to all targets together."""
-    ports: int = 4096
+    ports: _Count = 4096
     """Ends of message channels that one renderer may have."""
-    direct: int = 256
+    direct: _Count = 256
     """Those of them that may be direct at a time."""
-    direct_after: int = 256 * 1024
+    direct_after: _Size = 256 * 1024
     """What the messages on a port must have cost before it asks to become direct."""
-    pool: int = 32 * 1024 * 1024
+    pool: _Size = 32 * 1024 * 1024
     """Bytes of one pool of shared memory."""
 
 
@@ -67,20 +73,20 @@ class WireLimits:
 class Welcome:
     """The broker's answer: who the renderer is from now on."""
 
-    id: int
+    id: _Count
     session: bytes
     instance: bytes
     lane: bytes
     """One-time nonce with which a lane can be opened."""
     version: int = VERSION
     name: str | None = None
-    host: int | None = None
+    host: _Count | None = None
     """The renderer that this one is a guest of."""
     guest: bytes | None = None
     """A secret that the guest shares with its host; None for renderers that are no guests."""
     descriptors: bytes | None = None
     """What opens a connection for descriptors; None where no port becomes direct."""
-    credit: int = 256
+    credit: _Count = 256
     """Unanswered invokes that one target takes from this renderer."""
     limits: WireLimits = field(default_factory=WireLimits)
     features: tuple[str, ...] = FEATURES

@@ -50,6 +50,23 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (welcome.name, welcome.limits, welcome.version) == (None, WireLimits(), VERSION)
 
 
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("name", ["limits.message", "limits.depth", "limits.pending", "limits.ports", "limits.direct"])
+@pytest.mark.parametrize("value", [0, -1, 2**32, 2**64, 2**70, "many", True])
+def test_a_limit_that_no_broker_can_have_is_a_fault(name: str, value: object) -> None:
+    key = name.partition(".")[2]
+    with pytest.raises(RemoteProtocolError, match=rf"Welcome does not decode: .*`\$\.{name}`"):
+        unpack(Welcome, clone.encode({**ENOUGH, "limits": {key: value}}))
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("key", ["id", "host", "credit"])
+@pytest.mark.parametrize("value", [0, -1, 2**32, 2**70])
+def test_a_number_that_no_broker_can_say_is_a_fault(key: str, value: int) -> None:
+    with pytest.raises(RemoteProtocolError, match=rf"Welcome does not decode: .*`\$\.{key}`"):
+        unpack(Welcome, clone.encode({**ENOUGH, key: value}))
+
+
 def test_unknown_keys_are_ignored() -> None:
     assert unpack(Hello, clone.encode({"name": "a", "colour": ["blue"]})) == Hello(name="a")
 
