@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mainbus.calls import Calls
@@ -375,8 +376,7 @@ class Peer(asyncio.Protocol):
         else:
             self._hub.calm += self.wire.received - before
         if self.wire.expects_large:
-            reserved = self._hub.holdings.added
-            read_in_place(self.wire, self, self.transport, reserved=reserved, filled=self._breathe)
+            self._read_in_place()
 
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
@@ -477,6 +477,17 @@ class Peer(asyncio.Protocol):
             if not self._reading:
                 self._reading = True
                 self.transport.resume_reading()
+
+    def _read_in_place(self) -> None:
+        read_in_place(
+            self.wire,
+            self,
+            self.transport,
+            reserved=self._hub.holdings.added,
+            filled=self._breathe,
+            # Not amid a read, for which there must be some room.
+            failed=partial(self._hub.loop.call_soon, self.no_memory),
+        )
 
     def _breathe(self) -> None:
         """Let others have their turn: uvloop reads on, and on, as long as there is something."""

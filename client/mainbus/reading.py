@@ -28,6 +28,7 @@ def read_in_place(
     *,
     reserved: Callable[[int], None] | None = None,
     filled: Callable[[], None] | None = None,
+    failed: Callable[[], object] | None = None,
 ) -> None:
     """Read what comes to where it stays, until it is small again; nothing where that cannot be done.
 
@@ -37,12 +38,13 @@ def read_in_place(
         transport: Where it comes from.
         reserved: Called with the bytes of the room that was made for what comes.
         filled: Called when all the room was filled, so that the loop is about to read more.
+        failed: Called when there is no memory for it; it ends the connection, but not at once.
     """
     wire.expects_large = False
     # A pipe's loop copies in any case, and memory has nothing to read.
     if COMPILED and sys.platform != "win32" and transport.get_extra_info("socket") is not None:
         wire.in_place = True
-        transport.set_protocol(InPlace(wire, protocol, transport, reserved, filled))
+        transport.set_protocol(InPlace(wire, protocol, transport, reserved, filled, failed))
 
 
 if COMPILED:
@@ -59,8 +61,9 @@ if COMPILED:
             transport: asyncio.Transport,
             reserved: Callable[[int], None] | None,
             filled: Callable[[], None] | None,
+            failed: Callable[[], object] | None,
         ) -> None:
-            super().__init__(wire, protocol.data_received, self._restore, reserved, filled)
+            super().__init__(wire, protocol.data_received, self._restore, reserved, filled, failed)
             self._scanner = wire
             self._protocol = protocol
             self._transport = transport

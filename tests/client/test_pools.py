@@ -315,3 +315,21 @@ def test_a_message_of_a_pool_that_is_not_there_does_not_decode() -> None:
     message = Pools(box).arrive((Kind.SEND, 32, 7, 0, 5, 0, b"", "c", bytes(32)))
     assert message == (Kind.SEND, 0, 7, 0, 0, 0, b"", "c", b"")
     assert box.packets == [build(Kind.POOL_FREE, 7, frame=5)]
+
+
+async def test_a_place_is_taken_as_a_message_leaves_and_not_while_it_has_to_wait(address: str) -> None:
+    async with two(address) as (_, here, there):
+        await until_pooled(here)
+        await until(lambda: not len(pools_of(here)))
+        came: list[int] = []
+        there.on("x", lambda event, value: came.append(len(value)), senders="renderers")
+        here.send_to("there", "x", LARGE)
+        assert len(pools_of(here)) == 1
+        assert here._session is not None
+        route = here._session.routes.to("there")
+        route.pause()
+        here.send_to("there", "x", LARGE)
+        assert len(pools_of(here)) == 1
+        route.resume()
+        await until(lambda: came == [MIB, MIB])
+        await until(lambda: not len(pools_of(here)))

@@ -181,7 +181,7 @@ if COMPILED:
             # The wire has the beginning of a packet already.
             take(bytes(data[:30]))
             data = data[30:]
-        intake = Intake(wire, take, lambda: None, None, None)
+        intake = Intake(wire, take, lambda: None, None, None, None)
         step = 0
         while data:
             room = memoryview(intake.get_buffer(-1))
@@ -208,21 +208,24 @@ if COMPILED:
         wire = opened(Role.RENDERER, limit=LIMIT)
         wire.taker = Taker()
         found: list[bytes] = []
-        at = step = 0
+        looked_at = at = step = 0
         while at < len(data):
             chunk = data[at : at + chunks[step % len(chunks)]]
             at, step = at + len(chunk), step + 1
             if wire.take_in(chunk, len(chunk), len(chunk)) >= 0:
                 for head, buffer, place in wire.packets():
+                    looked_at += 1
                     message = wire.message(head, buffer, place)
                     if message is not None:
                         found.append(bytes(message[8]))
         assert wire.failure is None
         assert found == [body]
         assert wire.received == len(parts)
+        # All but the first and the last took it.
+        assert looked_at == 2
 
     def test_no_more_is_taken_than_was_given_room_for() -> None:
-        intake = Intake(opened(Role.RENDERER), lambda data: None, lambda: None, None, None)
+        intake = Intake(opened(Role.RENDERER), lambda data: None, lambda: None, None, None, None)
         with pytest.raises(ValueError, match="no more bytes than"):
             intake.buffer_updated(1)
         with pytest.raises(BufferError):
@@ -230,3 +233,20 @@ if COMPILED:
         intake.get_buffer(-1)
         with pytest.raises(ValueError, match="no more bytes than"):
             intake.buffer_updated(len(intake) + 1)
+
+    def test_without_memory_what_comes_is_lost_and_that_is_said_once() -> None:
+        said: list[str] = []
+        taken: list[bytes] = []
+
+        def no_memory(size: int) -> None:
+            raise MemoryError
+
+        intake = Intake(
+            opened(Role.RENDERER), taken.append, lambda: None, no_memory, None, lambda: said.append("no memory")
+        )
+        for _ in range(3):
+            assert len(memoryview(intake.get_buffer(-1)))
+            intake.buffer_updated(1)
+        assert (said, taken) == (["no memory"], [])
+        with pytest.raises(MemoryError):
+            Intake(opened(Role.RENDERER), taken.append, lambda: None, no_memory, None, None).get_buffer(-1)

@@ -414,19 +414,22 @@ cdef class Intake:
         little: Called when little has come: that may be the end of what is large.
         reserved: Called with the size of room that was made, or None.
         filled: Called when there was no more room, and so more has come, or None.
+        failed: Called once when there is no memory for it, which raises if this is None. What comes then is lost.
     """
 
     cdef ConnectionCore _wire
     cdef PyObject* _bytes
     cdef Py_ssize_t _room, _filled, _usual
-    cdef object _take, _little, _reserved, _was_filled
+    cdef object _take, _little, _reserved, _was_filled, _failed
+    cdef bint _is_lost
 
-    def __init__(self, ConnectionCore wire not None, take, little, reserved, filled):
+    def __init__(self, ConnectionCore wire not None, take, little, reserved, filled, failed):
         self._wire = wire
         self._take = take
         self._little = little
         self._reserved = reserved
         self._was_filled = filled
+        self._failed = failed
         self._usual = min(max(wire._need, HEADER_SIZE), MAX_PACKET) + HEADER_SIZE
 
     def __dealloc__(self):
@@ -443,14 +446,25 @@ cdef class Intake:
 
     def get_buffer(self, sizehint):
         """Return the room to read to, which is this object."""
+        if self._is_lost:
+            return bytearray(LITTLE)
         if self._bytes == NULL:
-            self._make_room()
+            try:
+                self._make_room()
+            except MemoryError:
+                if self._failed is None:
+                    raise
+                self._is_lost = True
+                self._failed()
+                return bytearray(LITTLE)
         return self
 
     def buffer_updated(self, Py_ssize_t nbytes):
         """Note that so many bytes were read, and hand a packet over that is whole."""
         cdef Py_ssize_t need
         cdef bint is_full
+        if self._is_lost:
+            return
         if self._bytes == NULL or not 0 <= nbytes <= self._room - self._filled:
             raise ValueError("Expected no more bytes than there is room for")
         self._filled += nbytes
