@@ -229,8 +229,8 @@ class SharedPools:
             and sender.takes_pools
             and receiver.takes_pools
             and sender.process.uid == receiver.process.uid
-            # A stranger must not make others map its memory.
-            and sender in receiver.partners
+            # A stranger must not make others map its memory, nor somebody who was sent something and may not answer.
+            and (sender in receiver.oneway or sender in receiver.heard)
             and (len(self._pools) + 1) * limits.pool <= limits.pool_memory
             and all(
                 sum(peer in (pool.sender, pool.receiver) for pool in self._pools.values()) < limits.pools

@@ -208,7 +208,10 @@ async def test_a_stranger_gets_none(address: str) -> None:
     async with sides(address) as (bus, a, b), side(address, "c") as c:
         c.write(POOL, peer=b.id)
         assert (await c.raw.next(POOL_CLOSED)).peer == b.id
-        # Nor who asks for one to itself, to nobody, or to somebody who has sent it something only.
+        # Nor who asks for one to somebody who has sent it something only.
+        b.write(POOL, peer=a.id)
+        assert (await b.raw.next(POOL_CLOSED)).peer == a.id
+        # Nor who asks for one to itself, or to nobody.
         for peer in (a.id, 99):
             a.write(POOL, peer=peer)
             closed = await a.raw.next(POOL_CLOSED)
@@ -347,6 +350,7 @@ async def test_where_there_is_no_pool_a_message_in_one_is_undeliverable(address:
         assert (await a.raw.next(ERROR)).request == 4
         assert (await a.raw.next(POOL_FREE)).frame == 10
         # One that goes the other way is none either.
+        b.write(SEND, peer=a.id, channel=b"c", body=args())
         await make(b, a)
         a.write(SEND, flags=POOLED, peer=b.id, frame=11, channel=b"c", body=PLACE)
         await a.raw.next(UNDELIVERABLE)
