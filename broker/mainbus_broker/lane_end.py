@@ -22,7 +22,8 @@ from mainbus.wire.connection import Connection
 from mainbus.wire.packets import HEADER_SIZE, MAIN, Head, Kind
 
 from mainbus_broker.farewell import Farewell
-from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS, Peer
+from mainbus_broker.peer import Peer
+from mainbus_broker.turns import TURN_BYTES, TURN_PACKETS
 
 if TYPE_CHECKING:
     from mainbus_broker.hub import Hub

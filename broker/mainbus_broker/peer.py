@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mainbus.calls import Calls
 from mainbus.errors import ReplyNeverSent
@@ -22,6 +22,7 @@ from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 from mainbus_broker.partners import NOBODY, Peers
 from mainbus_broker.peer_ports import PeerPorts
+from mainbus_broker.turns import LEAST_PACKETS, POLITE_TURNS, TURN_PACKETS, share
 
 if TYPE_CHECKING:
     from mainbus.ports import MessagePort
@@ -35,19 +36,6 @@ if TYPE_CHECKING:
     from mainbus_broker.lane_end import LaneEnd
     from mainbus_broker.policy import Policy
     from mainbus_broker.web_contents import WebContents
-
-TURN_PACKETS: Final = 128
-TURN_BYTES: Final = 64 * 1024
-"""What one peer may have served in one turn of the loop, so that none starves another."""
-
-MOST_SHARES: Final = 4
-"""Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""
-
-LEAST_PACKETS: Final = TURN_PACKETS // MOST_SHARES
-"""What one that has more to say than fits gets in a turn at least, however little all the others have to say."""
-
-POLITE_TURNS: Final = 8
-"""Turns for which it gets no more than that behind the latest word of another one, whose next word may be near."""
 
 log = logging.getLogger("mainbus.broker")
 
@@ -359,7 +347,7 @@ class Peer(asyncio.Protocol):
                 self.wire.feed(data)
                 self._turn(0, 0, self.wire.received)
                 return
-            count, size = self._share()
+            count, size = share(self._hub.hungry)
             before = self.wire.received
             # Answers leave with the turn that has made them: the renderer waits for nothing else.
             holds = self.outbox.hold()
@@ -431,13 +419,8 @@ class Peer(asyncio.Protocol):
     def _next_turn(self, most: int = TURN_PACKETS) -> None:
         self._scheduled = False
         if not self.closing:
-            count, size = self._share(most) if not self.owes else (0, 0)
+            count, size = share(self._hub.hungry, most) if not self.owes else (0, 0)
             self._turn(count, size, self.wire.received)
-
-    def _share(self, most: int = TURN_PACKETS) -> tuple[int, int]:
-        """Return how many packets and bytes this turn may have."""
-        count = min(most, TURN_PACKETS // min(self._hub.hungry + 1, MOST_SHARES))
-        return count, count * (TURN_BYTES // TURN_PACKETS)
 
     def _asks_for_more(self) -> bool:
         """Whether a turn in which all was served at once ends otherwise than most."""

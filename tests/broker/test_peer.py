@@ -9,7 +9,8 @@ import pytest
 from mainbus import IpcRenderer, ReplyNeverSent
 from mainbus.wire.packets import MAIN, Kind, Message, build
 from mainbus_broker.debts import MOST
-from mainbus_broker.peer import TURN_BYTES, TURN_PACKETS, Peer
+from mainbus_broker.peer import Peer
+from mainbus_broker.turns import TURN_BYTES, TURN_PACKETS
 
 from tests.support.bus import Bus, Calls, until, within
 from tests.support.raw import SEND, UNDELIVERABLE, Packet, raw

@@ -13,7 +13,7 @@ import pytest
 from mainbus_broker import Config, Limits
 from mainbus_broker.debts import FREE, MOST
 from mainbus_broker.listeners import Process
-from mainbus_broker.peer import LEAST_PACKETS, MOST_SHARES, TURN_PACKETS
+from mainbus_broker.turns import LEAST_PACKETS, MOST_SHARES, TURN_PACKETS
 
 from tests.support import bare
 from tests.support import raw as wire
