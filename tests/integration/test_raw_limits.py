@@ -165,7 +165,7 @@ async def test_a_goodbye_that_is_not_read(address: str) -> None:
         bus.ipc_main.handle("large", lambda event: bytes(1024 * KIB))
         stop_reading(hog)
         hog.write(*(Packet(wire.INVOKE, request=number, channel=b"large", body=args()) for number in range(1, 5)))
-        await until(lambda: bus.hub.renderers.ids[hog.id].outbox.queued)
+        await until(lambda: bus.hub.renderers.ids[hog.id].outbox.size)
         hog.write(Packet(wire.GOODBYE))
         await until(lambda: hog.id not in bus.hub.renderers.ids)
         # Its connection still counts, and has its time.
