@@ -5,6 +5,7 @@ The test's loop is the broker's: while it stands still, calls find nobody.
 
 import asyncio
 import random
+import sys
 from functools import partial
 from typing import Any
 
@@ -131,8 +132,9 @@ async def test_what_was_given_back_still_obeys_a_pause(address: str, is_read: bo
         await renderer.do(lambda renderer: renderer.send("c", 22))
         assert await renderer.do(lambda renderer: renderer._session.main.size > 300)  # type: ignore[union-attr]
         lane = bus.hub.renderers.ids[renderer.renderer.id].lane
-        assert lane is not None
-        if not is_read:
+        # The end of a pipe may have been seen by now, behind what it has brought.
+        assert lane is not None or sys.platform == "win32"
+        if lane is not None and not is_read:
             # What the lane has brought to the broker's door is lost with it.
             lane.close()
         main.gate.set()

@@ -22,7 +22,7 @@ if sys.platform != "win32":
 
 COMMAND = [sys.executable, "-m", "mainbus_broker"]
 
-PATIENCE = 20.0
+PATIENCE = 20.0 if sys.platform != "win32" else 60.0
 """Seconds after which a command that should have ended has failed the test."""
 
 

@@ -142,7 +142,8 @@ def _report(passed: int, ids: list[str]) -> None:
             reason = "there is no uvloop on Windows: the same test ran on asyncio"
         if reason is not None:
             left[reason] += 1
-    print(f"{len(ids)} tests run on Unix, {passed} of them on Windows, {left.total()} were left out:")
+    alone = passed + left.total() - len(ids)
+    print(f"{len(ids)} tests run on Unix, {passed} ran here, {alone} of them here alone; {left.total()} were left out:")
     for reason, count in left.most_common():
         print(f"  {count:5}  {reason}")
 
