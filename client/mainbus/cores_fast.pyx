@@ -87,19 +87,24 @@ cdef class OutboxCore:
             return
         self._scheduled = False
         cdef list packets = self._packets
-        if self._in_pieces:
+        cdef bint in_pieces = self._in_pieces > 0
+        transport = self._transport
+        if in_pieces:
             data = packets[0] if count == 1 else gathered(packets)
-            write, what = self._transport.writelines, data.parts
+            write, what = transport.writelines, data.parts
             self._in_pieces = 0
         else:
             what = data = packets[0] if count == 1 else b"".join(packets)
-            write = self._transport.write
+            write = transport.write
         packets.clear()
         self._in_flight = (data, count)
         self.queued = 0
         self.handed += size
         self.written += count
         write(what)
+        if in_pieces and not self._blocked and transport.get_write_buffer_size():
+            # Some versions of asyncio do not say so; this makes them look (and it is what it was).
+            transport.set_write_buffer_limits(high=0)
         if self._packets and not self._blocked:
             self.schedule()
 
