@@ -231,10 +231,10 @@ async def test_one_that_nobody_uses_is_given_back_at_both_ends(address: str, mon
         for _ in range(1000):
             # As often as there is use for one, unlike those that come to nothing.
             await echo(here, LARGE)
+            await until(lambda: not len(pools))
             if pools._last >= 12:
                 break
         assert pools._last >= 12
-        await until(lambda: not len(pools))
         for each in (here, there):
             await until(lambda: not (pools_of(each)._targets or pools_of(each)._sources))  # noqa: B023 - awaited at once
 

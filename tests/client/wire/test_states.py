@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mainbus.errors import by_code
-from mainbus.wire.credit import OVERHEAD, WINDOW
+from mainbus.wire.credit import DIRECT_OVERHEAD, OVERHEAD, WINDOW
 from mainbus.wire.messages import MAX_MESSAGE, WireLimits
 from mainbus.wire.packets import MAX_FRAGMENT, Flag, Kind
 from mainbus.wire.port_table import MAX_PORTS
@@ -127,4 +127,5 @@ def test_the_page_has_the_limits() -> None:
     assert said["What a port's messages cost before it becomes direct"] == f"{limits.direct_after:,} bytes"
     assert said["Ports of one message"] == f"{MAX_PORTS:,}"
     assert said["Credit of one port"] == f"{WINDOW:,} bytes"
-    assert said["What each message on a port costs beside its body"] == f"{OVERHEAD:,} bytes"
+    costs = f"{OVERHEAD:,} bytes; {DIRECT_OVERHEAD} on a direct port's socket"
+    assert said["What each message on a port costs beside its body"] == costs
