@@ -62,10 +62,10 @@ class MainPorts(PortRegistry):
 
     def send_away(self, ends: Sequence[End]) -> list[PortEnd]:
         """Let ends leave that nobody holds here any more."""
-        entries, behind = self._leave(ends)
-        found = self._table.depart(self, entries)
-        for back in behind:
-            back.open()
+        with self._table.work:
+            entries, behind = self._leave(ends)
+            found = self._table.depart(self, entries)
+            self._open(behind)
         return found
 
     # As an owner
@@ -91,7 +91,8 @@ class MainPorts(PortRegistry):
 
     def put_port_credit(self, number: int, credit: int) -> None:
         """Take credit for an end."""
-        self.credit(number, credit)
+        # What it lets go must not come between a message that is about to leave and what goes in front of that.
+        self._table.work(partial(self.credit, number, credit))
 
     def put_port_close(self, number: int, *, is_cut: bool = False) -> None:
         """Note that the other end is gone."""
@@ -125,10 +126,14 @@ class MainPorts(PortRegistry):
 
     def put_message(self, remote: Remote, body: bytes, ends: list[End], flags: int = 0) -> None:
         """Send a message on a port."""
-        entries, behind = self._leave(ends)
-        self._table.message(self, remote.number, flags, entries, body)
-        for back in behind:
-            back.open()
+        if not ends:
+            self._table.message(self, remote.number, flags, (), body)
+            return
+        # In one go: whatever comes of what goes in front may have this very port leave, with the message still to go.
+        with self._table.work:
+            entries, behind = self._leave(ends)
+            self._table.message(self, remote.number, flags, entries, body)
+            self._open(behind)
 
     def put_credit(self, number: int, credit: int) -> None:
         """Send credit to the other end of a port."""
@@ -143,6 +148,10 @@ class MainPorts(PortRegistry):
 
     def _now_known(self, entries: Sequence[Entry]) -> None:
         self._table.arrived(self, [number for number, _ in entries])
+
+    def _open(self, behind: Sequence[Remote]) -> None:
+        for back in behind:
+            self._table.work(back.open)
 
     def _leave(self, ends: Sequence[End]) -> tuple[list[Entry], list[Remote]]:
         entries, behind = [], []
