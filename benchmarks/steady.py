@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,8 +135,10 @@ def pool_memory(process: subprocess.Popen[str]) -> int:
     """Return the memory in KiB of the pools that a process writes: each has a descriptor of its own."""
     total = 0
     for path in Path(f"/proc/{process.pid}/fd").iterdir():
-        if os.readlink(path).startswith("/memfd:mainbus"):
-            total += path.stat().st_blocks * 512 // 1024
+        # One may have been closed since it was listed.
+        with suppress(FileNotFoundError):
+            if os.readlink(path).startswith("/memfd:mainbus"):
+                total += path.stat().st_blocks * 512 // 1024
     return total
 
 
