@@ -280,3 +280,43 @@ async def test_what_was_posted_before_the_other_port_left_is_not_lost_while_what
         transport.abort()
         await until(lambda: "closed" in log)
         assert log == [0, 1, 2, "closed"]
+
+
+@pytest.mark.contract("7.2")
+@pytest.mark.parametrize("owner", ["main", "renderer"])
+async def test_a_port_does_not_leave_before_what_was_posted_on_it_although_that_brings_it_about(owner: str) -> None:
+    async with broker() as bus:
+        desk = Desk(bus)
+        renderer = await desk.renderer("a")
+        one, two, inner = MessageChannel(), MessageChannel(), MessageChannel()
+        if owner == "main":
+            desk.to(renderer, one.port2, two.port2)
+        else:
+            desk.to_main(renderer, one.port2, two.port2)
+        here, there = await desk.arrived()
+        for port in (one.port1, two.port1):
+            port.post_message(["fills the window", bytes(WINDOW)])
+        got: list[str] = []
+        seen: dict[str, MessagePort] = {}
+
+        def listen(port: MessagePort) -> None:
+            def take(event: Any) -> None:
+                got.append(event.data[0])
+                for each in event.ports:
+                    seen[event.data[0]] = each
+                    listen(each)
+
+            port.on("message", take)
+            port.start()
+
+        two.port1.post_message(["inner"], [inner.port2])
+        one.port1.post_message(["two"], [two.port1])
+        one.port1.post_message(["behind it"])
+        inner.port1.post_message(["one"], [one.port1])
+        listen(here)
+        await until(lambda: "two" in seen and "behind it" in got)
+        listen(there)
+        await until(lambda: "one" in seen)
+        assert got == ["fills the window", "two", "behind it", "fills the window", "inner", "one"]
+        seen["one"].post_message(["once more"])
+        await until(lambda: got[-1] == "once more")

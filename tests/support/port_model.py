@@ -255,6 +255,8 @@ class World:
     async def _iterate(self, owner: Owner, end: ModelEnd, port: MessagePort) -> None:
         async for event in port:
             self._take(owner, end, event)
+            # Until the next one comes, it would hold the ports that came with it.
+            del event
 
     def _take(self, owner: Owner, end: ModelEnd, event: Any) -> None:
         sequence, numbers, _ = event.data
