@@ -182,6 +182,8 @@ if COMPILED:
             take(bytes(data[:30]))
             data = data[30:]
         intake = Intake(wire, take, lambda: None, None, None, None)
+        # Tiny ones alone would take a million steps.
+        chunks.append(MAX_FRAGMENT)
         step = 0
         while data:
             room = memoryview(intake.get_buffer(-1))
@@ -208,6 +210,8 @@ if COMPILED:
         wire = opened(Role.RENDERER, limit=LIMIT)
         wire.taker = Taker()
         found: list[bytes] = []
+        # Tiny ones alone would take a million steps.
+        chunks.append(MAX_FRAGMENT)
         looked_at = at = step = 0
         while at < len(data):
             chunk = data[at : at + chunks[step % len(chunks)]]
