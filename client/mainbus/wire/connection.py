@@ -56,6 +56,9 @@ _NO_PACKETS: Final = sys.maxsize
 _TINY: Final = 4096
 _LARGE: Final = 32 * 1024
 
+_IN_PLACE: Final = 96 * 1024
+"""From when on reading in place pays: to change protocols costs more than to copy less than this."""
+
 _NEEDS: Final = {
     (role, state): bytes(
         SPECIAL if kind in _SPECIAL or kind not in kinds or kind in MOVES[state] else int(kind in CHANNELED)
@@ -313,7 +316,7 @@ class Connection(ConnectionCore):
         self._pieces = [rest]
         self._have = len(rest)
         self._need = need
-        self.expects_large = need > _LARGE and not self.in_place
+        self.expects_large = need > _IN_PLACE and not self.in_place
         self._data = b""
         self._at = 0
 

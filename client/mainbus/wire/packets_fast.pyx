@@ -25,6 +25,8 @@ cdef extern from "Python.h":
 cdef enum:
     MAX_PACKET = 24 + 255 + 255 + 128 * 1024
     LARGE = 32 * 1024
+    # To change protocols costs more than to copy less than this.
+    IN_PLACE = 96 * 1024
     # Who sends less at a time may have come to the end of what is large.
     LITTLE = 4096
     # The kinds of which a fragment between the first and the last takes the short way.
@@ -217,7 +219,7 @@ cdef class ConnectionCore:
         self._pieces = [PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + self._at, left)]
         self._have = left
         self._need = need
-        self.expects_large = need > LARGE and not self.in_place
+        self.expects_large = need > IN_PLACE and not self.in_place
         self._data = b""
         self._at = 0
         return True
