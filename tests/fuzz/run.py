@@ -10,6 +10,7 @@ is 1.
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -99,6 +100,8 @@ def main() -> int:
     parser.add_argument("--only", choices=TARGETS, help="one target")
     parser.add_argument("--keep", action="store_true", help="write what has reached something new to the corpus")
     options = parser.parse_args()
+    # Thousands of closed ports are what is asked for, and no news.
+    logging.getLogger("mainbus").addHandler(logging.NullHandler())
     names = [options.only] if options.only else list(TARGETS)
     print(f"fuzz: seed {options.seed}, {options.duration:g} s, codec {CODEC}", flush=True)
     found = fuzz(options.duration, options.seed, names, keep=options.keep)
