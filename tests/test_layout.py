@@ -66,6 +66,7 @@ def test_tidy_tree_passes(tmp_path: Path) -> None:
         ("tests/client/__init__.py", DOC, "tests/client/__init__.py: a folder of tests is no package"),
         ("client/mainbus/emitter.py", "import os\n", "client/mainbus/emitter.py: has no module docstring"),
         ("client/mainbus/emitter.py", DOC + "\n" * 500, "client/mainbus/emitter.py: 501 lines"),
+        ("client/mainbus/emitter_fast.pyx", DOC + "\n" * 500, "client/mainbus/emitter_fast.pyx: 501 lines"),
         ("client/mainbus/wire/clone.py", f"{DOC}import asyncio\n", "mainbus.wire.clone: imports asyncio"),
         (
             "client/mainbus/wire/clone.py",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mainbus.quick import COMPILED
 
 if COMPILED:
-    from mainbus.wire.packets_fast import Intake
+    from mainbus.wire.intake_fast import Intake
 
 if TYPE_CHECKING:
     from mainbus.wire.connection import Connection

@@ -19,7 +19,8 @@ def check(root: Path = ROOT) -> list[str]:
     """Return what is wrong, a line each."""
     files = project_files(root)
     sources = [path for path in files if path.suffix == ".py"]
-    problems = [*_top_level(files, root), *_python_files(sources, root)]
+    compiled = [path for path in files if path.suffix == ".pyx"]
+    problems = [*_top_level(files, root), *_lengths([*sources, *compiled], root), *_docstrings(sources, root)]
     for package, tests in MIRRORS.items():
         modules = [path for path in sources if path.is_relative_to(root / package)]
         mirrored = [path for path in sources if path.is_relative_to(root / tests)]
@@ -34,14 +35,17 @@ def _top_level(files: list[Path], root: Path) -> Iterator[str]:
             yield f"{name}: does not belong on the top level"
 
 
-def _python_files(sources: list[Path], root: Path) -> Iterator[str]:
+def _lengths(sources: list[Path], root: Path) -> Iterator[str]:
     for path in sources:
-        name = path.relative_to(root)
         lines = len(path.read_text(encoding="utf-8").splitlines())
         if lines > MOST_LINES:
-            yield f"{name}: {lines} lines; a file holds one noun, in at most {MOST_LINES}"
-        if lines and not ast.get_docstring(parse(path)):
-            yield f"{name}: has no module docstring"
+            yield f"{path.relative_to(root)}: {lines} lines; a file holds one noun, in at most {MOST_LINES}"
+
+
+def _docstrings(sources: list[Path], root: Path) -> Iterator[str]:
+    for path in sources:
+        if path.stat().st_size and not ast.get_docstring(parse(path)):
+            yield f"{path.relative_to(root)}: has no module docstring"
 
 
 def _test_folders(sources: list[Path], root: Path) -> Iterator[str]:

@@ -24,7 +24,8 @@ from tests.support.cores import opened
 from tests.support.memory_ends import finish, make_ends
 
 if COMPILED:
-    from mainbus.wire.packets_fast import Intake, Taker
+    from mainbus.wire.intake_fast import Intake
+    from mainbus.wire.packets_fast import Taker
 
 compiled = pytest.mark.skipif(
     not COMPILED or sys.platform == "win32", reason="reads in place where it is compiled, and from sockets"

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum:
     HEADER_SIZE = 24
+    MAX_PACKET = 24 + 255 + 255 + 128 * 1024
     MORE = 1
     CONTINUES = 2
     BY_NAME = 4

@@ -4,7 +4,7 @@ do to every packet, for the packets that have nothing special about them.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
@@ -23,12 +23,8 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    MAX_PACKET = 24 + 255 + 255 + 128 * 1024
-    LARGE = 32 * 1024
     # To change protocols costs more than to copy less than this.
     IN_PLACE = 96 * 1024
-    # Who sends less at a time may have come to the end of what is large.
-    LITTLE = 4096
     # The kinds of which a fragment between the first and the last takes the short way.
     SEND = 16
     INVOKE = 19
@@ -402,117 +398,6 @@ cdef const uint8_t* packet_at(bytes data, Py_ssize_t at) except NULL:
     if length > there or length < HEADER_SIZE + start[6] + start[7]:
         raise ValueError("there is no whole packet at this place")
     return start
-
-
-cdef class Intake:
-    """Where the bytes of large packets are read to, one packet at a time: a bytes object that nobody else has yet.
-
-    It has room for the header of the next packet, too, so that how much room that one needs is known at once. It is a
-    protocol, as far as it concerns what is read, and the buffer of it.
-
-    Args:
-        wire: Whose packets they are.
-        take: Called with the bytes of a packet that is whole, and what has come in front of it and behind.
-        little: Called when little has come: that may be the end of what is large.
-        reserved: Called with the size of room that was made, or None.
-        filled: Called when there was no more room, and so more has come, or None.
-        failed: Called once when there is no memory for it, which raises if this is None. What comes then is lost.
-    """
-
-    cdef ConnectionCore _wire
-    cdef PyObject* _bytes
-    cdef Py_ssize_t _room, _filled, _usual
-    cdef object _take, _little, _reserved, _was_filled, _failed
-    cdef bint _is_lost
-
-    def __init__(self, ConnectionCore wire not None, take, little, reserved, filled, failed):
-        self._wire = wire
-        self._take = take
-        self._little = little
-        self._reserved = reserved
-        self._was_filled = filled
-        self._failed = failed
-        self._usual = min(max(wire._need, HEADER_SIZE), MAX_PACKET) + HEADER_SIZE
-
-    def __dealloc__(self):
-        Py_XDECREF(self._bytes)
-
-    def __len__(self):
-        """Return how many bytes may be read."""
-        return self._room - self._filled
-
-    def __getbuffer__(self, Py_buffer* view, int flags):
-        if self._bytes == NULL:
-            raise BufferError("there is no room yet")
-        PyBuffer_FillInfo(view, self, start_of(self._bytes) + self._filled, self._room - self._filled, False, flags)
-
-    def get_buffer(self, sizehint):
-        """Return the room to read to, which is this object."""
-        if self._is_lost:
-            return bytearray(LITTLE)
-        if self._bytes == NULL:
-            try:
-                self._make_room()
-            except MemoryError:
-                if self._failed is None:
-                    raise
-                self._is_lost = True
-                self._failed()
-                return bytearray(LITTLE)
-        return self
-
-    def buffer_updated(self, Py_ssize_t nbytes):
-        """Note that so many bytes were read, and hand a packet over that is whole."""
-        cdef Py_ssize_t need
-        cdef bint is_full
-        if self._is_lost:
-            return
-        if self._bytes == NULL or not 0 <= nbytes <= self._room - self._filled:
-            raise ValueError("Expected no more bytes than there is room for")
-        self._filled += nbytes
-        if self._filled < HEADER_SIZE:
-            return
-        need = get(<const uint8_t*>start_of(self._bytes))
-        if self._filled < need <= self._room:
-            return
-        is_full = self._filled == self._room
-        self._take(self._taken())
-        if nbytes < LITTLE:
-            self._little()
-        elif is_full and self._was_filled is not None:
-            self._was_filled()
-
-    cdef int _make_room(self) except -1:
-        """Make room for a packet, of which the wire may have the beginning."""
-        cdef ConnectionCore wire = self._wire
-        if wire._pieces and LARGE < wire._need <= MAX_PACKET:
-            self._usual = wire._need + HEADER_SIZE
-        cdef Py_ssize_t size = max(self._usual, wire._have + HEADER_SIZE) if wire._pieces else self._usual
-        self._bytes = raw_bytes(NULL, size)
-        self._room = size
-        self._filled = 0
-        for piece in wire._pieces or ():
-            self._copy(piece)
-        wire._pieces = None
-        wire.lent = size
-        if self._reserved is not None:
-            self._reserved(size)
-        return 0
-
-    cdef int _copy(self, piece) except -1:
-        cdef const uint8_t[::1] some = piece
-        memcpy(start_of(self._bytes) + self._filled, &some[0], some.shape[0])
-        self._filled += some.shape[0]
-        return 0
-
-    cdef object _taken(self):
-        if self._filled != self._room:
-            _PyBytes_Resize(&self._bytes, self._filled)
-        taken = <object>self._bytes
-        Py_XDECREF(self._bytes)
-        self._bytes = NULL
-        self._wire.lent = 0
-        return taken
 
 
 cdef class Growing:
