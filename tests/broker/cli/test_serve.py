@@ -96,9 +96,6 @@ async def test_a_running_handler_finishes_and_answers(number: signal.Signals, ad
             daemon.send(number)
             await asyncio.to_thread(daemon.until, "stopping")
             await refused(address)
-            # The two renderers have no order between them: what comes late is refused before the handler may finish.
-            with pytest.raises(ReplyNeverSent):
-                await renderer.invoke("slow", 0)
             other.send("finish")
             assert len(await reply) == 8_000_000
         assert await asyncio.to_thread(daemon.end) == 0
