@@ -60,6 +60,8 @@ class Row:
     goal: Bound
     over: str = ""
     """A figure of the same cell that it is divided by."""
+    floor: str = ""
+    """Whose figure the table shows it beside, although no bound is about that."""
 
     def rounds(self, results: Results, peer: str) -> list[float | None]:
         cell = self.cell._replace(peer=peer)
@@ -86,9 +88,12 @@ class Row:
 
     def ratio(self, results: Results) -> str:
         """Write what stands against must and goal, and beside whom that is."""
+        shown = [bound for bound in (self.must, self.goal) if bound.beside]
+        if self.floor:
+            shown.append(Bound(1, (self.floor,)))
         found: dict[str, None] = {}
-        for bound in (self.must, self.goal):
-            value = self.reached(results, bound) if bound.beside else None
+        for bound in shown:
+            value = self.reached(results, bound)
             if value is not None:
                 found[f"{value:.2f} x {self._best(results, bound)}"] = None
         return ", ".join(found)
@@ -169,6 +174,8 @@ ROWS: Final = (
         better=Better.LESS,
         must=Bound(2),
         goal=Bound(1.5),
+        # What the machine and the loop alone make of it.
+        floor="L3",
     ),
     _rate("W2 64 in flight, renderer to renderer", Cell("mainbus", "in-flight"), _best(2), _best(4)),
     _rate("W2 64 in flight, renderer to main", Cell("mainbus-main", "in-flight"), _pipes(0.8), _pipes(1.2)),
@@ -196,6 +203,7 @@ ROWS: Final = (
         better=Better.LESS,
         must=Bound(150),
         goal=Bound(100),
+        floor="L2",
     ),
     _time("W7 port, round trip, p50 @1cpu", _LATENCY._replace(peer="mainbus-port"), _codec(2), _codec(1.3)),
     _rate("W7 port, one-way", Cell("mainbus-port", "one-way"), _through_broker(1), _through_broker(1)),

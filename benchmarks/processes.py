@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
-from common import Order
+from common import DESCRIPTORS, Order
 from peers.base import Peer
 
 PATIENCE: Final = 60.0
 
 SUBSCRIBERS: Final = 50
 """Who gets a broadcast, in two processes."""
-
-DESCRIPTORS: Final = 16384
-"""Open files of one process."""
 
 Figures = dict[str, float]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 from mainbus.answers import Answers, log_raised
 from mainbus.channels import Channels, Target
 from mainbus.dispatch import Dispatch
+from mainbus.emitter import Emitter
 from mainbus.errors import BadMessage, LimitExceeded, MainbusError, NoHandlerError, ReplyNeverSent, TooManyRequests
 from mainbus.events import IpcMessageEvent, IpcRendererEvent, IpcRendererInvokeEvent
 from mainbus.hosting import IPC_MESSAGE, GuestState
@@ -53,14 +53,14 @@ class Arrivals(Waiters):
     Args:
         renderer: Whom events name as their `sender`.
         channels: What is listened to and handled.
-        notify: Called with an event of the connection itself and its arguments.
+        events: Emits the events of the connection itself.
     """
 
-    def __init__(self, renderer: IpcRenderer, channels: Channels, notify: Callable[..., object]) -> None:
+    def __init__(self, renderer: IpcRenderer, channels: Channels, events: Emitter) -> None:
         super().__init__()
-        self.told: defaultdict[str, int] = defaultdict(int)
-        """Events of the connection so far, by name."""
-        self._notify = notify
+        self.told: dict[str, int] = {}
+        """How many events of the connection there were, by name."""
+        self._events = events
         self.session: Session
         self._dispatch: Dispatch | None = None
         self._renderer = renderer
@@ -103,10 +103,10 @@ class Arrivals(Waiters):
 
     def notify(self, event: str, *args: object) -> object:
         """Emit an event of the connection itself; the first ones wait for the opener, too."""
-        self.told[event] += 1
+        self.told[event] = self.told.get(event, 0) + 1
         if self._waits_for_opener and self._loop is not None:
-            return self._loop.call_soon(partial(self._notify, event, *args))
-        return self._notify(event, *args)
+            return self._loop.call_soon(partial(self._events.emit, event, *args))
+        return self._events.emit(event, *args)
 
     @property
     def is_clear(self) -> bool:

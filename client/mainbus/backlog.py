@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from mainbus.calls import Calls
@@ -30,11 +30,13 @@ class Backlog:
         calls: Whose requests are among it.
     """
 
+    __slots__ = ("_calls", "_outbox", "_packets", "_routes")
+
     def __init__(self, outbox: Outbox, routes: RouteTable, calls: Calls) -> None:
         self._outbox = outbox
         self._routes = routes
         self._calls = calls
-        self._packets: list[bytes] = []
+        self._packets: Sequence[bytes] = ()
 
     # Public
 
@@ -45,12 +47,13 @@ class Backlog:
 
     def salvage(self) -> set[int]:
         """Keep what the lost connection had not begun to write; returns the requests of the invokes among it."""
-        kept: set[int] = set()
+        packets, kept = [*self._packets], set[int]()
         for packet in self._outbox.take():
             head = HEADER.unpack_from(packet)
             if head[1] in _SURVIVORS and not head[2] & (MORE | CONTINUES | POOLED):
-                self._packets.append(without_ports(packet) if head[1] == Kind.POST else packet)
+                packets.append(without_ports(packet) if head[1] == Kind.POST else packet)
                 kept.add(head[6])
+        self._packets = packets
         kept |= self._routes.reset()
         kept.discard(0)
         return kept
@@ -65,7 +68,7 @@ class Backlog:
         Returns:
             The messages to ids that mean others now, or nobody. Invokes of such are failed.
         """
-        packets, self._packets = [*self._packets, *self._outbox.take()], []
+        packets, self._packets = [*self._packets, *self._outbox.take()], ()
         for packet in announcements:
             self._outbox.put(packet)
         lost: list[Undeliverable | None] = []

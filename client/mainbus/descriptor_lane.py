@@ -29,13 +29,15 @@ class DescriptorLane:
         address: Where the broker is.
     """
 
+    __slots__ = ("_address", "_descriptors", "_has_failed", "_opening", "_waiting", "takers", "welcome")
+
     def __init__(self, welcome: Welcome, address: Address) -> None:
         self.takers: dict[int, Take] = {}
         """Who takes what comes, by the kind of the packet."""
-        self._welcome = welcome
+        self.welcome = welcome
         self._address = address
         self._descriptors: Descriptors | None = None
-        self._waiting: list[Callable[[], object]] = []
+        self._waiting: tuple[Callable[[], object], ...] = ()
         self._opening: asyncio.Task[None] | None = None
         self._has_failed = False
 
@@ -51,13 +53,13 @@ class DescriptorLane:
         if self._descriptors is not None:
             call()
         elif not self._has_failed:
-            self._waiting.append(call)
+            self._waiting += (call,)
             if self._opening is None:
                 self._opening = asyncio.get_running_loop().create_task(self._open(), name="mainbus descriptors")
 
     def close(self) -> None:
         """Close it: the session's connection is gone."""
-        self._waiting.clear()
+        self._waiting = ()
         if self._opening is not None:
             self._opening.cancel()
         if self._descriptors is not None:
@@ -69,19 +71,19 @@ class DescriptorLane:
 
     async def _open(self) -> None:
         descriptors = Descriptors(self._take, self._lost)
-        assert self._welcome.descriptors is not None
-        hello = LaneHello(id=self._welcome.id, nonce=self._welcome.descriptors, descriptors=True)
+        assert self.welcome.descriptors is not None
+        hello = LaneHello(id=self.welcome.id, nonce=self.welcome.descriptors, descriptors=True)
         try:
             await descriptors.open(self._address, hello)
         except (OSError, MainbusError) as error:
             # From now on nothing is asked for again: what is to be had is had without.
             log.debug("no connection for descriptors: %s", error)
             self._has_failed = True
-            self._waiting.clear()
+            self._waiting = ()
             return
         self._descriptors = descriptors
         self._opening = None
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, ()
         for call in waiting:
             call()
 

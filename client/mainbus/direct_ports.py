@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from mainbus.descriptor_lane import DescriptorLane
 from mainbus.direct_link import DirectLink
 from mainbus.open_files import has_files
-from mainbus.wire.messages import Welcome
 from mainbus.wire.packets import Kind, build
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ class DirectPorts:
     """What one connection has past its broker.
 
     Args:
-        welcome: What the connection began with.
         lane: How descriptors come.
         remotes: The ports, by number.
         put: Sends a packet to the broker: behind all that a port has posted, or at once if that is None.
@@ -34,13 +32,12 @@ class DirectPorts:
 
     def __init__(
         self,
-        welcome: Welcome,
         lane: DescriptorLane,
         remotes: Mapping[int, Remote],
         put: Callable[[Remote | None, bytes], None],
     ) -> None:
-        self._max_message = welcome.limits.message
-        self._most = welcome.limits.direct
+        self._max_message = lane.welcome.limits.message
+        self._most = lane.welcome.limits.direct
         self._lane = lane
         lane.takers[Kind.PORT_DIRECT] = self._take
         self._remotes = remotes

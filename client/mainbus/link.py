@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from mainbus import transports
 from mainbus.address import Address
@@ -23,31 +22,38 @@ HANDSHAKE_TIMEOUT = 10.0
 log = logging.getLogger("mainbus")
 
 
+class LinkOwner(Protocol):
+    """Whose connection it is."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What leaves on it once the broker has welcomed us."""
+
+    def receive(self, head: Head, data: bytes, at: int) -> None:
+        """Take a packet that came after the handshake."""
+
+    def lost(self, link: Link, error: Exception | None) -> None:
+        """Note, once, that a welcomed connection has ended, and why."""
+
+
 class Link(asyncio.Protocol):
     """A connection from its first byte to its last.
 
     Args:
-        outbox: What leaves on it once the broker has welcomed us.
-        receive: Called with each packet after the handshake.
-        lost: Called once when a welcomed connection has ended, with the reason.
+        owner: Whose it is.
     """
 
-    __slots__ = ("_hello", "_is_lost", "_is_open", "_lost", "_outbox", "_receive", "_welcome", "transport", "wire")
+    __slots__ = ("_hello", "_is_lost", "_is_open", "_outbox", "_owner", "_welcome", "transport", "wire")
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        receive: Callable[[Head, bytes, int], None],
-        lost: Callable[[Link, Exception | None], None],
-    ) -> None:
+    def __init__(self, owner: LinkOwner) -> None:
         self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
         self.transport: asyncio.Transport | None = None
         self._hello = b""
         """What is said first; nothing once it was said."""
-        self._outbox = outbox
-        self._receive = receive
-        self._lost = lost
-        self._welcome: asyncio.Future[messages.Welcome] = asyncio.get_running_loop().create_future()
+        self._owner = owner
+        self._outbox = owner.outbox
+        self._welcome: asyncio.Future[messages.Welcome] | None = None
+        """Who waits for the broker's answer; None before somebody does, and again once the connection is started."""
         self._is_open = False
         self._is_lost = False
 
@@ -60,18 +66,21 @@ class Link(asyncio.Protocol):
             OSError: Nobody can be reached at `address`, or answers there.
             MainbusError: The broker refused, by the name of its reason.
         """
+        loop = asyncio.get_running_loop()
+        welcome: asyncio.Future[messages.Welcome] = loop.create_future()
+        self._welcome = welcome
         try:
             self._hello = messages.pack(hello)
             await transports.connect(address, lambda: self)
-            timer = self._welcome.get_loop().call_later(HANDSHAKE_TIMEOUT, self._too_late)
+            timer = loop.call_later(HANDSHAKE_TIMEOUT, self._too_late)
             try:
-                return await self._welcome
+                return await welcome
             finally:
                 timer.cancel()
         except BaseException:
             # Nobody waits for it any more: an end of the connection that comes now is no error that nobody has seen.
-            if not self._welcome.cancel() and not self._welcome.cancelled():
-                self._welcome.exception()
+            if not welcome.cancel() and not welcome.cancelled():
+                welcome.exception()
             self.abort()
             raise
 
@@ -79,6 +88,7 @@ class Link(asyncio.Protocol):
         """Let the outbox write and scan what has arrived since the welcome."""
         assert self.transport is not None
         self.wire.max_message = welcome.limits.message
+        self._welcome = None
         self._is_open = True
         if self._is_lost:
             # Before it was anybody's; whoever gets it now must not hear of its end while it is being made.
@@ -151,12 +161,12 @@ class Link(asyncio.Protocol):
     def _scan(self) -> None:
         wire = self.wire
         if self._is_open:
-            receive = self._receive
+            receive = self._owner.receive
             for head, data, at in wire.packets():
                 receive(head, data, at)
             # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
             self._outbox.flush_soon()
-        elif not self._welcome.done():
+        elif self._is_awaited:
             # The rest is scanned by `start`, when the session knows who it is.
             found = wire.greeting()
             if found is not None:
@@ -169,9 +179,9 @@ class Link(asyncio.Protocol):
         self._is_lost = True
         if self._is_open:
             self._is_open = False
-            self._lost(self, self.wire.failure or exc)
-        elif not self._welcome.done():
-            self._welcome.set_exception(ConnectionLost("the broker closed the connection during the handshake"))
+            self._owner.lost(self, self.wire.failure or exc)
+        else:
+            self._refuse(ConnectionLost("the broker closed the connection during the handshake"))
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -191,22 +201,32 @@ class Link(asyncio.Protocol):
         kind, value, body = message[0], message[5], message[8]
         try:
             if kind == Kind.WELCOME:
-                self._welcome.set_result(messages.unpack(messages.Welcome, body))
+                welcome = messages.unpack(messages.Welcome, body)
+                assert self._welcome is not None
+                self._welcome.set_result(welcome)
             else:
                 text = clone.decode(body, max_depth=1) if body else ""
-                self._welcome.set_exception(from_wire(value, None, str(text)))
+                self._refuse(from_wire(value, None, str(text)))
         except (BadMessage, LimitExceeded) as error:
-            self._welcome.set_exception(RemoteProtocolError(f"the reason of a refusal does not decode: {error}"))
+            self._refuse(RemoteProtocolError(f"the reason of a refusal does not decode: {error}"))
         except RemoteProtocolError as error:
-            self._welcome.set_exception(error)
+            self._refuse(error)
 
     def _too_late(self) -> None:
-        if not self._welcome.done():
-            self._welcome.set_exception(TimeoutError("it accepted the connection but never answered"))
+        self._refuse(TimeoutError("it accepted the connection but never answered"))
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits for the broker's answer."""
+        return self._welcome is not None and not self._welcome.done()
+
+    def _refuse(self, error: Exception) -> None:
+        """Let whoever waits for the broker's answer know that it comes to nothing."""
+        if self._welcome is not None and not self._welcome.done():
+            self._welcome.set_exception(error)
 
     def _fail(self, error: RemoteProtocolError) -> None:
         log.error("the broker broke the protocol: %s", error)
-        if not self._is_open and not self._welcome.done():
-            self._welcome.set_exception(error)
+        self._refuse(error)
         if self.wire.state is not State.CLOSED or self._is_open:
             self.abort()

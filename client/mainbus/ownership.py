@@ -44,10 +44,29 @@ class Owner:
         self.thread = -1
 
 
+class _Here(threading.local):
+    """What `owner` has made in a thread."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, Owner] = {}
+
+
+_here: Final = _Here()
+
+
+def owner(what: str) -> Owner:
+    """Return the owner of an object that this thread makes. Objects of one name share it: most threads have many."""
+    found = _here.owners.get(what)
+    if found is None:
+        found = _here.owners[what] = Owner(what)
+    return found
+
+
 def _forked() -> None:
     # The child has the parent's thread identity, but neither its loop's state nor its connection.
     for owner in list(_owners):
         owner.disown()
+    _here.owners.clear()
 
 
 if hasattr(os, "register_at_fork"):

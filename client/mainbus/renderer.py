@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from mainbus.address import Address, default_address, parse
 from mainbus.arrivals import Arrivals
@@ -14,7 +14,7 @@ from mainbus.errors import LocalProtocolError
 from mainbus.frame import Frames
 from mainbus.guest import Guest
 from mainbus.names import check_name
-from mainbus.ownership import Owner
+from mainbus.ownership import Owner, owner
 from mainbus.released import released
 from mainbus.session import Session
 from mainbus.verbs import encode
@@ -105,14 +105,13 @@ class IpcRenderer(Frames):
         self, address: Address, name: str | None, token: str | None, connect_timeout: float, reconnect: bool
     ) -> None:
         super().__init__()
-        self.events = ConnectionEvents(EVENTS)
-        self.events.on_peers = self._watch
+        self.events = ConnectionEvents(self)
         self._address = address
         self._name = name
         self._token = token
         self._connect_timeout = connect_timeout
         self._reconnect = reconnect
-        self._arrivals = Arrivals(self, self, self.events.emit)
+        self._arrivals = Arrivals(self, self, self.events)
         self._session: Session | None = None
         self._owner: Owner | None = None
         self._watching = False
@@ -177,9 +176,9 @@ class IpcRenderer(Frames):
             "reconnects": session.reconnects,
             "pauses": session.pauses,
             "timeouts": session.calls.expired,
-            "gaps": self._arrivals.told["gap"],
-            "undeliverable": self._arrivals.told["undeliverable"],
-            "message_errors": self._arrivals.told["message-error"],
+            "gaps": self._arrivals.told.get("gap", 0),
+            "undeliverable": self._arrivals.told.get("undeliverable", 0),
+            "message_errors": self._arrivals.told.get("message-error", 0),
         }
 
     # Public: what the broker knows
@@ -260,7 +259,7 @@ class IpcRenderer(Frames):
         if self._session is not None:
             raise LocalProtocolError("this renderer was opened already; connect() makes another")
         session = self._session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
-        self._owner = Owner("this renderer")
+        self._owner = owner("this renderer")
         self._arrivals.attach(session)
         if self._watching:
             session.watch()
@@ -313,15 +312,23 @@ class IpcRenderer(Frames):
             raise released()
 
 
+class Watching(Protocol):
+    """A renderer, of whatever kind."""
+
+    def _watch(self) -> None: ...
+
+
 class ConnectionEvents(Emitter):
     """Tells the renderer when somebody wants to know who joins and leaves: only then the broker says it."""
 
-    __slots__ = ("on_peers",)
+    __slots__ = ("_renderer",)
 
-    on_peers: Any
+    def __init__(self, renderer: Watching) -> None:
+        super().__init__(EVENTS)
+        self._renderer = renderer
 
     def _register(self, event: str, fn: Any, once: bool) -> Any:
         registration = super()._register(event, fn, once)
         if event in ("peer-joined", "peer-left"):
-            self.on_peers()
+            self._renderer._watch()
         return registration

@@ -42,13 +42,13 @@ class RendererPorts(PortRegistry):
         self.max_message = 0
         """Bytes of one body, at most."""
         self._direct: DirectPorts | None = None
-        self._way: tuple[Welcome, DescriptorLane] | None = None
-        """What `direct` is made of; None where no port may be."""
+        self._lane: DescriptorLane | None = None
+        """How the sockets of `direct` come; None where no port may be."""
         self._outbox = outbox
         self._wire = wire
         self._leaving: dict[End, Remote | None] = {}
         """Ends whose message has not begun to leave, and the port that it is posted on."""
-        self._ending: list[Route] = []
+        self._ending: tuple[Route, ...] = ()
         """What still leaves on ports that are closed."""
 
     # Public
@@ -62,13 +62,13 @@ class RendererPorts(PortRegistry):
         self.max_message = welcome.limits.message
         if self.takes_direct and lane is not None and DIRECT in welcome.features:
             self.direct_after = welcome.limits.direct_after
-            self._way = welcome, lane
+            self._lane = lane
 
     @property
     def direct(self) -> DirectPorts | None:
         """Those of the ports that lead past the broker, made when first needed; None where none may."""
-        if self._direct is None and self._way is not None:
-            self._direct = DirectPorts(*self._way, self._remotes, self._put_soon)
+        if self._direct is None and self._lane is not None:
+            self._direct = DirectPorts(self._lane, self._remotes, self._put_soon)
         return self._direct
 
     @property
@@ -107,10 +107,10 @@ class RendererPorts(PortRegistry):
         for route in list(self._routes()):
             # It would leave by the next connection.
             route.take()
-        self._ending = []
+        self._ending = ()
         if self._direct is not None:
             self._direct.close()
-        self._direct = self._way = None
+        self._direct = self._lane = None
         self.direct_after = 0
         self._lose([end for end, by in self._leaving.items() if by is not None])
         super().close_all()
@@ -277,8 +277,8 @@ class RendererPorts(PortRegistry):
     def _keep_ending(self, remote: Remote) -> None:
         """Remember what has not left on a port that is closed."""
         if remote.route is not None and not remote.route.idle:
-            self._ending = [route for route in self._ending if not route.idle and route is not remote.route]
-            self._ending.append(remote.route)
+            others = (route for route in self._ending if not route.idle and route is not remote.route)
+            self._ending = (*others, remote.route)
 
     def _put(self, remote: Remote, packet: Packets, size: int) -> None:
         if remote.route is None:

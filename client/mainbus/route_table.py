@@ -38,7 +38,7 @@ class RouteTable:
         """The names of renderers by id, as far as somebody has told; None: it has no name."""
         self._outbox = outbox
         self._credit = 0
-        self._routes: dict[int | str, Route] = {MAIN: self.main, BROADCASTS: Route(outbox, 0)}
+        self._routes: dict[int | str, Route] = {MAIN: self.main}
         self._open = self._routes
         """Where `to` looks: in the routes, or while the lobby is open in what waits there."""
         self._lobby = Lobby(outbox)
@@ -114,7 +114,7 @@ class RouteTable:
         self._settle(peer, name or peer).pause()
         if broadcasts:
             self._broadcasts_held_by[peer] = None
-            self._routes[BROADCASTS].pause()
+            self._settle(BROADCASTS, BROADCASTS).pause()
 
     def resume(self, peer: int) -> None:
         """Let go what `pause` has held."""
@@ -122,7 +122,7 @@ class RouteTable:
         if route is not None:
             route.resume()
         self._broadcasts_held_by.pop(peer, None)
-        if not self._broadcasts_held_by:
+        if not self._broadcasts_held_by and BROADCASTS in self._routes:
             self._routes[BROADCASTS].resume()
 
     def set_credit(self, credit: int) -> None:
@@ -164,7 +164,7 @@ class RouteTable:
         if self._open is self._routes:
             if key is not None:
                 return self._settle(target, key)
-            self._open = {apart: self._routes[apart] for apart in _APART}
+            self._open = {apart: self._settle(apart, apart) for apart in _APART}
         waiting = self._open[target] = self._lobby.enter(target, key)
         if isinstance(target, int) and key is None:
             self._lobby.asked[target] = waiting

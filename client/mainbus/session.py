@@ -170,7 +170,7 @@ class Session(Outgoing):
                 self._retry.cancel()
             if self.link is not None:
                 self.link.abort()
-                self._lost(self.link, None)
+                self.lost(self.link, None)
             self._end(ConnectionLost("closed"))
             self._closed.set_result(None)
 
@@ -226,11 +226,56 @@ class Session(Outgoing):
             self._watching = True
             self.notice(Kind.WATCH, MAIN)
 
+    # Public: what its link needs
+
+    def receive(self, head: Head, data: bytes, at: int) -> None:
+        """Take a packet that nobody has taken before."""
+        link = self.link
+        assert link is not None
+        message = link.wire.message(head, data, at)
+        if message is not None:
+            if message[1] & POOLED:
+                message = self.pools.arrive(message)
+            kind, peer = message[0], message[2]
+            if peer and peer not in self.met and kind in _INTRODUCING:
+                self.routes.learn(peer, text_of(message[6]) or None)
+            self._hand(message)
+
+    def lost(self, link: Link, error: Exception | None) -> None:
+        """Keep what another connection can bring, fail the rest, and come back if that is wanted."""
+        if link is not self.link:
+            return
+        self.link = None
+        self.outbox.detach()
+        reason = str(error) if error else self._goodbye or "the broker is gone"
+        kept = self._backlog.salvage()
+        self.ports.close_all()
+        if self._pools is not None:
+            self._pools.close()
+        if self.descriptors is not None:
+            self.descriptors.close()
+            self.descriptors = None
+        lost = ConnectionLost(f"{reason} ({self.address})")
+        self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
+        self.hosting.connection_lost()
+        self._receiver.connection_lost()
+        if self._ended is not None:
+            # It was cancelled if the broker has not answered the goodbye in time.
+            if not self._ended.done():
+                self._ended.set_result(None)
+            return
+        if self._broken is None:
+            self._receiver.notify("disconnected", reason)
+        if self._broken is None and self._reconnect and self._closed is None:
+            self._retry = self.loop.create_task(self._come_back(), name="mainbus reconnect")
+        else:
+            self._end(lost)
+
     # Private: connecting
 
     async def _connect(self) -> None:
         before = self.welcome
-        link = Link(self.outbox, self._receive, self._lost)
+        link = Link(self)
         hello = Hello(
             name=self.name,
             token=self._token,
@@ -309,35 +354,6 @@ class Session(Outgoing):
                 continue
             return
 
-    def _lost(self, link: Link, error: Exception | None) -> None:
-        if link is not self.link:
-            return
-        self.link = None
-        self.outbox.detach()
-        reason = str(error) if error else self._goodbye or "the broker is gone"
-        kept = self._backlog.salvage()
-        self.ports.close_all()
-        if self._pools is not None:
-            self._pools.close()
-        if self.descriptors is not None:
-            self.descriptors.close()
-            self.descriptors = None
-        lost = ConnectionLost(f"{reason} ({self.address})")
-        self.calls.fail_all(partial(self._unanswered, reason), keep=kept)
-        self.hosting.connection_lost()
-        self._receiver.connection_lost()
-        if self._ended is not None:
-            # It was cancelled if the broker has not answered the goodbye in time.
-            if not self._ended.done():
-                self._ended.set_result(None)
-            return
-        if self._broken is None:
-            self._receiver.notify("disconnected", reason)
-        if self._broken is None and self._reconnect and self._closed is None:
-            self._retry = self.loop.create_task(self._come_back(), name="mainbus reconnect")
-        else:
-            self._end(lost)
-
     def _unanswered(self, reason: str, reply: Reply) -> MainbusError:
         if self._stopped:
             return ReplyNeverSent(reply.channel)
@@ -369,18 +385,6 @@ class Session(Outgoing):
             log.warning("the broker did not answer the goodbye in %g s", GOODBYE_TIMEOUT)
 
     # Private: what arrives
-
-    def _receive(self, head: Head, data: bytes, at: int) -> None:
-        link = self.link
-        assert link is not None
-        message = link.wire.message(head, data, at)
-        if message is not None:
-            if message[1] & POOLED:
-                message = self.pools.arrive(message)
-            kind, peer = message[0], message[2]
-            if peer and peer not in self.met and kind in _INTRODUCING:
-                self.routes.learn(peer, text_of(message[6]) or None)
-            self._hand(message)
 
     def _hand(self, message: Message) -> None:
         if self._handlers is None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from mainbus.errors import InvokeTimeout, LocalProtocolError
-from mainbus.ownership import Owner
+from mainbus.ownership import owner
 from mainbus.reply import Reply
 from mainbus.routes import Route
 from mainbus.wire.credit import Receiving, Sending
@@ -120,7 +120,7 @@ class Stream:
 
     def __init__(self, reply: StreamReply) -> None:
         self._reply: Final = reply
-        self._owner: Final = Owner("this stream")
+        self._owner: Final = owner("this stream")
         self._is_begun = False
         """Whether anybody has asked for an item: then an error behind what was taken is not news to be logged."""
         self._is_over = False

@@ -67,7 +67,7 @@ async def test_a_guessed_secret_takes_nothing(secret: bytes, address: str) -> No
         renderer = await bus.renderer("editor")
         thief = mainbus.connect(address, name="editor")
         session = Session(thief._address, "editor", None, False, thief._arrivals)
-        link = Link(session.outbox, session._receive, session._lost)
+        link = Link(session)
         hello = Hello(name="editor", session=secret, instance=bus.hub.instance)
         with pytest.raises(NameTaken):
             await link.open(thief._address, hello)

@@ -13,6 +13,7 @@ from mainbus.errors import ConnectionLost, ConnectRefused, NameTaken, RemoteProt
 from mainbus.link import Link
 from mainbus.outbox import Outbox
 from mainbus.wire.messages import Hello, Welcome
+from mainbus.wire.packets import Head
 
 from tests.support import bare
 from tests.support import raw as wire
@@ -63,13 +64,15 @@ class Client:
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        self.lost: list[Exception | None] = []
+        self.ends: list[Exception | None] = []
         self.outbox = Outbox(asyncio.get_running_loop(), 10)
-        self.link = Link(
-            self.outbox,
-            lambda head, data, at: self.received.append(head[8]),
-            lambda link, error: self.lost.append(error),
-        )
+        self.link = Link(self)
+
+    def receive(self, head: Head, data: bytes, at: int) -> None:
+        self.received.append(head[8])
+
+    def lost(self, link: Link, error: Exception | None) -> None:
+        self.ends.append(error)
 
     async def open(self, address: str) -> Welcome:
         return await within(self.link.open(parse(address), Hello(name="editor")))
@@ -99,7 +102,7 @@ async def test_it_says_hello_and_takes_the_welcome(address: str) -> None:
         # The hello counts among what was written.
         assert client.outbox.written == 1
         client.link.abort()
-        await until(lambda: client.lost)
+        await until(lambda: client.ends)
 
 
 async def test_what_comes_behind_the_welcome_is_handed_on_once_it_is_started(address: str) -> None:
@@ -122,7 +125,7 @@ async def test_what_comes_behind_the_welcome_is_handed_on_once_it_is_started(add
         client.link.start(got)
         assert client.received == [1, 2, 3, 4]
         client.link.abort()
-        await until(lambda: client.lost)
+        await until(lambda: client.ends)
 
 
 @pytest.mark.contract("9.5")
@@ -135,11 +138,11 @@ async def test_an_end_before_the_start_is_told_after_it(address: str) -> None:
         client = Client()
         got = await client.open(address)
         await until(lambda: client.link._is_lost)
-        assert client.lost == []
+        assert client.ends == []
         client.link.start(got)
         assert client.received == [1]
-        await until(lambda: client.lost)
-        assert client.lost == [None]
+        await until(lambda: client.ends)
+        assert client.ends == [None]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ async def test_whatever_is_no_welcome_is_a_named_error(
         client = Client()
         with pytest.raises(error, match=text):
             await client.open(address)
-        assert client.lost == []
+        assert client.ends == []
 
 
 @pytest.mark.contract("8.1")
@@ -217,9 +220,9 @@ async def test_a_fault_of_the_broker_ends_an_open_connection_by_name(
     async with broker(address, answer):
         client = Client()
         client.link.start(await client.open(address))
-        await until(lambda: client.lost)
+        await until(lambda: client.ends)
         assert client.received == [1]
-        [error] = client.lost
+        [error] = client.ends
         assert isinstance(error, RemoteProtocolError)
         assert [record.getMessage() for record in caplog.records if "broke the protocol" in record.getMessage()] == [
             f"the broker broke the protocol: {error}"
@@ -248,4 +251,4 @@ async def test_of_a_connection_that_was_given_up_nobody_hears(ends_first: bool, 
         with pytest.raises((asyncio.CancelledError, ConnectionLost)):
             await opening
         client.link.abort()
-        assert client.lost == []
+        assert client.ends == []

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mainbus.channels import ChannelInfo
 from mainbus.emitter import Emitter
 from mainbus.listeners import Listener, Listeners
-from mainbus.renderer import EVENTS, ConnectionEvents
+from mainbus.renderer import ConnectionEvents, Watching
 from mainbus.sender_channels import SenderChannels
 from mainbus.target import Target
 
@@ -96,10 +96,9 @@ class LockedEvents(ConnectionEvents):
 
     __slots__ = ()
 
-    def __init__(self, on_peers: Callable[[], None]) -> None:
-        super().__init__(EVENTS)
+    def __init__(self, renderer: Watching) -> None:
+        super().__init__(renderer)
         self._listeners = LockedListeners()
-        self.on_peers = on_peers
 
 
 class LockedEmitter(Emitter):

@@ -64,7 +64,7 @@ class BlockingRenderer(Frames):
         polled: bool,
     ) -> None:
         super().__init__()
-        self.events = LockedEvents(self._watch)
+        self.events = LockedEvents(self)
         self._address = address
         self._name = name
         self._token = token

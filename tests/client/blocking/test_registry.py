@@ -66,7 +66,12 @@ def test_decorators_and_second_handlers() -> None:
 
 def test_events_say_when_somebody_wants_to_know_of_peers() -> None:
     asked: list[int] = []
-    events = LockedEvents(lambda: asked.append(1))
+
+    class Renderer:
+        def _watch(self) -> None:
+            asked.append(1)
+
+    events = LockedEvents(Renderer())
     events.on("gap", lambda: None)
     assert asked == []
     events.on("peer-left", lambda id, name: asked.append(id))
