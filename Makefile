@@ -17,7 +17,7 @@ demo: $(READY) ## a daemon and renderers in processes of their own show the four
 	@for name in $(EXAMPLES); do echo && $(PY) docs/examples/$$name/run.py || exit; done
 
 test: $(READY) ## the whole suite, on asyncio and uvloop; ARGS="-k order" goes to pytest
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 3 $(ARGS)
 test-windows: $(READY) ## the suite over named pipes, with Windows' Python under Wine; ARGS="--python 3.13" or some tests
 	@$(PY) -m tests.windows.run $(ARGS)
 
