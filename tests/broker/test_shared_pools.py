@@ -102,11 +102,16 @@ async def sides(address: str, config: Config | None = None) -> AsyncIterator[tup
         yield bus, a, b
 
 
-async def make(a: Side, b: Side) -> int:
-    """Make a pool from the first to the second; returns its number."""
+async def want(a: Side, b: Side) -> None:
+    """Let one ask for a pool to another, which wants it."""
     a.write(POOL, peer=b.id)
     assert (await b.raw.next(POOL)).peer == a.id
     b.write(POOL, peer=a.id, value=1)
+
+
+async def make(a: Side, b: Side) -> int:
+    """Make a pool from the first to the second; returns its number."""
+    await want(a, b)
     number = await a.sealed(b)
     assert await b.given() == (POOL_READY, a.id, number)
     b.write(POOL_READY, peer=a.id, request=number, value=1)
@@ -141,9 +146,7 @@ async def test_both_get_the_same_memory_and_the_reader_cannot_write(address: str
 @pytest.mark.parametrize("what", ["says that it could not take it", "does not seal it"])
 async def test_who_does_not_seal_what_it_writes_gets_no_reader(address: str, what: str) -> None:
     async with sides(address) as (bus, a, b):
-        a.write(POOL, peer=b.id)
-        await b.raw.next(POOL)
-        b.write(POOL, peer=a.id, value=1)
+        await want(a, b)
         _, _, number = await a.given()
         # It is not the reader's turn.
         b.write(POOL_READY, peer=a.id, request=number, value=1)
@@ -164,9 +167,7 @@ def memories() -> int:
 @pytest.mark.parametrize("who", ["sender", "receiver"])
 async def test_who_leaves_before_it_is_sealed_leaves_nothing_open(address: str, who: str) -> None:
     async with sides(address) as (_, a, b):
-        a.write(POOL, peer=b.id)
-        await b.raw.next(POOL)
-        b.write(POOL, peer=a.id, value=1)
+        await want(a, b)
         await a.given()
         # What the receiver is to get.
         assert memories() == 1
@@ -246,9 +247,7 @@ async def test_pools_are_bounded(address: str, limits: Limits) -> None:
 
 async def test_a_receiver_that_cannot_read_it_ends_it(address: str) -> None:
     async with sides(address) as (bus, a, b):
-        a.write(POOL, peer=b.id)
-        await b.raw.next(POOL)
-        b.write(POOL, peer=a.id, value=1)
+        await want(a, b)
         number = await a.sealed(b)
         await b.given()
         b.write(POOL_READY, peer=a.id, request=number)
@@ -262,9 +261,7 @@ async def test_a_receiver_that_cannot_read_it_ends_it(address: str) -> None:
 
 async def test_a_lost_connection_for_descriptors_ends_what_was_on_its_way(address: str) -> None:
     async with sides(address) as (bus, a, b):
-        a.write(POOL, peer=b.id)
-        await b.raw.next(POOL)
-        b.write(POOL, peer=a.id, value=1)
+        await want(a, b)
         number = await a.sealed(b)
         await b.given()
         b.lane.sock.shutdown(socket.SHUT_RDWR)
@@ -405,8 +402,6 @@ async def test_the_welcome_says_whether_there_are_pools(address: str, config: Co
 async def test_without_descriptors_there_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with sides(address) as (bus, a, b):
         monkeypatch.setattr("mainbus_broker.shared_pools.has_files", lambda fd: False)
-        a.write(POOL, peer=b.id)
-        await b.raw.next(POOL)
-        b.write(POOL, peer=a.id, value=1)
+        await want(a, b)
         assert (await a.raw.next(POOL_CLOSED)).peer == b.id
         await until(lambda: len(bus.hub.shared_pools) == 0)

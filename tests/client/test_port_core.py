@@ -20,25 +20,13 @@ from mainbus.wire.credit import WINDOW
 from mainbus.wire.packets import MAX_FRAGMENT, Kind, build
 
 from tests.support.bus import until, within
+from tests.support.clones import COMMON, SHARED
 from tests.support.sides import Side, bare, direct, pair
 
 pytestmark = pytest.mark.contract("7.6")
 quick = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here, so there is one way only")
 
-SHARED: list[object] = [1]
-VALUES: list[Any] = [
-    None,
-    {"path": "a/b", "n": 42, "tags": ["a", "b"]},
-    [1.5, True, b"bytes"],
-    2**70,
-    datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
-    {"a": SHARED, "b": SHARED},
-    {1, 2},
-    "ü" * 300,
-    "x" * (MAX_FRAGMENT - 5),
-    "x" * (MAX_FRAGMENT - 4),
-    bytes(150_000),
-]
+VALUES = [*COMMON, "x" * (MAX_FRAGMENT - 5), "x" * (MAX_FRAGMENT - 4), bytes(150_000)]
 
 
 def switch_off(patch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Common messages take a compiled way where there is one; whichever way they take, the same happens, in order."""
 
 import asyncio
-import datetime
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,21 +14,11 @@ from mainbus.session import Session
 from mainbus_broker import IpcMain
 
 from tests.support.bus import Bus, within
+from tests.support.clones import COMMON
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here, so there is one way only")
 
-SHARED: list[object] = [1]
-VALUES: list[Any] = [
-    None,
-    {"path": "a/b", "n": 42, "tags": ["a", "b"]},
-    [1.5, True, b"bytes"],
-    2**70,
-    datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
-    {"a": SHARED, "b": SHARED},
-    {1, 2},
-    "ü" * 300,
-    "x" * 150_000,
-]
+VALUES = [*COMMON, "x" * 150_000]
 CHANNELS = ("plain", "two", "once", "typed", "raises", "late", "größe", "nobody")
 HANDLERS = ("echo", "typed", "raises", "late", "slow", "uncloned", "once", "nobody")
 STEPS = 120

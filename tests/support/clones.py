@@ -42,6 +42,20 @@ CODECS = [Codec("clone", clone.encode, clone.decode), Codec("walk", _walk_encode
 # Bytes, by hand
 
 
+SHARED: list[object] = [1]
+COMMON: list[Any] = [
+    None,
+    {"path": "a/b", "n": 42, "tags": ["a", "b"]},
+    [1.5, True, b"bytes"],
+    2**70,
+    datetime(2020, 1, 1, tzinfo=UTC),
+    {"a": SHARED, "b": SHARED},
+    {1, 2},
+    "ü" * 300,
+]
+"""What messages are about: some that take a compiled way, and some that take the one which takes everything."""
+
+
 def head(major: int, argument: int) -> bytes:
     """Write the head of an item, always in nine bytes: readers take every length."""
     return bytes((major << 5 | 27,)) + argument.to_bytes(8, "big")
