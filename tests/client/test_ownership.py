@@ -5,7 +5,7 @@ import threading
 import weakref
 
 import pytest
-from mainbus.ownership import Owner
+from mainbus.ownership import Owner, owner
 
 
 def test_its_own_thread_may() -> None:
@@ -14,11 +14,12 @@ def test_its_own_thread_may() -> None:
 
 @pytest.mark.contract("3.13")
 def test_another_thread_may_not() -> None:
-    owner, errors = Owner("this thing"), list[RuntimeError]()
+    ours, errors = owner("this thing"), list[RuntimeError]()
 
     def use() -> None:
+        owner("this thing").check()
         try:
-            owner.check()
+            ours.check()
         except RuntimeError as error:
             errors.append(error)
 
@@ -32,13 +33,16 @@ def test_another_thread_may_not() -> None:
 
 @pytest.mark.contract("3.13")
 def test_a_forked_process_may_not_although_its_thread_has_the_same_identity() -> None:
-    owner = Owner("this thing")
+    ours = owner("this thing")
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         # Only what needs no interpreter shutdown: this process has the test runner's state.
         try:
-            owner.check()
+            # What it makes itself is its own.
+            owner("this thing").check()
+            os.write(writing, b"its own: ")
+            ours.check()
             os.write(writing, b"allowed")
         except RuntimeError:
             os.write(writing, b"refused")
@@ -46,20 +50,24 @@ def test_a_forked_process_may_not_although_its_thread_has_the_same_identity() ->
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        assert pipe.read() == b"refused"
+        assert pipe.read() == b"its own: refused"
     os.waitpid(child, 0)
-    owner.check()
+    ours.check()
+
+
+def test_what_a_thread_makes_has_one_owner_by_name() -> None:
+    assert owner("this thing") is owner("this thing") is not owner("that thing")
 
 
 def test_an_owner_is_not_kept_alive() -> None:
-    owner = Owner("this thing")
-    kept = weakref.ref(owner)
-    del owner
+    ours = Owner("this thing")
+    kept = weakref.ref(ours)
+    del ours
     assert kept() is None
 
 
 def test_disowned_it_is_nobodys() -> None:
-    owner = Owner("this thing")
-    owner.disown()
+    ours = Owner("this thing")
+    ours.disown()
     with pytest.raises(RuntimeError):
-        owner.check()
+        ours.check()
