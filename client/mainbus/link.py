@@ -166,7 +166,7 @@ class Link(asyncio.Protocol):
                 receive(head, data, at)
             # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
             self._outbox.flush_soon()
-        elif self._is_awaited:
+        elif self._waiting is not None:
             # The rest is scanned by `start`, when the session knows who it is.
             found = wire.greeting()
             if found is not None:
@@ -216,14 +216,15 @@ class Link(asyncio.Protocol):
         self._refuse(TimeoutError("it accepted the connection but never answered"))
 
     @property
-    def _is_awaited(self) -> bool:
-        """Whether somebody waits for the broker's answer."""
-        return self._welcome is not None and not self._welcome.done()
+    def _waiting(self) -> asyncio.Future[messages.Welcome] | None:
+        """Who still waits for the broker's answer."""
+        welcome = self._welcome
+        return welcome if welcome is not None and not welcome.done() else None
 
     def _refuse(self, error: Exception) -> None:
         """Let whoever waits for the broker's answer know that it comes to nothing."""
-        if self._welcome is not None and not self._welcome.done():
-            self._welcome.set_exception(error)
+        if (welcome := self._waiting) is not None:
+            welcome.set_exception(error)
 
     def _fail(self, error: RemoteProtocolError) -> None:
         log.error("the broker broke the protocol: %s", error)
