@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport getenv
 
-from mainbus.wire.pieces import Pieces
+from mainbus.wire.pieces_fast cimport Pieces
 
 if getenv("MAINBUS_PURE") != NULL:
     raise ImportError("MAINBUS_PURE is set: messages are to be handled in Python")

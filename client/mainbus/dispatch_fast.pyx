@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 from mainbus.cores_fast cimport CallsCore, InboxCore, RouteCore, TargetCore
 from mainbus.wire.clone_fast cimport decode_at, encode_behind
-from mainbus.wire.packets_fast cimport HEADER_SIZE, NOT_TAKEN, TAKEN, get, put
+from mainbus.wire.packets_fast cimport HEADER_SIZE, MAX_FRAGMENT, NOT_TAKEN, TAKEN, get, put
 
 from mainbus.reply import Reply
 
@@ -27,9 +27,6 @@ if getenv("MAINBUS_PURE") != NULL:
 cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
 
-
-cdef enum:
-    MAX_FRAGMENT = 128 * 1024
 
 cdef double SLOW = 0.1
 cdef frozenset VALUES = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})

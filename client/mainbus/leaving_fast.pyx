@@ -14,6 +14,7 @@ from libc.string cimport memcpy
 
 from mainbus.cores_fast cimport CallsCore, RouteCore
 from mainbus.wire.clone_fast cimport encode_behind
+from mainbus.wire.packets_fast cimport BY_NAME, HEADER_SIZE, MAX_FRAGMENT
 
 from mainbus.channels import ENCODED
 from mainbus.reply import Reply
@@ -29,11 +30,8 @@ cdef extern from "Python.h":
 cdef enum:
     SEND = 16
     INVOKE = 19
-    BY_NAME = 4
-    HEADER_SIZE = 24
     # With a name and a channel.
     LONGEST_HEAD = HEADER_SIZE + 2 * 255
-    MAX_FRAGMENT = 128 * 1024
 
 cdef dict encoded = ENCODED
 cdef object make = Future.__new__

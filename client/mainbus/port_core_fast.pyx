@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from mainbus.cores_fast cimport InboxCore, OutboxCore, RouteCore
 from mainbus.dispatch_fast cimport call_listeners
 from mainbus.wire.clone_fast cimport decode_at, encode_behind
-from mainbus.wire.packets_fast cimport ENOUGH, HEADER_SIZE, NOT_TAKEN, TAKEN, ConnectionCore, Taker, get, put
+from mainbus.wire.packets_fast cimport ENOUGH, HEADER_SIZE, MAX_FRAGMENT, NOT_TAKEN, TAKEN, ConnectionCore, Taker, get, put
 
 from mainbus.events import MessageEvent
 from mainbus.port_core import MAX_UNSENT as _MAX_UNSENT
@@ -31,7 +31,6 @@ if getenv("MAINBUS_PURE") != NULL:
 
 cdef enum:
     PORT_MESSAGE = 40
-    MAX_FRAGMENT = 128 * 1024
 
 cdef int depth = MAX_DEPTH
 cdef Py_ssize_t max_unsent = _MAX_UNSENT

@@ -157,10 +157,10 @@ class Route(RouteCore):
             if self.paused:
                 return self._next_reply()
             entry = self._queue[0]
-            if self._is_withdrawn(entry):
-                self._drop_first()
-                continue
             if not entry.begun:
+                if self._is_withdrawn(entry):
+                    self._drop_first()
+                    continue
                 if entry.is_held:
                     return self._next_reply()
                 if entry.cost and not self.has_credit:

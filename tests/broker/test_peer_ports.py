@@ -23,7 +23,7 @@ from tests.support.raw import (
     raw,
 )
 
-FRAGMENT = 128 * 1024
+FRAGMENT = 132 * 1024
 OVERHEAD = 4096
 
 

@@ -26,7 +26,7 @@ from tests.support.raw import (
 
 BAD = b"\xff"
 BAD_MESSAGE = 20
-FRAGMENT = 128 * 1024
+FRAGMENT = 132 * 1024
 
 
 def table(*entries: tuple[int, int]) -> bytes:

@@ -59,7 +59,7 @@ STRANGERS = {
     "unknown flags": (packet(wire.HELLO, flags=0xC0), "unknown flags 0xc0"),
     "in fragments": (packet(wire.HELLO, flags=wire.MORE), "packet of kind HELLO in fragments"),
     "a name that is no text": (packet(wire.HELLO, name=b"\xff"), "name or channel is not UTF-8"),
-    "too long": (packet(wire.HELLO, body=bytes(wire.FRAGMENT + 1)), "packet of 131097 bytes"),
+    "too long": (packet(wire.HELLO, body=bytes(wire.FRAGMENT + 1)), f"packet of {wire.FRAGMENT + 25} bytes"),
     "shorter than a header": (resized(packet(wire.HELLO), 23), "packet of 23 bytes"),
     "longer than a packet may be": (resized(packet(wire.HELLO), 0xFFFF_FFFF), "packet of 4294967295 bytes"),
 }
@@ -153,11 +153,11 @@ FAULTS: dict[str, tuple[list[Callable[[int], Packet | bytes]], str]] = {
     "a name that is no text": ([to_main(name=b"\xff\xfe", **C)], "name or channel is not UTF-8"),
     "a text cut in two": ([to_main(name=b"\xc3", channel=b"\xa4")], "name or channel is not UTF-8"),
     "shorter than its texts": ([lambda target: resized(packet(wire.SEND, **C), 24)], "packet of 24 bytes, with a name"),
-    "longer than a packet": ([to_main(body=bytes(wire.FRAGMENT + 1), **C)], "packet of 131098 bytes"),
+    "longer than a packet": ([to_main(body=bytes(wire.FRAGMENT + 1), **C)], f"packet of {wire.FRAGMENT + 26} bytes"),
     "longer than a packet, to another": (
         # Shorter than the longest packet: with another name before it would not be, and its receiver would complain.
         [to_other(body=bytes(wire.FRAGMENT + 509), **C)],
-        "packet of 131606 bytes",
+        f"packet of {wire.FRAGMENT + 534} bytes",
     ),
     "garbage": ([lambda target: random.Random(5).randbytes(1000)], "packet of"),
     "an invoke twice, to main": (

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from mainbus.errors import BadMessage, NoSuchRenderer
 from mainbus.remote import describe
 from mainbus.wire import clone, pooled, port_table
 from mainbus.wire.messages import DIRECT, FEATURES, Hello, LaneHello, LaneWelcome, Welcome, pack
-from mainbus.wire.packets import HEADER_SIZE, Flag, Kind, build, fragments
+from mainbus.wire.packets import HEADER_SIZE, MAX_FRAGMENT, Flag, Kind, build, fragments
 
 HERE = Path(__file__).parent
 
@@ -140,7 +140,7 @@ def handshakes() -> list[dict[str, Any]]:
         "a connection for descriptors": LaneHello(id=3, nonce=secret, descriptors=True),
     }
     return [
-        {"name": name, "type": type(message).__name__, "body": _plain(asdict(message)), "hex": pack(message).hex()}
+        {"name": name, "type": type(message).__name__, "body": _plain(message), "hex": pack(message).hex()}
         for name, message in said.items()
     ]
 
@@ -148,7 +148,7 @@ def handshakes() -> list[dict[str, Any]]:
 def large() -> list[dict[str, Any]]:
     """Return messages in fragments; a body is the bytes 0 to 255 over and over, and is given by its length."""
     vectors = []
-    for name, length in {"two and a rest": 262_145, "two exactly": 262_144}.items():
+    for name, length in {"two and a rest": 2 * MAX_FRAGMENT + 1, "two exactly": 2 * MAX_FRAGMENT}.items():
         body = bytes(range(256)) * (length // 256 + 1)
         parts = [
             {"head": part[: len(part) - size].hex(), "length": size}
@@ -187,21 +187,23 @@ def _plain(value: Any) -> Any:
     """Return a value as JSON has it; bytes are objects with a `hex`."""
     if isinstance(value, bytes):
         return {"hex": value.hex()}
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def texts() -> dict[str, str]:
+    """Return what each file has, by its name."""
+    found = {"packets": packets(), "handshakes": handshakes(), "fragments": large(), "errors": errors()}
+    return {f"{name}.json": json.dumps(vectors, indent=2, ensure_ascii=False) + "\n" for name, vectors in found.items()}
+
+
 def main() -> None:
     """Write all of them."""
-    for name, vectors in {
-        "packets": packets(),
-        "handshakes": handshakes(),
-        "fragments": large(),
-        "errors": errors(),
-    }.items():
-        text = json.dumps(vectors, indent=2, ensure_ascii=False) + "\n"
-        (HERE / f"{name}.json").write_text(text, encoding="utf-8")
+    for name, text in texts().items():
+        (HERE / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Final
 try:
     import_module("mainbus.wire.clone_fast")
     import_module("mainbus.wire.packets_fast")
+    import_module("mainbus.wire.pieces_fast")
     import_module("mainbus.cores_fast")
     _codec = "compiled"
 except ImportError:

@@ -8,7 +8,7 @@ from typing import Final, TypedDict, TypeVar, Unpack
 
 from mainbus.wire import CODEC, heap
 from mainbus.wire.header import HEADER, HEADER_SIZE, SPECIAL, Head, Message, front, text_of
-from mainbus.wire.pieces import Body, Packet, Pieces
+from mainbus.wire.pieces import Body, Packet, Pieces, chunks
 
 if CODEC == "compiled":
     from mainbus.wire.packets_fast import ConnectionCore, Taker, build, readdress, scan, whole
@@ -51,6 +51,7 @@ __all__ = [
     "fragments",
     "message",
     "plain",
+    "pure_fragments",
     "readdress",
     "readdressed",
     "scan",
@@ -61,8 +62,11 @@ __all__ = [
 KIND_AT: Final = 4
 """Where in a packet its kind is."""
 
-MAX_FRAGMENT: Final = 128 * 1024
-"""Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass."""
+MAX_FRAGMENT: Final = 132 * 1024
+"""Bytes of a body that one packet carries at most; a longer body travels in fragments, which let other pairs pass.
+
+A little more than 128 KiB: large bytes come in powers of two, and what stands around them needs no packet of its own.
+"""
 
 LARGE: Final = 32 * 1024
 """Packets from this size on (bytes) are passed on as they lie in what was read, not copied."""
@@ -206,7 +210,7 @@ def message(
     return fragments(kind, peer, request, body, flags=flags, frame=frame, value=value, name=name, channel=channel)
 
 
-def fragments(kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]) -> Iterator[Packet]:
+def pure_fragments(kind: int, peer: int, request: int, body: Body, **fields: Unpack[Fields]) -> Iterator[Packet]:
     """Yield the packets of a body that is too long for one.
 
     Every fragment repeats the addressing, so that a reader can match it to what it belongs to; only the first
@@ -215,13 +219,19 @@ def fragments(kind: int, peer: int, request: int, body: Body, **fields: Unpack[F
     heap.expect(CHUNKS)
     flags = fields.get("flags", 0)
     left = len(body)
-    for chunk in (Pieces((body,)) if isinstance(body, bytes) else body).chunks(MAX_FRAGMENT):
+    for chunk in chunks((body,) if isinstance(body, bytes) else body.parts, MAX_FRAGMENT):
         size = min(left, MAX_FRAGMENT)
         fields["flags"] = flags | (CONTINUES if left < len(body) else 0) | (MORE if size < left else 0)
         yield Pieces((front(kind, peer, request, size, **fields), *chunk))
         left -= size
         fields["channel"] = b""
         fields["value"] = 0
+
+
+if CODEC == "compiled":
+    from mainbus.wire.pieces_fast import fragments
+else:
+    fragments = pure_fragments
 
 
 def readdressed(head: Head, data: bytes, at: int, peer: int, name: bytes) -> Packet:

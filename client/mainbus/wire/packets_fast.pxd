@@ -4,7 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum:
     HEADER_SIZE = 24
-    MAX_PACKET = 24 + 255 + 255 + 128 * 1024
+    MAX_FRAGMENT = 132 * 1024
+    MAX_PACKET = 24 + 255 + 255 + 132 * 1024
     MORE = 1
     CONTINUES = 2
     BY_NAME = 4
@@ -31,6 +32,7 @@ cdef inline uint32_t get(const uint8_t* at) noexcept nogil:
 cdef class Taker:
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
     cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
+    cdef int pass_on(self, owner, ConnectionCore wire, const uint8_t* head, bytes data) except -1
     cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1
 
 
@@ -42,9 +44,22 @@ cdef class ConnectionCore:
     cdef public object _next, _partials, failure, owner
     cdef public Taker taker
     cdef int join(self, const uint8_t* head, bytes data, Py_ssize_t at) except -1
+    cdef bint pass_on(self, bytes data) except -1
     cdef bint keep_rest(self) except -1
 
 
+cdef bytes built(
+    uint8_t kind,
+    uint8_t flags,
+    uint32_t peer,
+    uint32_t request,
+    uint32_t frame,
+    uint32_t value,
+    bytes name,
+    bytes channel,
+    const char* body,
+    Py_ssize_t size,
+)
 cdef bytes readdressed(const uint8_t* start, uint32_t peer, bytes name)
 cdef int stream_of(const uint8_t* head) noexcept nogil
 cdef Py_ssize_t body_size(const uint8_t* head) noexcept nogil

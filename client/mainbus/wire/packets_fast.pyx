@@ -24,7 +24,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     # To change protocols costs more than to copy less than this.
-    IN_PLACE = 96 * 1024
+    IN_PLACE = 32 * 1024
     # The kinds of which a fragment between the first and the last takes the short way.
     SEND = 16
     INVOKE = 19
@@ -55,21 +55,18 @@ def build(
 ):
     """Build one packet; the body must fit into it (`MAX_FRAGMENT` bytes)."""
     cdef Py_buffer view
-    cdef Py_ssize_t names = PyBytes_GET_SIZE(name), channels = PyBytes_GET_SIZE(channel)
-    if names > 255 or channels > 255:
-        raise ValueError(f"a name of {names} and a channel of {channels} bytes do not fit")
     if type(body) is bytes:
-        return _build(
+        return built(
             kind, flags, peer, request, frame, value, name, channel, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)
         )
     PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
     try:
-        return _build(kind, flags, peer, request, frame, value, name, channel, <const char*>view.buf, view.len)
+        return built(kind, flags, peer, request, frame, value, name, channel, <const char*>view.buf, view.len)
     finally:
         PyBuffer_Release(&view)
 
 
-cdef bytes _build(
+cdef bytes built(
     uint8_t kind,
     uint8_t flags,
     uint32_t peer,
@@ -81,11 +78,14 @@ cdef bytes _build(
     const char* body,
     Py_ssize_t size,
 ):
+    """Return a packet, or what is in front of its body of so many bytes if that is NULL."""
     cdef Py_ssize_t names = PyBytes_GET_SIZE(name), channels = PyBytes_GET_SIZE(channel)
-    cdef Py_ssize_t length = HEADER_SIZE + names + channels + size
-    packet = PyBytes_FromStringAndSize(NULL, length)
+    cdef Py_ssize_t front = HEADER_SIZE + names + channels
+    if names > 255 or channels > 255:
+        raise ValueError(f"a name of {names} and a channel of {channels} bytes do not fit")
+    packet = PyBytes_FromStringAndSize(NULL, front if body == NULL else front + size)
     cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(packet)
-    put(at, <uint32_t>length)
+    put(at, <uint32_t>(front + size))
     at[4] = kind
     at[5] = flags
     at[6] = <uint8_t>names
@@ -94,10 +94,10 @@ cdef bytes _build(
     put(at + 12, request)
     put(at + 16, frame)
     put(at + 20, value)
-    at += HEADER_SIZE
-    memcpy(at, PyBytes_AS_STRING(name), names)
-    memcpy(at + names, PyBytes_AS_STRING(channel), channels)
-    memcpy(at + names + channels, body, size)
+    memcpy(at + HEADER_SIZE, PyBytes_AS_STRING(name), names)
+    memcpy(at + HEADER_SIZE + names, PyBytes_AS_STRING(channel), channels)
+    if body != NULL:
+        memcpy(at + front, body, size)
     return packet
 
 
@@ -111,6 +111,10 @@ cdef class Taker:
     cdef int take_more(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         """Do so with a fragment that is neither the first nor the last."""
         return wire.join(head, data, at)
+
+    cdef int pass_on(self, owner, ConnectionCore wire, const uint8_t* head, bytes data) except -1:
+        """Do so with one that was read alone, if its owner need not know that something was read."""
+        return self.take_more(owner, wire, head, data, 0)
 
     cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         """Do so with a message that is in a pool."""
@@ -203,6 +207,33 @@ cdef class ConnectionCore:
         large.add(data, start, start + size)
         partial.size = whole
         return TAKEN
+
+    cdef bint pass_on(self, bytes data) except -1:
+        """Hand over what was read, if that is one fragment alone, and perhaps the beginning of the next packet."""
+        cdef bytes needs = self._needs
+        cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(data), length
+        if (
+            self.taker is None
+            or self._pieces
+            or self._at < PyBytes_GET_SIZE(self._data)
+            or self._next is not None
+            or self.failure is not None
+            or self.received < self.skip
+        ):
+            return False
+        length = continuing(start, 0, end, <const uint8_t*>PyBytes_AS_STRING(needs), self._max_body)
+        if not length or (end - length >= HEADER_SIZE and not end - length < get(start + length) <= MAX_PACKET):
+            return False
+        self.received += 1
+        if self.taker.pass_on(self.owner, self, start, data) == NOT_TAKEN:
+            self.received -= 1
+            return False
+        if length < end and self.failure is None:
+            self._data = data
+            self._at = length
+            self.keep_rest()
+        return True
 
     cdef bint keep_rest(self) except -1:
         """Put the bytes of an incomplete packet aside, if that is all that is left."""

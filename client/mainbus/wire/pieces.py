@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
+from mainbus.wire import CODEC
 
-class Pieces:
+__all__ = ["Body", "Packet", "Pieces", "PurePieces", "chunks", "front_of"]
+
+
+class PurePieces:
     """Bytes in several buffers, none of which anybody changes.
 
     Args:
@@ -28,25 +32,11 @@ class Pieces:
     def __radd__(self, front: bytes) -> Pieces:
         return Pieces((front, *self.parts))
 
-    def chunks(self, size: int) -> Iterator[list[memoryview]]:
-        """Yield all of it, `size` bytes at a time, as views."""
-        chunk: list[memoryview] = []
-        room = size
-        for part in self.parts:
-            view = memoryview(part)
-            at = 0
-            while at < len(view):
-                piece = view[at : at + room]
-                chunk.append(piece)
-                at += len(piece)
-                room -= len(piece)
-                if not room:
-                    yield chunk
-                    chunk = []
-                    room = size
-        if chunk:
-            yield chunk
 
+if CODEC == "compiled":
+    from mainbus.wire.pieces_fast import Pieces
+else:
+    Pieces = PurePieces  # type: ignore[assignment, misc]
 
 Body: TypeAlias = bytes | Pieces
 """What a message says."""
@@ -58,3 +48,23 @@ Packet: TypeAlias = bytes | Pieces
 def front_of(packet: Packet) -> bytes | memoryview:
     """Return the buffer that has a packet's header, name and channel."""
     return packet if isinstance(packet, bytes) else packet.parts[0]
+
+
+def chunks(parts: Sequence[bytes | memoryview], size: int) -> Iterator[list[memoryview]]:
+    """Yield what lies in several places, `size` bytes at a time, as views."""
+    chunk: list[memoryview] = []
+    room = size
+    for part in parts:
+        view = memoryview(part)
+        at = 0
+        while at < len(view):
+            piece = view[at : at + room]
+            chunk.append(piece)
+            at += len(piece)
+            room -= len(piece)
+            if not room:
+                yield chunk
+                chunk = []
+                room = size
+    if chunk:
+        yield chunk

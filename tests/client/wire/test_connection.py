@@ -240,7 +240,7 @@ def test_no_packet_carries_more_than_a_fragment(limit: int) -> None:
     assert len(take(wire, [build(Kind.SEND, body=bytes(MAX_FRAGMENT), channel=b"c")])) == 2
     # Although it is no longer than the longest packet: what it is forwarded as might be.
     assert not take(wire, [build(Kind.SEND, body=bytes(MAX_FRAGMENT + 1), channel=b"c")])
-    assert str(wire.failure) == "packet of 131098 bytes, with a name of 0 and a channel of 1"
+    assert str(wire.failure) == f"packet of {MAX_FRAGMENT + 26} bytes, with a name of 0 and a channel of 1"
 
 
 @pytest.mark.parametrize("length", [0, 1, 23, 24 + 255 + 255 + MAX_FRAGMENT + 1, MAX_U32])

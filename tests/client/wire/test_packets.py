@@ -1,6 +1,7 @@
 """The bytes of packets: the golden vectors, both ways, and how a long body is cut."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mainbus.remote import describe, rebuild
 from mainbus.wire import clone, packets
-from mainbus.wire.packets import HEADER, HEADER_SIZE, KIND_AT, MAX_FRAGMENT, MAX_PACKET, MAX_U32, Flag, Kind, build
+from mainbus.wire.packets import (
+    HEADER,
+    HEADER_SIZE,
+    KIND_AT,
+    MAX_FRAGMENT,
+    MAX_PACKET,
+    MAX_U32,
+    Fields,
+    Flag,
+    Kind,
+    build,
+)
+from mainbus.wire.pieces import Packet, Pieces
 
 from tests.support import raw
+from tests.vectors import make
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 
@@ -38,6 +52,10 @@ def parse(packet: bytes) -> dict[str, Any]:
         "channel": packet[name_end:body].decode(),
         "body": packet[body:].hex(),
     }
+
+
+def test_the_golden_vectors_are_what_their_maker_makes() -> None:
+    assert {name: (VECTORS / name).read_text(encoding="utf-8") for name in make.texts()} == make.texts()
 
 
 @pytest.mark.parametrize("vector", vectors("packets"))
@@ -111,6 +129,38 @@ def test_a_longer_one_is_cut_where_it_must(length: int) -> None:
     # What tells to whom and to what it belongs is in each; what holds for all is in the first.
     assert {(part["peer"], part["request"], part["frame"], part["name"]) for part in parts} == {(9, 4, 2, "x" * 255)}
     assert [(part["channel"], part["value"]) for part in parts] == [("x" * 255, 7), *[("", 0)] * (len(parts) - 1)]
+
+
+@given(
+    parts=st.lists(st.binary(min_size=1, max_size=9).map(lambda part: part * 30_000), min_size=1, max_size=4),
+    fields=st.fixed_dictionaries(
+        {},
+        optional={
+            "flags": st.sampled_from([0, int(Flag.BY_NAME), int(Flag.HOST)]),
+            "frame": st.integers(0, MAX_U32),
+            "value": st.integers(0, MAX_U32),
+            "name": st.binary(max_size=255),
+            "channel": st.binary(max_size=255),
+        },
+    ),
+)
+def test_a_body_in_pieces_is_cut_alike_compiled_and_not(parts: list[bytes], fields: Fields) -> None:
+    for body in (Pieces(parts), b"".join(parts)):
+        cut = [list(map(bytes, cut(19, 3, 4, body, **fields))) for cut in (packets.fragments, packets.pure_fragments)]
+        assert cut[0] == cut[1]
+
+
+@pytest.mark.parametrize("cut", [packets.fragments, packets.pure_fragments])
+def test_a_fragment_has_views_of_what_is_there(cut: Callable[..., Iterator[Packet]]) -> None:
+    body = bytes(2 * MAX_FRAGMENT)
+    views = [part for fragment in cut(Kind.SEND, 1, 0, body) for part in fragment.parts[1:]]  # type: ignore[union-attr]
+    assert [view.obj is body for view in views if isinstance(view, memoryview)] == [True, True]
+
+
+def test_bytes_of_the_usual_sizes_need_no_packet_for_what_stands_around_them() -> None:
+    for count in (1, 2, 8, 128):
+        body = clone.encode([bytes(count * 128 * 1024)])
+        assert -(-len(body) // MAX_FRAGMENT) <= count
 
 
 def test_the_longest_packet_is_as_long_as_readers_allow() -> None:
