@@ -17,6 +17,7 @@ from mainbus.routes import Route
 from mainbus.wire.connection import Connection
 from mainbus.wire.packets import MAIN, MAX_U32, Kind, build
 
+from mainbus_broker.breath import Breath
 from mainbus_broker.debts import FAULT, UNREAD
 from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
@@ -53,7 +54,6 @@ class Peer(asyncio.Protocol):
         "_hub",
         "_inbox",
         "_polite",
-        "_reading",
         "_route",
         "_scheduled",
         "_waits",
@@ -67,6 +67,7 @@ class Peer(asyncio.Protocol):
         "hosted",
         "id",
         "incidents",
+        "is_read",
         "joined",
         "key",
         "lane",
@@ -172,7 +173,8 @@ class Peer(asyncio.Protocol):
         self._calls: Calls | None = None
         self._inbox: Inbox | None = None
         self._route: Route | None = None
-        self._reading = True
+        self.is_read = True
+        """Whether its connection is read; else what it has sent waits there."""
         self._calm = 0
         """What those who had no more to say than fitted had been served when this one had its turn."""
         self._polite = 0
@@ -424,7 +426,7 @@ class Peer(asyncio.Protocol):
 
     def _asks_for_more(self) -> bool:
         """Whether a turn in which all was served at once ends otherwise than most."""
-        owed = self.owes or self.lane is not None or not self._reading
+        owed = self.owes or self.lane is not None or not self.is_read
         return owed or self.closing or self.wire.failure is not None
 
     def _turn(self, count: int, size: int, before: int) -> None:
@@ -457,8 +459,8 @@ class Peer(asyncio.Protocol):
             self._schedule()
         else:
             self._hub.calm += wire.received - before
-            if not self._reading:
-                self._reading = True
+            if not self.is_read:
+                self.is_read = True
                 self.transport.resume_reading()
 
     def _read_in_place(self) -> None:
@@ -467,25 +469,14 @@ class Peer(asyncio.Protocol):
             self,
             self.transport,
             reserved=self._hub.holdings.added,
-            filled=self._breathe,
+            filled=Breath(self._hub, self).take,
             # Not amid a read, for which there must be some room.
             failed=partial(self._hub.loop.call_soon, self.no_memory),
         )
 
-    def _breathe(self) -> None:
-        """Let others have their turn: uvloop reads on, and on, as long as there is something."""
-        if self._reading and not self.closing:
-            self.transport.pause_reading()
-            self._hub.loop.call_soon(self._read_on)
-
-    def _read_on(self) -> None:
-        # Whoever has stopped it meanwhile lets it go on, too.
-        if self._reading and not self.closing:
-            self.transport.resume_reading()
-
     def _stop_reading(self) -> None:
-        if self._reading:
-            self._reading = False
+        if self.is_read:
+            self.is_read = False
             self.transport.pause_reading()
 
     def _on_low(self) -> None:

@@ -5,7 +5,7 @@ For renderers without a role. It may only ever succeed: what is unusual or wrong
 and ``main_process``, so that there is one place for each rule.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport getenv
@@ -15,9 +15,9 @@ from mainbus.dispatch_fast cimport arguments, call_handler, call_listeners, chan
 from mainbus.wire.packets_fast cimport (
     ENOUGH, HEADER_SIZE, NOT_TAKEN, PLACE_SIZE, TAKEN, ConnectionCore, Taker, body_size, front_of, get, readdressed, stream_of
 )
+from mainbus.wire.pieces_fast cimport Pieces
 
 from mainbus.cores import ROOM as _ROOM
-from mainbus.wire.pieces import Pieces
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
 
@@ -32,7 +32,7 @@ cdef enum:
     RESULT = 24
     POOL_FREE = 62
     OVERHEAD = 64
-    # From this size on packets are passed on as they lie in what was read: by `router`.
+    # From this size on packets are passed on as they lie in what was read.
     LARGE = 32 * 1024
 
 cdef object new_event = IpcMainEvent.__new__
@@ -47,13 +47,14 @@ cdef class QuickRouter(Taker):
         hub: The broker whose registries decide.
     """
 
-    cdef object flow, main, pools, replies
+    cdef object flow, hub, main, pools, replies
     cdef dict ids, names
     cdef Py_ssize_t high, pending, running, max_message, pool_size
     cdef int depth
 
     def __init__(self, hub):
         limits = hub.config.limits
+        self.hub = hub
         self.flow, self.main, self.pools, self.replies = hub.flow, hub.main, hub.shared_pools, hub.replies
         self.ids, self.names = hub.renderers.ids, hub.renderers.names_raw
         self.high, self.pending, self.running = limits.high, limits.pending, limits.running
@@ -62,14 +63,12 @@ cdef class QuickRouter(Taker):
     cdef int take(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         cdef uint8_t kind = head[4]
         cdef bint is_to_main = not head[6] and not get(head + 8)
-        if get(head) >= LARGE and not is_to_main:
-            return NOT_TAKEN
         if kind == SEND:
-            return self.message(owner, head) if is_to_main else self.send(owner, head)
+            return self.message(owner, head) if is_to_main else self.send(owner, head, data, at)
         if kind == INVOKE:
-            return self.invoke(owner, head) if is_to_main else self.call(owner, head)
+            return self.invoke(owner, head) if is_to_main else self.call(owner, head, data, at)
         if kind == RESULT:
-            return self.settle(owner, head) if is_to_main else self.reply(owner, head)
+            return self.settle(owner, head) if is_to_main else self.reply(owner, head, data, at)
         if kind == READY:
             owner.contents.dispatched()
             return TAKEN
@@ -82,6 +81,14 @@ cdef class QuickRouter(Taker):
         if not head[6] and not get(head + 8):
             return wire.join(head, data, at)
         return self.forward_more(owner, wire, head, data, at)
+
+    cdef int pass_on(self, peer, ConnectionCore wire, const uint8_t* head, bytes data) except -1:
+        if peer.closing or peer.owes or peer._scheduled or not peer.is_read or peer.lane is not None:
+            return NOT_TAKEN
+        cdef int outcome = self.take_more(peer, wire, head, data, 0)
+        if outcome != NOT_TAKEN:
+            self.hub.calm += 1
+        return outcome
 
     cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         if head[4] == RESULT:
@@ -99,11 +106,11 @@ cdef class QuickRouter(Taker):
             return NOT_TAKEN
         cdef int outcome
         if head[4] == SEND:
-            outcome = self.send(owner, head)
+            outcome = self.send(owner, head, data, at)
         elif head[4] == INVOKE:
-            outcome = self.call(owner, head)
+            outcome = self.call(owner, head, data, at)
         else:
-            outcome = self.reply(owner, head)
+            outcome = self.reply(owner, head, data, at)
         if outcome == NOT_TAKEN:
             pool.release(slot)
         elif target.pausing:
@@ -128,7 +135,7 @@ cdef class QuickRouter(Taker):
         """Forward a fragment that is neither the first nor the last; its body stays where it is."""
         cdef dict streams = peer.streams
         cdef int stream = stream_of(head)
-        cdef Py_ssize_t length = get(head), start = at + HEADER_SIZE + head[6], whole
+        cdef Py_ssize_t whole
         if not streams or stream < 0:
             return NOT_TAKEN
         name = PyBytes_FromStringAndSize(<const char*>head + HEADER_SIZE, head[6]) if head[4] != RESULT else b""
@@ -140,28 +147,24 @@ cdef class QuickRouter(Taker):
         if len(targets) != 1 or whole > self.max_message:
             return NOT_TAKEN
         target = targets[0]
-        cdef OutboxCore outbox = target.outbox
-        if head[4] == RESULT and peer not in target.heard:
+        if head[4] != RESULT:
+            forward.size = whole
+            return self.forward(peer, target, head, data, at)
+        if peer not in target.heard:
             return NOT_TAKEN
         forward.size = whole
-        cdef bytes own = peer.name_raw
-        front = front_of(head, peer.id, own, at + length - start)
-        size = len(front) + at + length - start
-        outbox.add_large(Pieces((front, PyMemoryView_FromObject(data)[start : at + length])), size)
-        if head[4] == RESULT:
-            target.charge(length)
-        elif outbox.queued > self.high or target.pausing:
-            self.flow.added(peer, target, length)
+        self.relay(peer, target.outbox, head, data, at)
+        target.charge(get(head))
         return ENOUGH if peer.closing else TAKEN
 
-    cdef int send(self, peer, const uint8_t* head) except -1:
+    cdef int send(self, peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         target = self.target(peer, head)
         # The first message of a pair is noted: each is concerned when the other goes.
         if target is None or peer not in target.oneway:
             return NOT_TAKEN
-        return self.forward(peer, target, head)
+        return self.forward(peer, target, head, data, at)
 
-    cdef int call(self, peer, const uint8_t* head) except -1:
+    cdef int call(self, peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         target = self.target(peer, head)
         cdef dict asked = self.replies._asked.get(peer)
         request = get(head + 12)
@@ -181,9 +184,9 @@ cdef class QuickRouter(Taker):
             return NOT_TAKEN
         asked[request] = target
         serving.add((peer, request))
-        return self.forward(peer, target, head)
+        return self.forward(peer, target, head, data, at)
 
-    cdef int reply(self, peer, const uint8_t* head) except -1:
+    cdef int reply(self, peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         caller = self.ids.get(get(head + 8))
         request = get(head + 12)
         if caller is None or peer.streams or self.replies._cancelled or len(self.replies.streams):
@@ -193,7 +196,7 @@ cdef class QuickRouter(Taker):
             return NOT_TAKEN
         del asked[request]
         self.replies._serving[peer].discard((caller, request))
-        (<OutboxCore?>caller.outbox).add(readdressed(head, peer.id, peer.name_raw))
+        self.relay(peer, caller.outbox, head, data, at)
         caller.charge(get(head))
         return TAKEN
 
@@ -205,13 +208,23 @@ cdef class QuickRouter(Taker):
             target = self.ids.get(get(head + 8))
         return target if target is not None and target.policy is None and not peer.streams else None
 
-    cdef int forward(self, peer, target, const uint8_t* head) except -1:
+    cdef int forward(self, peer, target, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
         cdef OutboxCore outbox = target.outbox
-        outbox.add(readdressed(head, peer.id, peer.name_raw))
+        self.relay(peer, outbox, head, data, at)
         if outbox.queued > self.high or target.pausing:
             self.flow.added(peer, target, get(head))
             return ENOUGH if peer.closing else TAKEN
         return TAKEN
+
+    cdef int relay(self, peer, OutboxCore outbox, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        """Pass a packet on as one of `peer`; what is large of it stays where it is."""
+        cdef Py_ssize_t length = get(head), rest = length - HEADER_SIZE - head[6]
+        cdef bytes front
+        if length < LARGE:
+            return outbox.add(readdressed(head, peer.id, peer.name_raw))
+        front = front_of(head, peer.id, peer.name_raw, rest)
+        body = PyMemoryView_FromObject(data)[at + length - rest : at + length]
+        return outbox.add_large(Pieces((front, body)), PyBytes_GET_SIZE(front) + rest)
 
     # To the main process
 

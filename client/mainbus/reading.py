@@ -26,19 +26,19 @@ def read_in_place(
     protocol: asyncio.Protocol,
     transport: asyncio.Transport,
     *,
+    failed: Callable[[], object],
     reserved: Callable[[int], None] | None = None,
     filled: Callable[[], None] | None = None,
-    failed: Callable[[], object] | None = None,
 ) -> None:
-    """Read what comes to where it stays, until it is small again; nothing where that cannot be done.
+    """Read what comes to where it stays, until it is small for a while; nothing where that cannot be done.
 
     Args:
         wire: Scans what comes.
         protocol: Takes it.
         transport: Where it comes from.
-        reserved: Called with the bytes of the room that was made for what comes.
-        filled: Called when all the room was filled, so that the loop is about to read more.
         failed: Called when there is no memory for it; it ends the connection, but not at once.
+        reserved: Called with the bytes that were made room for, or that `protocol` does not see.
+        filled: Called when all the room was filled, so that the loop is about to read more.
     """
     wire.expects_large = False
     # A pipe's loop copies in any case, and memory has nothing to read.
@@ -61,7 +61,7 @@ if COMPILED:
             transport: asyncio.Transport,
             reserved: Callable[[int], None] | None,
             filled: Callable[[], None] | None,
-            failed: Callable[[], object] | None,
+            failed: Callable[[], object],
         ) -> None:
             super().__init__(wire, protocol.data_received, self._restore, reserved, filled, failed)
             self._scanner = wire

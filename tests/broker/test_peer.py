@@ -86,7 +86,7 @@ async def test_a_flood_that_is_put_aside_is_read_on(address: str) -> None:
             renderer.send("x", number)
         await heard.wait(3000)
         assert [args[0] for args in heard.args] == list(range(3000))
-        assert bus.peer(renderer)._reading
+        assert bus.peer(renderer).is_read
 
 
 # 9.5: who dies.

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mainbus.quick import COMPILED
 from mainbus.reading import read_in_place
 from mainbus.wire.connection import Connection
-from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAX_FRAGMENT, MORE, Kind, build
+from mainbus.wire.packets import CONTINUES, HEADER_SIZE, MAX_FRAGMENT, MAX_PACKET, MORE, Kind, build
 from mainbus.wire.states import Role
 
 from tests.support.bus import until, within
@@ -64,7 +64,14 @@ class Reader(asyncio.Protocol):
         self.wire.feed(data)
         self.packets += [data[at : at + head[0]] for head, data, at in self.wire.packets()]
         if self.wire.expects_large:
-            read_in_place(self.wire, self, self.transport, reserved=self.reserved.append, filled=self._was_filled)
+            read_in_place(
+                self.wire,
+                self,
+                self.transport,
+                failed=self.transport.abort,
+                reserved=self.reserved.append,
+                filled=self._was_filled,
+            )
 
     def eof_received(self) -> bool:
         self.ended.append("eof")
@@ -103,17 +110,37 @@ async def send(other: socket.socket, *packets: bytes) -> None:
 @compiled
 async def test_large_packets_are_read_in_place_and_small_ones_as_ever() -> None:
     async with reader() as (protocol, other):
-        sent = [SMALL, *fragments(5, 9), SMALL, large(40_000), *fragments(2, 100_000), SMALL]
+        sent = [SMALL, *fragments(5, 9), SMALL, large(40_000), *fragments(2, 100_000)]
         await send(other, SMALL)
         await until(lambda: protocol.packets == sent[:1])
         assert not protocol.is_in_place
-        await send(other, *sent[1:-1])
-        await until(lambda: protocol.packets == sent[:-1])
-        assert protocol.reserved
-        # Its last read may have been a large one.
-        await send(other, SMALL)
+        await send(other, *sent[1:])
         await until(lambda: protocol.packets == sent)
-        assert not protocol.is_in_place
+        assert protocol.is_in_place
+        assert protocol.reserved
+
+
+@compiled
+async def test_who_sends_nothing_large_for_a_while_is_read_as_ever() -> None:
+    async with reader() as (protocol, other):
+        sent = fragments(2, 9)
+        await send(other, *sent)
+        await until(lambda: protocol.packets == sent)
+        for _ in range(3):
+            # Not for a few small ones: to change protocols costs more than to read those in place.
+            for _ in range(5):
+                sent.append(SMALL)
+                await send(other, SMALL)
+                await until(lambda: protocol.packets == sent)
+            assert protocol.is_in_place
+            sent.append(large(50_000))
+            await send(other, sent[-1])
+            await until(lambda: protocol.packets == sent)
+        while protocol.is_in_place:
+            assert len(sent) < 50
+            sent.append(SMALL)
+            await send(other, SMALL)
+            await until(lambda: protocol.packets == sent)
         assert (protocol.wire.held, protocol.wire.lent, protocol.wire.in_place) == (0, 0, False)
 
 
@@ -126,9 +153,10 @@ async def test_what_is_being_read_counts_as_held_and_no_more_than_a_packet_is_re
         await send(other, rest[0][50_000:60_000])
         await until(lambda: protocol.wire.lent > 0)
         assert 60_000 <= protocol.wire.held == len(rest[0]) + HEADER_SIZE
+        await until(lambda: protocol.reserved == [len(rest[0]) + HEADER_SIZE])
         await send(other, rest[0][60_000:], rest[1])
         await until(lambda: len(protocol.packets) == 3)
-        assert max(protocol.reserved) == len(first) + HEADER_SIZE
+        assert max(protocol.reserved) <= MAX_PACKET + HEADER_SIZE
 
 
 @compiled
@@ -154,7 +182,7 @@ async def test_a_transport_without_a_socket_reads_as_ever() -> None:
     ends = transport, _, _, protocol = make_ends()
     wire = opened(Role.RENDERER)
     wire.expects_large = True
-    read_in_place(wire, protocol, transport)
+    read_in_place(wire, protocol, transport, failed=transport.abort)
     assert transport.get_protocol() is not None
     assert (wire.expects_large, wire.in_place) == (False, False)
     await finish(ends)
@@ -182,7 +210,7 @@ if COMPILED:
             # The wire has the beginning of a packet already.
             take(bytes(data[:30]))
             data = data[30:]
-        intake = Intake(wire, take, lambda: None, None, None, None)
+        intake = Intake(wire, take, lambda: None, None, None, pytest.fail)
         # Tiny ones alone would take a million steps.
         chunks.append(MAX_FRAGMENT)
         step = 0
@@ -230,7 +258,7 @@ if COMPILED:
         assert looked_at == 2
 
     def test_no_more_is_taken_than_was_given_room_for() -> None:
-        intake = Intake(opened(Role.RENDERER), lambda data: None, lambda: None, None, None, None)
+        intake = Intake(opened(Role.RENDERER), lambda data: None, lambda: None, None, None, pytest.fail)
         with pytest.raises(ValueError, match="no more bytes than"):
             intake.buffer_updated(1)
         with pytest.raises(BufferError):
@@ -239,19 +267,85 @@ if COMPILED:
         with pytest.raises(ValueError, match="no more bytes than"):
             intake.buffer_updated(len(intake) + 1)
 
-    def test_without_memory_what_comes_is_lost_and_that_is_said_once() -> None:
+    def never(data: bytes) -> None:
+        pytest.fail(f"{len(data)} bytes were taken")
+
+    def test_without_memory_for_a_packet_what_comes_is_lost_and_that_is_said_once() -> None:
         said: list[str] = []
-        taken: list[bytes] = []
-
-        def no_memory(size: int) -> None:
-            raise MemoryError
-
-        intake = Intake(
-            opened(Role.RENDERER), taken.append, lambda: None, no_memory, None, lambda: said.append("no memory")
-        )
+        wire = opened(Role.RENDERER)
+        # More than there is anywhere.
+        wire._pieces, wire._have = [b"x"], 1 << 62
+        intake = Intake(wire, never, lambda: None, None, None, lambda: said.append("no memory"))
         for _ in range(3):
             assert len(memoryview(intake.get_buffer(-1)))
             intake.buffer_updated(1)
-        assert (said, taken) == (["no memory"], [])
-        with pytest.raises(MemoryError):
-            Intake(opened(Role.RENDERER), taken.append, lambda: None, no_memory, None, None).get_buffer(-1)
+        assert said == ["no memory"]
+
+    def test_without_memory_for_a_message_what_comes_is_lost_and_that_is_said_once() -> None:
+        said: list[str] = []
+        wire = opened(Role.RENDERER, limit=LIMIT)
+        wire.taker = Taker()
+        wire._partials = {(1, 3): Growing()}
+        intake = Intake(wire, never, lambda: None, None, None, lambda: said.append("no memory"))
+        for packet in fragments(3, 9)[1:3]:
+            room = memoryview(intake.get_buffer(-1))
+            size = min(len(room), len(packet))
+            room[:size] = packet[:size]
+            room.release()
+            intake.buffer_updated(size)
+        assert said == ["no memory"]
+
+    class Growing:
+        """A message for which there is no more memory."""
+
+        @property
+        def _kind(self) -> int:
+            raise MemoryError
+
+    @settings(max_examples=60)
+    @given(
+        st.lists(st.sampled_from([200, 5000, MAX_FRAGMENT]), min_size=1, max_size=5),
+        st.lists(st.integers(1, 300_000), min_size=1, max_size=12),
+    )
+    def test_fragments_read_in_place_pass_by_the_protocol_and_are_the_message(
+        sizes: list[int], chunks: list[int]
+    ) -> None:
+        body = b"\x81\x5a" + (sum(sizes) + MAX_FRAGMENT).to_bytes(4, "big") + os.urandom(sum(sizes) + MAX_FRAGMENT)
+        parts = [body[:MAX_FRAGMENT]]
+        for size in sizes:
+            parts.append(body[sum(map(len, parts)) :][:size])
+        parts.append(body[sum(map(len, parts)) :])
+        packets = [
+            build(Kind.RESULT, 1, 7, part, flags=(CONTINUES if at else 0) | (MORE if at < len(parts) - 1 else 0))
+            for at, part in enumerate(parts)
+        ]
+        wire = opened(Role.RENDERER, limit=LIMIT)
+        wire.taker = Taker()
+        found: list[bytes] = []
+        seen: list[int] = []
+
+        def take(data: bytes) -> None:
+            seen.append(len(data))
+            if wire.take_in(data, len(data), len(data)) >= 0:
+                for packet in wire.packets():
+                    message = wire.message(*packet)
+                    if message is not None:
+                        found.append(bytes(message[8]))
+
+        intake = Intake(wire, take, lambda: None, None, None, pytest.fail)
+        data = memoryview(b"".join(packets))
+        # Tiny ones alone would take a million steps.
+        chunks.append(MAX_FRAGMENT)
+        step = 0
+        while data:
+            room = memoryview(intake.get_buffer(-1))
+            size = min(len(room), len(data), chunks[step % len(chunks)])
+            room[:size] = data[:size]
+            room.release()
+            intake.buffer_updated(size)
+            data = data[size:]
+            step += 1
+        assert (found, wire.failure, wire.received) == ([body], None, len(packets))
+        if set(sizes) == {MAX_FRAGMENT}:
+            # The protocol sees the first and the last, and nothing between them.
+            assert sum(seen) <= len(packets[0]) + len(packets[-1]) + 2 * (MAX_PACKET - MAX_FRAGMENT)

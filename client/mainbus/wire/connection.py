@@ -56,7 +56,7 @@ _NO_PACKETS: Final = sys.maxsize
 _TINY: Final = 4096
 _LARGE: Final = 32 * 1024
 
-_IN_PLACE: Final = 96 * 1024
+_IN_PLACE: Final = 32 * 1024
 """From when on reading in place pays: to change protocols costs more than to copy less than this."""
 
 _NEEDS: Final = {
@@ -222,6 +222,8 @@ class Connection(ConnectionCore):
             self._next = None
             if self._data and count > 0:
                 yield from self.packets(count, size - (end - start))
+        elif at >= last and self._next is None and self.failure is None:
+            self._keep_unfinished()
 
     def greeting(self) -> tuple[Head, bytes, int] | None:
         """Return the next packet of a handshake, as `packets` does; None if it is not all there, or there was a fault.
@@ -308,6 +310,12 @@ class Connection(ConnectionCore):
             return HEADER_SIZE
         length: int = _unpack(self._data, at)[0]
         return length if there < length <= MAX_PACKET else 0
+
+    def _keep_unfinished(self) -> None:
+        """Put aside what is left if it is less than a packet: that waits for more, and not for its turn."""
+        need = self._need_behind(self._at)
+        if need:
+            self._keep(need)
 
     def _keep(self, need: int) -> None:
         """Put the bytes of an incomplete packet aside until `need` of them are there."""

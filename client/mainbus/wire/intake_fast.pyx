@@ -2,6 +2,7 @@
 """Where large packets are read to, compiled: what `reading` puts in front of a protocol while they come."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t
@@ -22,8 +23,9 @@ cdef extern from "Python.h":
 
 cdef enum:
     LARGE = 32 * 1024
-    # Who sends less at a time may have come to the end of what is large.
     LITTLE = 4096
+    # Who sends little so many times on end has come to the end of what is large: the next large message may follow.
+    OFTEN = 8
 
 
 cdef class Intake:
@@ -35,17 +37,19 @@ cdef class Intake:
     Args:
         wire: Whose packets they are.
         take: Called with the bytes of a packet that is whole, and what has come in front of it and behind.
-        little: Called when little has come: that may be the end of what is large.
-        reserved: Called with the size of room that was made, or None.
+        little: Called when little has come, again and again: what is large is at an end.
+        reserved: Called with the size of the room when a packet that is not whole stays there, and with that of what the
+            protocol does not see; or None.
         filled: Called when there was no more room, and so more has come, or None.
-        failed: Called once when there is no memory for it, which raises if this is None. What comes then is lost.
+        failed: Called once when there is no memory for it. What comes then is lost.
     """
 
     cdef ConnectionCore _wire
     cdef PyObject* _bytes
-    cdef Py_ssize_t _room, _filled, _usual
+    cdef Py_ssize_t _room, _filled
+    cdef int _littles
     cdef object _take, _little, _reserved, _was_filled, _failed
-    cdef bint _is_lost
+    cdef bint _is_told, _is_lost
 
     def __init__(self, ConnectionCore wire not None, take, little, reserved, filled, failed):
         self._wire = wire
@@ -54,7 +58,6 @@ cdef class Intake:
         self._reserved = reserved
         self._was_filled = filled
         self._failed = failed
-        self._usual = min(max(wire._need, HEADER_SIZE), MAX_PACKET) + HEADER_SIZE
 
     def __dealloc__(self):
         Py_XDECREF(self._bytes)
@@ -76,49 +79,71 @@ cdef class Intake:
             try:
                 self._make_room()
             except MemoryError:
-                if self._failed is None:
-                    raise
-                self._is_lost = True
-                self._failed()
+                self._fail()
                 return bytearray(LITTLE)
         return self
 
     def buffer_updated(self, Py_ssize_t nbytes):
         """Note that so many bytes were read, and hand a packet over that is whole."""
-        cdef Py_ssize_t need
         cdef bint is_full
         if self._is_lost:
             return
         if self._bytes == NULL or not 0 <= nbytes <= self._room - self._filled:
             raise ValueError("Expected no more bytes than there is room for")
         self._filled += nbytes
-        if self._filled < HEADER_SIZE:
-            return
-        need = get(<const uint8_t*>start_of(self._bytes))
-        if self._filled < need <= self._room:
+        self._littles = self._littles + 1 if nbytes < LITTLE else 0
+        if self._is_unfinished():
+            if self._reserved is not None and not self._is_told:
+                self._is_told = True
+                self._reserved(self._room)
             return
         is_full = self._filled == self._room
-        self._take(self._taken())
-        if nbytes < LITTLE:
-            self._little()
-        elif is_full and self._was_filled is not None:
+        self._hand_over(self._taken())
+        if is_full and self._was_filled is not None:
             self._was_filled()
+        if self._littles >= OFTEN:
+            self._little()
+
+    cdef bint _is_unfinished(self) noexcept:
+        """Whether the first packet is not whole, and there is room for its rest."""
+        return self._filled < HEADER_SIZE or self._filled < get(<const uint8_t*>start_of(self._bytes)) <= self._room
+
+    cdef int _hand_over(self, bytes data) except -1:
+        """Hand over what was read: past the protocol, if it need not know."""
+        cdef bint is_past
+        try:
+            is_past = self._wire.pass_on(data)
+        except MemoryError:
+            # For a message that has come in part: what there was of it may be gone.
+            self._fail()
+            return 0
+        if not is_past:
+            self._take(data)
+        elif self._reserved is not None and not self._is_told:
+            self._reserved(PyBytes_GET_SIZE(data))
+        return 0
+
+    cdef int _fail(self) except -1:
+        self._is_lost = True
+        self._failed()
+        return 0
 
     cdef int _make_room(self) except -1:
         """Make room for a packet, of which the wire may have the beginning."""
         cdef ConnectionCore wire = self._wire
-        if wire._pieces and LARGE < wire._need <= MAX_PACKET:
-            self._usual = wire._need + HEADER_SIZE
-        cdef Py_ssize_t size = max(self._usual, wire._have + HEADER_SIZE) if wire._pieces else self._usual
-        self._bytes = raw_bytes(NULL, size)
-        self._room = size
+        cdef Py_ssize_t size = MAX_PACKET, have = 0
+        if wire._pieces:
+            have = wire._have
+            if LARGE < wire._need < MAX_PACKET:
+                size = wire._need
+        self._room = max(size, have) + HEADER_SIZE
+        self._bytes = raw_bytes(NULL, self._room)
         self._filled = 0
+        self._is_told = False
         for piece in wire._pieces or ():
             self._copy(piece)
         wire._pieces = None
-        wire.lent = size
-        if self._reserved is not None:
-            self._reserved(size)
+        wire.lent = self._room
         return 0
 
     cdef int _copy(self, piece) except -1:
