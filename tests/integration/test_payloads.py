@@ -13,8 +13,8 @@ from mainbus_broker import Config, Limits
 from tests.support.bus import Bus, Calls, in_thread, until, within
 
 KIB, MIB = 1024, 1024 * 1024
-# Around one fragment's length (128 KiB) too, where the packet's own few bytes decide.
-SIZES = [0, 1, 65_535, 65_536, 65_537, 128 * KIB - 8, 128 * KIB, 256 * KIB + 3, 3 * MIB + 1]
+# Around one fragment's length (132 KiB) too, where the packet's own few bytes decide.
+SIZES = [0, 1, 65_535, 65_536, 65_537, 132 * KIB - 8, 132 * KIB, 256 * KIB + 3, 3 * MIB + 1]
 
 
 def text(size: int) -> object:

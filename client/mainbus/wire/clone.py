@@ -48,8 +48,8 @@ LARGE: Final = 32_768
 FEW_ITEMS: Final = 256
 """A large message with no more items than this is mostly byte strings or text."""
 
-PIECES: Final = 128 * 1024
-"""Messages that are longer (bytes) may be in pieces."""
+PIECES: Final = 132 * 1024
+"""Messages that are longer (bytes) may be in pieces: what fits into one packet is in one."""
 
 # cbor2 ignores what follows an item. So the item is read as the first of two, and the second, whatever it turns out to
 # be, must be the one that was put behind it. The sender cannot have put it there: it is this process's secret.

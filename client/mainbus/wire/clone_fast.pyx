@@ -55,7 +55,7 @@ cdef enum:
     # From this size on the other encoder copies a byte string once, and this one twice. One of them that has not much
     # in front of it is quicker here all the same, if it does not leave in pieces.
     LARGE = 32768
-    PIECES = 128 * 1024
+    PIECES = 132 * 1024
 
 
 class NotCommon(Exception):
