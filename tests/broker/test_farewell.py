@@ -7,8 +7,8 @@ import pytest
 from mainbus import IpcRenderer
 from mainbus_broker import Broker, farewell
 
-from tests.support.bus import Bus, Calls, in_thread, stop_reading, within
-from tests.support.raw import GOODBYE, SEND, Packet, raw
+from tests.support.bus import Bus, Calls, in_thread, stop_reading, until, within
+from tests.support.raw import GOODBYE, SEND, Packet, args, raw
 
 PENDING = 10
 
@@ -108,3 +108,20 @@ async def test_its_end_is_waited_for_where_it_comes_in_time(address: str) -> Non
         await stranger.close()
         await within(stopping)
         assert not bus.hub.leaving
+
+
+@pytest.mark.contract("9.8")
+@pytest.mark.parametrize("number", [1, 400])
+async def test_one_that_is_closed_as_it_begins_something_large_is_waited_for_as_others(
+    number: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(farewell, "LINGER", 0.01)
+    async with Bus(address) as bus, raw(address) as stranger:
+        bus.ipc_main.on("last", lambda event, value: event.sender.close())
+        bus.ipc_main.on("first", lambda event, value: None)
+        first = Packet(SEND, channel=b"first", body=args("x" * 100))
+        large = Packet(SEND, channel=b"last", body=args("x" * 100_000)).encode()
+        stranger.write(*[first] * number, large, large[:30])
+        await stranger.next(GOODBYE)
+        await stranger.close()
+        await until(lambda: not bus.hub.leaving)
