@@ -365,7 +365,8 @@ class Peer(asyncio.Protocol):
             self._turn(max(count, 0), size - self.wire.scanned, before)
         else:
             self._hub.calm += self.wire.received - before
-        if self.wire.expects_large:
+        # Whoever was closed has its farewell in front.
+        if self.wire.expects_large and not self.closing:
             self._read_in_place()
 
     def eof_received(self) -> bool:

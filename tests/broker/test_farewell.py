@@ -7,8 +7,8 @@ import pytest
 from mainbus import IpcRenderer
 from mainbus_broker import Broker, farewell
 
-from tests.support.bus import Bus, Calls, in_thread, stop_reading, within
-from tests.support.raw import GOODBYE, SEND, Packet, raw
+from tests.support.bus import Bus, Calls, in_thread, stop_reading, until, within
+from tests.support.raw import GOODBYE, SEND, Packet, args, raw
 
 PENDING = 10
 
@@ -108,3 +108,25 @@ async def test_its_end_is_waited_for_where_it_comes_in_time(address: str) -> Non
         await stranger.close()
         await within(stopping)
         assert not bus.hub.leaving
+
+
+@pytest.mark.contract("9.8")
+@pytest.mark.parametrize("begun_at", ["its end", "an earlier turn's end"])
+async def test_one_that_is_closed_as_something_large_comes_is_waited_for_as_others(
+    begun_at: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(farewell, "LINGER", 0.01)
+    async with Bus(address) as bus, raw(address) as stranger:
+        bus.ipc_main.on("last", lambda event, value: event.sender.close())
+        bus.ipc_main.on("small", lambda event, value: None)
+        large = Packet(SEND, channel=b"last", body=args("x" * 100_000)).encode()
+        small = [Packet(SEND, channel=b"small", body=args("x" * 100))] * 1000
+        if begun_at == "its end":
+            stranger.write(small[0], large, large[:30])
+        else:
+            stranger.write(*small, large[:30])
+            await until(lambda: bus._peers[0].wire.received > len(small))
+            stranger.write(large[30:])
+        await stranger.next(GOODBYE)
+        await stranger.close()
+        await until(lambda: not bus.hub.leaving)

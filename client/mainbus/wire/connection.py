@@ -130,8 +130,8 @@ class Connection(ConnectionCore):
             if self._have < self._need:
                 return
             behind = self._have - self._need
-            if self._need > _LARGE:
-                # Only the end of the packet, not all that is behind it.
+            if self._need > _LARGE and self._pieces[0][4] != _ONCE:
+                # Only the end of the packet, not all that is behind it; but what a ONCE speaks of goes with it.
                 cut = len(data) - behind
                 self._pieces[-1] = memoryview(data)[:cut]
                 self._next = (data, cut) if behind else None

@@ -337,6 +337,19 @@ def test_a_once_waits_for_no_packet_that_cannot_be() -> None:
     assert str(wire.failure).startswith(f"packet of {MAX_U32} bytes")
 
 
+def test_a_once_that_says_far_too_much_goes_with_the_next_packet_all_the_same() -> None:
+    once, last = build(Kind.ONCE, value=9, body=bytes(40_000)), numbered(2)
+    for size in (10, 50_000):
+        following = build(Kind.SEND, 1, channel=b"c", body=bytes(size))
+        wire = opened(Role.BROKER, limit=100_000)
+        assert take(wire, [once[:30_000], once[30_000:] + following[:3]]) == []
+        assert wire.is_between is False
+        # In one piece with what is behind.
+        taken = take(wire, [following[3:] + last])
+        assert [packet for packet in taken if isinstance(packet, bytes)] == [once, following, last]
+        assert wire.failure is None
+
+
 def test_a_turn_ends_at_its_count_or_size() -> None:
     wire = opened(Role.BROKER)
     wire.feed(numbered(1, 2, 3, 4, 5))
