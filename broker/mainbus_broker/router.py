@@ -269,17 +269,17 @@ class Router:
             elif peer.streams and forwards.is_inside(peer, head, caller):
                 return
         for caller in callers:
-            if kind == _ITEM:
-                if not self._charge_item(peer, head, caller):
-                    return
-            elif not flags & MORE:
-                self._hub.replies.claim(caller, request, peer)
+            if kind == _ITEM and not self._charge_item(peer, head, caller):
+                return
             if peer not in caller.heard:
                 caller.heard = joined(caller.heard, peer)
             if head[0] < LARGE:
                 caller.outbox.put(readdress(data, at, peer.id, peer.name_raw))
             else:
                 caller.outbox.put_large(readdressed(head, data, at, peer.id, peer.name_raw))
+            if kind != _ITEM and not flags & MORE:
+                # Not before: without memory for it nobody is answered, and then the caller must still be known to wait.
+                self._hub.replies.claim(caller, request, peer)
             caller.charge(head[0])
 
     # Private: what messages need

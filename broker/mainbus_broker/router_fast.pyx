@@ -194,9 +194,10 @@ cdef class QuickRouter(Taker):
         cdef dict asked = self.replies._asked.get(caller)
         if asked is None or asked.get(request) is not peer or peer not in caller.heard:
             return NOT_TAKEN
+        # First: without memory for it nobody is answered, and then the caller must still be known to wait.
+        self.relay(peer, caller.outbox, head, data, at)
         del asked[request]
         self.replies._serving[peer].discard((caller, request))
-        self.relay(peer, caller.outbox, head, data, at)
         caller.charge(get(head))
         return TAKEN
 
