@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 from mainbus_broker import Config, Limits
@@ -11,7 +12,7 @@ from tests.support import raw as wire
 from tests.support.bus import Bus
 from tests.support.raw import PATIENCE, Packet, Raw, args, raw
 
-KIB = 1024
+KIB, MIB = 1024, 1024 * 1024
 # Below and above what is passed on as it lies in what was read, and as long as a packet can be.
 SIZES = [32 * KIB - 100, 32 * KIB, 40 * KIB, 100 * KIB, wire.FRAGMENT - 10]
 
@@ -109,5 +110,31 @@ async def test_who_sends_large_messages_in_spite_of_a_pause_is_closed(size: int,
         source.write(Packet(wire.SEND, peer=target.id, channel=b"x", body=args(bytes(size))))
         await source.rest()
         assert bus.broker.stats()["overruns"] == 1
+        target.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert await target.is_served()
+
+
+@pytest.mark.contract("8.6")
+async def test_a_small_message_that_waits_keeps_nothing_of_what_was_read_with_it(address: str) -> None:
+    config = Config(limits=Limits(high=32 * MIB))
+    async with Bus(address, config=config) as bus, raw(address) as source, raw(address) as target:
+        small = Packet(wire.SEND, peer=target.id, channel=b"x", body=args())
+        outbox = bus.hub.renderers.ids[target.id].outbox
+        target.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(PATIENCE):
+            while not outbox.size:
+                source.write(small._replace(body=bytes(20 * KIB)))
+                assert await source.is_served()
+        beside = Packet(wire.SEND, channel=b"nobody", body=args(bytes(28 * KIB)))
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(40):
+                source.write(small, beside, beside)
+                assert await source.is_served()
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert held < 40 * 28 * KIB
         target.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert await target.is_served()
