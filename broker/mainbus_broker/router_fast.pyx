@@ -83,7 +83,8 @@ cdef class QuickRouter(Taker):
         return self.forward_more(owner, wire, head, data, at)
 
     cdef int pass_on(self, peer, ConnectionCore wire, const uint8_t* head, bytes data) except -1:
-        if peer.closing or peer.owes or peer._scheduled or not peer.is_read or peer.lane is not None:
+        # Whoever is being closed, or waits for its turn, is not read.
+        if peer.owes or peer.lane is not None:
             return NOT_TAKEN
         cdef int outcome = self.take_more(peer, wire, head, data, 0)
         if outcome != NOT_TAKEN:

@@ -13,7 +13,7 @@ from mainbus_broker.peer import Peer
 from mainbus_broker.turns import TURN_BYTES, TURN_PACKETS
 
 from tests.support.bus import Bus, Calls, until, within
-from tests.support.raw import SEND, UNDELIVERABLE, Packet, raw
+from tests.support.raw import SEND, UNDELIVERABLE, Packet, fragments, raw
 
 
 def abort(renderer: IpcRenderer) -> None:
@@ -87,6 +87,20 @@ async def test_a_flood_that_is_put_aside_is_read_on(address: str) -> None:
         await heard.wait(3000)
         assert [args[0] for args in heard.args] == list(range(3000))
         assert bus.peer(renderer).is_read
+
+
+@pytest.mark.contract("9.4")
+async def test_the_beginning_of_a_packet_is_nothing_that_waits_for_its_turn(address: str) -> None:
+    async with Bus(address) as bus, raw(address) as sender, raw(address) as target:
+        peer = bus.hub.renderers.ids[sender.id]
+        message = Packet(SEND, peer=target.id, channel=b"x", body=bytes(300_000))
+        first, *rest = [part.encode() for part in fragments(message)]
+        sender.write(first, rest[0][:24])
+        await until(lambda: peer.wire.received == 2)
+        # It is read on at once.
+        assert (peer.is_read, bus.hub.hungry) == (True, 0)
+        sender.write(rest[0][24:], *rest[1:])
+        assert (await target.message(SEND)).body == message.body
 
 
 # 9.5: who dies.

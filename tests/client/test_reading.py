@@ -295,6 +295,30 @@ if COMPILED:
             intake.buffer_updated(size)
         assert said == ["no memory"]
 
+    def test_each_fragment_that_passes_by_the_protocol_is_reserved_once() -> None:
+        wire = opened(Role.RENDERER, limit=LIMIT)
+        wire.taker = Taker()
+        first, at_once, in_parts, _ = fragments(3, 9)
+        body = b"\x81\x5a" + (4 * MAX_FRAGMENT).to_bytes(4, "big") + bytes(MAX_FRAGMENT - 6)
+        wire.feed(first[:-MAX_FRAGMENT] + body)
+        for packet in wire.packets():
+            assert wire.message(*packet) is None
+        reserved: list[int] = []
+        intake = Intake(wire, never, lambda: None, reserved.append, None, pytest.fail)
+
+        def read(data: bytes) -> None:
+            with memoryview(intake.get_buffer(-1)) as room:
+                room[: len(data)] = data
+            intake.buffer_updated(len(data))
+
+        read(at_once)
+        assert reserved == [len(at_once)]
+        step = len(in_parts) // 3 + 1
+        for start in range(0, len(in_parts), step):
+            read(in_parts[start : start + step])
+        assert reserved == [len(at_once), MAX_PACKET + HEADER_SIZE]
+        assert wire.received == 3
+
     class Growing:
         """A message for which there is no more memory."""
 
@@ -310,7 +334,9 @@ if COMPILED:
     def test_fragments_read_in_place_pass_by_the_protocol_and_are_the_message(
         sizes: list[int], chunks: list[int]
     ) -> None:
-        body = b"\x81\x5a" + (sum(sizes) + MAX_FRAGMENT).to_bytes(4, "big") + os.urandom(sum(sizes) + MAX_FRAGMENT)
+        # The last one is longer than what fits behind a fragment: with a whole packet behind it none would pass by.
+        size = sum(sizes) + MAX_FRAGMENT + 1000
+        body = b"\x81\x5a" + size.to_bytes(4, "big") + os.urandom(size)
         parts = [body[:MAX_FRAGMENT]]
         for size in sizes:
             parts.append(body[sum(map(len, parts)) :][:size])

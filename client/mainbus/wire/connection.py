@@ -222,7 +222,7 @@ class Connection(ConnectionCore):
             self._next = None
             if self._data and count > 0:
                 yield from self.packets(count, size - (end - start))
-        elif at >= last and self._next is None and self.failure is None:
+        elif self._next is None and self.failure is None:
             self._keep_unfinished()
 
     def greeting(self) -> tuple[Head, bytes, int] | None:

@@ -218,7 +218,6 @@ cdef class ConnectionCore:
             or self._pieces
             or self._at < PyBytes_GET_SIZE(self._data)
             or self._next is not None
-            or self.failure is not None
             or self.received < self.skip
         ):
             return False
@@ -229,7 +228,7 @@ cdef class ConnectionCore:
         if self.taker.pass_on(self.owner, self, start, data) == NOT_TAKEN:
             self.received -= 1
             return False
-        if length < end and self.failure is None:
+        if length < end:
             self._data = data
             self._at = length
             self.keep_rest()

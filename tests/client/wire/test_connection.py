@@ -361,6 +361,21 @@ def test_a_turn_ends_at_its_count_or_size() -> None:
     assert not wire.backlog
 
 
+@pytest.mark.parametrize("turn", [{"size": 10}, {"count": 1}])
+@pytest.mark.parametrize("begun", [1, HEADER_SIZE, HEADER_SIZE + 1])
+def test_a_turn_that_ends_before_an_incomplete_packet_leaves_nothing_for_the_next(
+    begun: int, turn: dict[str, int]
+) -> None:
+    wire = opened(Role.BROKER)
+    one = build(Kind.SEND, channel=b"c", body=bytes(100))
+    wire.feed(one + one[:begun])
+    assert len(list(wire.packets(**turn))) == 1
+    assert (wire.backlog, wire.is_between, wire.held) == (False, False, begun)
+    wire.feed(one[begun:])
+    assert len(list(wire.packets())) == 1
+    assert wire.is_between
+
+
 def test_what_was_not_scanned_waits_in_front_of_what_comes() -> None:
     wire = opened(Role.BROKER)
     data = numbered(1, 2, 3)
