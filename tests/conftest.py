@@ -61,7 +61,8 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in [name for name in os.environ if name.startswith("MAINBUS_")]:
+    # Whether what is compiled is tested, or what is not, is for whoever runs them.
+    for name in [name for name in os.environ if name.startswith("MAINBUS_") and name != "MAINBUS_PURE"]:
         del os.environ[name]
 
 
