@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mainbus.calls import Calls
@@ -471,8 +470,7 @@ class Peer(asyncio.Protocol):
             self.transport,
             reserved=self._hub.holdings.added,
             filled=Breath(self._hub, self).take,
-            # Not amid a read, for which there must be some room.
-            failed=partial(self._hub.loop.call_soon, self.no_memory),
+            failed=self.no_memory,
         )
 
     def _stop_reading(self) -> None:

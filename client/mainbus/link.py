@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import Protocol, cast
 
 from mainbus import transports
@@ -137,9 +136,7 @@ class Link(asyncio.Protocol):
             elif not self._take_in(data):
                 self._scan()
             if self.wire.expects_large and self.transport is not None:
-                # Not amid a read, for which there must be some room.
-                failed = partial(asyncio.get_running_loop().call_soon, self.no_memory)
-                read_in_place(self.wire, self, self.transport, failed=failed)
+                read_in_place(self.wire, self, self.transport, failed=self.no_memory)
             return
         except MemoryError:
             pass

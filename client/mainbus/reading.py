@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mainbus.quick import COMPILED
@@ -36,7 +37,7 @@ def read_in_place(
         wire: Scans what comes.
         protocol: Takes it.
         transport: Where it comes from.
-        failed: Called when there is no memory for it; it ends the connection, but not at once.
+        failed: Called a turn after there was no memory for it; it ends the connection.
         reserved: Called with the bytes that were made room for, or that `protocol` does not see.
         filled: Called when all the room was filled, so that the loop is about to read more.
     """
@@ -44,7 +45,9 @@ def read_in_place(
     # A pipe's loop copies in any case, and memory has nothing to read.
     if COMPILED and sys.platform != "win32" and transport.get_extra_info("socket") is not None:
         wire.in_place = True
-        transport.set_protocol(InPlace(wire, protocol, transport, reserved, filled, failed))
+        # Not amid a read, for which there must be some room.
+        later = partial(asyncio.get_running_loop().call_soon, failed)
+        transport.set_protocol(InPlace(wire, protocol, transport, reserved, filled, later))
 
 
 if COMPILED:

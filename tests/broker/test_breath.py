@@ -92,19 +92,13 @@ def test_beside_those_who_wait_for_their_turn_it_has_one(ends: tuple[Hub, Peer, 
         peer.said.clear()
 
 
-def test_whoever_is_not_read_for_another_reason_is_left_alone(ends: tuple[Hub, Peer, Breath]) -> None:
+@pytest.mark.parametrize("why", [{"is_read": False}, {"closing": True}])
+def test_whoever_is_not_read_for_another_reason_is_left_alone(
+    why: dict[str, bool], ends: tuple[Hub, Peer, Breath]
+) -> None:
     hub, peer, breath = ends
     send(hub, breath, others=1)
-    peer.is_read = False
-    hub.loop.end_turn()
-    send(hub, breath, others=1)
-    assert (peer.said, hub.loop.calls) == (["pause"], [])
-
-
-def test_whoever_is_being_closed_is_left_alone(ends: tuple[Hub, Peer, Breath]) -> None:
-    hub, peer, breath = ends
-    send(hub, breath, others=1)
-    peer.closing = True
+    vars(peer).update(why)
     hub.loop.end_turn()
     send(hub, breath, others=1)
     assert (peer.said, hub.loop.calls) == (["pause"], [])
