@@ -22,7 +22,7 @@ class Breath:
     def __init__(self, hub: Hub, peer: Peer) -> None:
         self._hub = hub
         self._peer = peer
-        self._calm = hub.calm
+        self._calm = hub.load.calm
         self._has_gone_on = False
 
     def take(self) -> None:
@@ -30,14 +30,14 @@ class Breath:
 
         A turn costs more than what is said in it, and there is nobody then who would have to wait for its end.
         """
-        hub, peer = self._hub, self._peer
+        peer, load = self._peer, self._hub.load
         # One packet of those is its own.
-        is_alone = hub.calm - self._calm <= 1 and not hub.hungry
-        self._calm = hub.calm
+        is_alone = load.calm - self._calm <= 1 and not load.hungry
+        self._calm = load.calm
         self._has_gone_on = is_alone and not self._has_gone_on
         if not self._has_gone_on and peer.is_read and not peer.closing:
             peer.transport.pause_reading()
-            hub.loop.call_soon(self._go_on)
+            self._hub.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         # Whoever has stopped it meanwhile lets it go on, too.

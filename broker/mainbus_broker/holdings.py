@@ -35,20 +35,24 @@ class Holdings:
         hub: The broker.
     """
 
-    __slots__ = ("_hub", "_is_due", "left")
+    __slots__ = ("_hub", "_is_due")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._is_due = False
-        self.left = hub.config.limits.total // 2
-        """Bytes that may be added before stock is taken."""
 
     # Public
 
     def added(self, size: int) -> None:
         """Note that as many bytes have come in, or been made, as may have to wait."""
-        self.left -= size
-        if self.left < 0 and not self._is_due:
+        load = self._hub.load
+        load.left -= size
+        if load.left < 0:
+            self.look_soon()
+
+    def look_soon(self) -> None:
+        """Take stock in the next turn."""
+        if not self._is_due:
             self._is_due = True
             # Not amid what is being served: somebody may be closed.
             self._hub.loop.call_soon(self._take_stock)
@@ -74,7 +78,7 @@ class Holdings:
                 self._is_due = True
                 self._hub.loop.call_soon(self._take_stock)
                 return
-        self.left = max(room // 2, limit // _OFTEN)
+        self._hub.load.left = max(room // 2, limit // _OFTEN)
 
     def _total(self, held: dict[Peer, int]) -> int:
         # What was broadcast waits for many and is there once.

@@ -38,6 +38,7 @@ from mainbus_broker.partners import NOBODY, parted
 from mainbus_broker.peer import Peer
 from mainbus_broker.policy import Policies, Policy
 from mainbus_broker.port_table import PortTable
+from mainbus_broker.quick import Load
 from mainbus_broker.quota import Quota
 from mainbus_broker.renderers import Renderers
 from mainbus_broker.replies import Replies
@@ -72,10 +73,7 @@ class Hub:
         self.instance = secrets.token_bytes(_SECRET)
         """Tells this broker from another one at the same address."""
         self.renderers = Renderers()
-        self.hungry = 0
-        """Renderers that have sent more than one turn of theirs can take."""
-        self.calm = 0
-        """Packets that were served for the others."""
+        self.load = Load(config.limits.total // 2)
         self.entering: dict[int, Entrance] = {}
         """Connections before their handshake, by number."""
         self.handshakes = Deadlines(self.loop, self.entering.__contains__, self._too_late)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from mainbus.calls import Calls
 from mainbus.errors import ReplyNeverSent
 from mainbus.inbox import Inbox
-from mainbus.outbox import Outbox
 from mainbus.reading import read_in_place
 from mainbus.routes import Route
 from mainbus.wire.connection import Connection
@@ -22,6 +21,7 @@ from mainbus_broker.farewell import Farewell
 from mainbus_broker.listeners import Process
 from mainbus_broker.partners import NOBODY, Peers
 from mainbus_broker.peer_ports import PeerPorts
+from mainbus_broker.quick import PeerCore
 from mainbus_broker.turns import LEAST_PACKETS, POLITE_TURNS, TURN_PACKETS, share
 
 if TYPE_CHECKING:
@@ -29,18 +29,14 @@ if TYPE_CHECKING:
     from mainbus.reply import Reply
 
     from mainbus_broker.descriptor_end import DescriptorEnd
-    from mainbus_broker.flow import Pause
-    from mainbus_broker.forwards import Forward, Key
     from mainbus_broker.hosting import Link
     from mainbus_broker.hub import Hub
-    from mainbus_broker.lane_end import LaneEnd
     from mainbus_broker.policy import Policy
-    from mainbus_broker.web_contents import WebContents
 
 log = logging.getLogger("mainbus.broker")
 
 
-class Peer(asyncio.Protocol):
+class Peer(PeerCore, asyncio.Protocol):
     """A welcomed renderer, from the broker's side.
 
     Registries hold what concerns several peers; a peer holds what dies with its own connection. What most renderers
@@ -48,39 +44,22 @@ class Peer(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_calls",
         "_calm",
-        "_hub",
-        "_inbox",
         "_polite",
-        "_route",
-        "_scheduled",
         "_waits",
         "bad_messages",
         "by_lane",
-        "closing",
-        "contents",
         "descriptors",
         "guests",
-        "heard",
         "hosted",
-        "id",
         "incidents",
-        "is_read",
         "joined",
         "key",
-        "lane",
         "lane_nonces",
         "limits",
         "name",
-        "name_raw",
         "once",
-        "oneway",
-        "outbox",
-        "owes",
         "partners",
-        "pausing",
-        "policy",
         "ports",
         "posting",
         "process",
@@ -91,23 +70,19 @@ class Peer(asyncio.Protocol):
         "secret",
         "serve",
         "shared",
-        "streams",
         "takes_pools",
         "transport",
         "unfinished",
-        "unread",
-        "wire",
     )
 
     def __init__(
         self, hub: Hub, peer_id: int, name: str | None, process: Process, wire: Connection, transport: asyncio.Transport
     ) -> None:
-        self.limits = limits = hub.config.limits
-        self.id = peer_id
+        super().__init__(hub, peer_id, name.encode() if name else b"", wire)
+        self.limits = hub.config.limits
         self.name = name
-        self.name_raw = name.encode() if name else b""
         self.role: str | None = None
-        self.policy: Policy | None = None
+        self.policy = None
         """What its role allows; None: everything."""
         self.refusals: set[tuple[str, bytes]] | None = None
         """What was refused and logged: verbs and channels."""
@@ -116,7 +91,6 @@ class Peer(asyncio.Protocol):
         self.serve = hub.serve
         """Serves its packets; those of a renderer with a role go through the gate first."""
         self.process = process
-        self.wire = wire
         wire.owner, wire.taker = self, hub.router.taker
         self.transport = transport
         self.secret = b""
@@ -128,21 +102,18 @@ class Peer(asyncio.Protocol):
         self.takes_pools = False
         """Whether it can send and get large messages in shared memory."""
         self.descriptors: DescriptorEnd | None = None
-        self.lane: LaneEnd | None = None
         self.by_lane = False
         """Whether what is served at this moment came on the lane, which is read only where there is room."""
         self.once = 0
         """The last of the numbers that are taken once, whether they come on the lane or not."""
-        self.contents: WebContents
         self.joined = hub.loop.time()
-        self.outbox = Outbox(hub.loop, limits.pending)
         self.partners: Peers = NOBODY
         """Renderers that it has exchanged anything with: when either dies, something between them may be lost."""
-        self.oneway: Peers = NOBODY
+        self.oneway = NOBODY
         """Those of them that have sent it one-way messages."""
-        self.heard: Peers = NOBODY
+        self.heard = NOBODY
         """Those of them that have invoked it, or answered it."""
-        self.streams: dict[Key, Forward] | None = None
+        self.streams = None
         """The large messages that it is sending to others, by what leads to them."""
         self.unfinished = 0
         """How many of them there are."""
@@ -150,7 +121,7 @@ class Peer(asyncio.Protocol):
         """Its ends of message channels."""
         self.posting: Sequence[MessagePort] = ()
         """The ports of a message to the main process that has come in part."""
-        self.pausing: dict[int, Pause] | None = None
+        self.pausing = None
         """Those who were asked to send it nothing for now, by id."""
         self.hosted: Link | None = None
         """What binds it to its host, if it is a guest."""
@@ -161,24 +132,15 @@ class Peer(asyncio.Protocol):
         self.bad_messages = 0
         self.progress = (0, self.joined)
         """Bytes that it had read when it was last seen to read, and when that was."""
-        self.closing = False
-        self.owes = False
-        """Whether its process has to wait before more of it is served."""
-        self.unread = 0
-        """Bytes of answers to it since they were last compared with what waits."""
         self.shared = 0
         """Bytes of broadcasts to it, of which some may wait, since stock was taken: others have the same bytes."""
-        self._hub = hub
-        self._calls: Calls | None = None
-        self._inbox: Inbox | None = None
-        self._route: Route | None = None
-        self.is_read = True
-        """Whether its connection is read; else what it has sent waits there."""
+        self._calls = None
+        self._inbox = None
+        self._route = None
         self._calm = 0
         """What those who had no more to say than fitted had been served when this one had its turn."""
         self._polite = 0
         self._waits: asyncio.TimerHandle | None = None
-        self._scheduled = False
 
     # Public
 
@@ -256,19 +218,6 @@ class Peer(asyncio.Protocol):
         self.once = number
         return True
 
-    def charge(self, size: int) -> None:
-        """Count an answer on its way to this renderer: no pause holds those back, so it must read them."""
-        self.unread += size
-        self._hub.holdings.left -= size
-        if self.unread > self.limits.hard:
-            # Most of it has long been read, as a rule.
-            self.unread = self.queued
-            if self.unread > self.limits.backlog:
-                # Not amid what is being served.
-                self._hub.loop.call_soon(self.close_slow)
-            elif self.unread > self.limits.hard and self._hub.debts.charge(self.process, size * UNREAD):
-                self.owes = True
-
     def close_slow(self) -> None:
         """Close it, since it does not read what it gets."""
         if not self.closing:
@@ -334,40 +283,6 @@ class Peer(asyncio.Protocol):
 
     # Callbacks
 
-    def data_received(self, data: bytes) -> None:
-        """Serve what has arrived, as much as one turn allows."""
-        if self.closing:
-            return
-        self._hub.holdings.added(len(data))
-        try:
-            if self._scheduled:
-                self.wire.feed(data)
-                return
-            if self.owes:
-                # For what others have answered meanwhile.
-                self.wire.feed(data)
-                self._turn(0, 0, self.wire.received)
-                return
-            count, size = share(self._hub.hungry)
-            before = self.wire.received
-            # Answers leave with the turn that has made them: the renderer waits for nothing else.
-            holds = self.outbox.hold()
-            try:
-                count = self.wire.take_in(data, count, size)
-            finally:
-                if holds:
-                    self.outbox.let_go()
-        except MemoryError:
-            self.no_memory()
-            return
-        if count >= 0 or self._asks_for_more():
-            self._turn(max(count, 0), size - self.wire.scanned, before)
-        else:
-            self._hub.calm += self.wire.received - before
-        # Whoever was closed has its farewell in front.
-        if self.wire.expects_large and not self.closing:
-            self._read_in_place()
-
     def eof_received(self) -> bool:
         """Close: nothing can be answered to a renderer that has shut down its half."""
         return False
@@ -390,6 +305,27 @@ class Peer(asyncio.Protocol):
 
     # Private
 
+    def _receive_out_of_turn(self, data: bytes) -> None:
+        self.wire.feed(data)
+        if not self._scheduled:
+            # For what others have answered meanwhile it has to wait.
+            self._turn(0, 0, self.wire.received)
+
+    def _go_on(self, count: int, size: int, before: int) -> None:
+        self._turn(count, size, before)
+        # Whoever was closed has its farewell in front.
+        if self.wire.expects_large and not self.closing:
+            self._read_in_place()
+
+    def _count_unread(self, size: int) -> None:
+        # Most of it has long been read, as a rule.
+        self.unread = self.queued
+        if self.unread > self.limits.backlog:
+            # Not amid what is being served.
+            self._hub.loop.call_soon(self.close_slow)
+        elif self.unread > self.limits.hard and self._hub.debts.charge(self.process, size * UNREAD):
+            self.owes = True
+
     def _serve_no_more(self) -> None:
         self.closing = True
         if self._waits is not None:
@@ -406,13 +342,13 @@ class Peer(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._hub.hungry += 1
+            self._load.hungry += 1
             self._hub.loop.call_soon(self._hungry_turn)
 
     def _hungry_turn(self) -> None:
-        hub = self._hub
-        hub.hungry -= 1
-        others, self._calm = hub.calm - self._calm, hub.calm
+        load = self._load
+        load.hungry -= 1
+        others, self._calm = load.calm - self._calm, load.calm
         self._polite = POLITE_TURNS if others else max(0, self._polite - 1)
         # No more than all those who are content with less, if there are any: else each of them would wait in every turn
         # for as much as fits into one.
@@ -421,13 +357,8 @@ class Peer(asyncio.Protocol):
     def _next_turn(self, most: int = TURN_PACKETS) -> None:
         self._scheduled = False
         if not self.closing:
-            count, size = share(self._hub.hungry, most) if not self.owes else (0, 0)
+            count, size = share(self._load.hungry, most) if not self.owes else (0, 0)
             self._turn(count, size, self.wire.received)
-
-    def _asks_for_more(self) -> bool:
-        """Whether a turn in which all was served at once ends otherwise than most."""
-        owed = self.owes or self.lane is not None or not self.is_read
-        return owed or self.closing or self.wire.failure is not None
 
     def _turn(self, count: int, size: int, before: int) -> None:
         wire = self.wire
@@ -458,7 +389,7 @@ class Peer(asyncio.Protocol):
             self._stop_reading()
             self._schedule()
         else:
-            self._hub.calm += wire.received - before
+            self._load.calm += wire.received - before
             if not self.is_read:
                 self.is_read = True
                 self.transport.resume_reading()

@@ -19,6 +19,8 @@ from mainbus.wire.pieces_fast cimport Pieces
 
 from mainbus.cores import ROOM as _ROOM
 
+from mainbus_broker.peer_core_fast cimport Load, PeerCore
+
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
 
 if getenv("MAINBUS_PURE") != NULL:
@@ -47,16 +49,21 @@ cdef class QuickRouter(Taker):
         hub: The broker whose registries decide.
     """
 
-    cdef object flow, hub, main, pools, replies
-    cdef dict ids, names
+    cdef object flow, main, pools
+    cdef Load load
+    cdef dict asked, ids, names, serving, streams
+    cdef set cancelled
     cdef Py_ssize_t high, pending, running, max_message, pool_size
     cdef int depth
 
     def __init__(self, hub):
         limits = hub.config.limits
-        self.hub = hub
-        self.flow, self.main, self.pools, self.replies = hub.flow, hub.main, hub.shared_pools, hub.replies
+        replies = hub.replies
+        self.load = hub.load
+        self.flow, self.main, self.pools = hub.flow, hub.main, hub.shared_pools
         self.ids, self.names = hub.renderers.ids, hub.renderers.names_raw
+        self.asked, self.serving, self.cancelled = replies._asked, replies._serving, replies._cancelled
+        self.streams = replies.streams._open
         self.high, self.pending, self.running = limits.high, limits.pending, limits.running
         self.max_message, self.depth, self.pool_size = limits.message, limits.depth, limits.pool
 
@@ -82,18 +89,20 @@ cdef class QuickRouter(Taker):
             return wire.join(head, data, at)
         return self.forward_more(owner, wire, head, data, at)
 
-    cdef int pass_on(self, peer, ConnectionCore wire, const uint8_t* head, bytes data) except -1:
+    cdef int pass_on(self, owner, ConnectionCore wire, const uint8_t* head, bytes data) except -1:
+        cdef PeerCore peer = owner
         # Whoever is being closed, or waits for its turn, is not read.
         if peer.owes or peer.lane is not None:
             return NOT_TAKEN
         cdef int outcome = self.take_more(peer, wire, head, data, 0)
         if outcome != NOT_TAKEN:
-            self.hub.calm += 1
+            self.load.calm += 1
         return outcome
 
     cdef int take_pooled(self, owner, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        cdef PeerCore target
         if head[4] == RESULT:
-            target = self.ids.get(get(head + 8))
+            target = self.peer(head)
         else:
             target = self.target(owner, head)
         if target is None:
@@ -131,7 +140,7 @@ cdef class QuickRouter(Taker):
     # To another renderer
 
     cdef int forward_more(
-        self, peer, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at
+        self, PeerCore peer, ConnectionCore wire, const uint8_t* head, bytes data, Py_ssize_t at
     ) except -1:
         """Forward a fragment that is neither the first nor the last; its body stays where it is."""
         cdef dict streams = peer.streams
@@ -147,7 +156,7 @@ cdef class QuickRouter(Taker):
         whole = forward.size + body_size(head)
         if len(targets) != 1 or whole > self.max_message:
             return NOT_TAKEN
-        target = targets[0]
+        cdef PeerCore target = targets[0]
         if head[4] != RESULT:
             forward.size = whole
             return self.forward(peer, target, head, data, at)
@@ -155,62 +164,69 @@ cdef class QuickRouter(Taker):
             return NOT_TAKEN
         forward.size = whole
         self.relay(peer, target.outbox, head, data, at)
-        target.charge(get(head))
+        target.count(get(head))
         return ENOUGH if peer.closing else TAKEN
 
-    cdef int send(self, peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
-        target = self.target(peer, head)
+    cdef int send(self, PeerCore peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        cdef PeerCore target = self.target(peer, head)
         # The first message of a pair is noted: each is concerned when the other goes.
         if target is None or peer not in target.oneway:
             return NOT_TAKEN
         return self.forward(peer, target, head, data, at)
 
-    cdef int call(self, peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
-        target = self.target(peer, head)
-        cdef dict asked = self.replies._asked.get(peer)
+    cdef int call(self, PeerCore peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        cdef PeerCore target = self.target(peer, head)
+        cdef dict asked = self.asked.get(peer)
         request = get(head + 12)
         if (
             target is None
             or peer not in target.heard
             # With a deadline, or among streams, which count otherwise.
             or get(head + 20)
-            or len(self.replies.streams)
+            or self.streams
             or asked is None
             or request in asked
             or len(asked) >= self.pending
         ):
             return NOT_TAKEN
-        serving = self.replies._serving.get(target)
+        cdef set serving = self.serving.get(target)
         if serving is None:
             return NOT_TAKEN
         asked[request] = target
         serving.add((peer, request))
         return self.forward(peer, target, head, data, at)
 
-    cdef int reply(self, peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
-        caller = self.ids.get(get(head + 8))
+    cdef int reply(self, PeerCore peer, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+        cdef PeerCore caller = self.peer(head)
         request = get(head + 12)
-        if caller is None or peer.streams or self.replies._cancelled or len(self.replies.streams):
+        if caller is None or peer.streams or self.cancelled or self.streams:
             return NOT_TAKEN
-        cdef dict asked = self.replies._asked.get(caller)
+        cdef dict asked = self.asked.get(caller)
         if asked is None or asked.get(request) is not peer or peer not in caller.heard:
             return NOT_TAKEN
         # First: without memory for it nobody is answered, and then the caller must still be known to wait.
         self.relay(peer, caller.outbox, head, data, at)
         del asked[request]
-        self.replies._serving[peer].discard((caller, request))
-        caller.charge(get(head))
+        (<set>self.serving[peer]).discard((caller, request))
+        caller.count(get(head))
         return TAKEN
 
-    cdef object target(self, peer, const uint8_t* head):
+    cdef PeerCore peer(self, const uint8_t* head):
+        """Return the renderer that a packet names by its id, or None."""
+        return self.ids.get(get(head + 8))
+
+    cdef PeerCore target(self, PeerCore peer, const uint8_t* head):
         """Return who gets a message, if nothing has to be asked or noted for that."""
+        cdef PeerCore target
         if head[6]:
             target = self.names.get(PyBytes_FromStringAndSize(<const char*>head + HEADER_SIZE, head[6]))
         else:
-            target = self.ids.get(get(head + 8))
+            target = self.peer(head)
         return target if target is not None and target.policy is None and not peer.streams else None
 
-    cdef int forward(self, peer, target, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+    cdef int forward(
+        self, PeerCore peer, PeerCore target, const uint8_t* head, bytes data, Py_ssize_t at
+    ) except -1:
         cdef OutboxCore outbox = target.outbox
         self.relay(peer, outbox, head, data, at)
         if outbox.queued > self.high or target.pausing:
@@ -218,7 +234,9 @@ cdef class QuickRouter(Taker):
             return ENOUGH if peer.closing else TAKEN
         return TAKEN
 
-    cdef int relay(self, peer, OutboxCore outbox, const uint8_t* head, bytes data, Py_ssize_t at) except -1:
+    cdef int relay(
+        self, PeerCore peer, OutboxCore outbox, const uint8_t* head, bytes data, Py_ssize_t at
+    ) except -1:
         """Pass a packet on as one of `peer`; what is large of it stays where it is."""
         cdef Py_ssize_t length = get(head), rest = length - HEADER_SIZE - head[6]
         cdef bytes front
@@ -230,7 +248,7 @@ cdef class QuickRouter(Taker):
 
     # To the main process
 
-    cdef int message(self, peer, const uint8_t* head) except -1:
+    cdef int message(self, PeerCore peer, const uint8_t* head) except -1:
         cdef InboxCore inbox = peer._inbox
         contents = peer.contents
         frame = contents._plain_frame
@@ -252,7 +270,7 @@ cdef class QuickRouter(Taker):
         call_listeners(self.main.dispatch, inbox, event, args, targets, channel)
         return ENOUGH if peer.closing or peer.owes else TAKEN
 
-    cdef int invoke(self, peer, const uint8_t* head) except -1:
+    cdef int invoke(self, PeerCore peer, const uint8_t* head) except -1:
         cdef InboxCore inbox = peer._inbox
         main, contents = self.main, peer.contents
         frame = contents._plain_frame
@@ -280,7 +298,7 @@ cdef class QuickRouter(Taker):
             self.answer(peer, head, event, result[0])
         return ENOUGH if peer.closing or peer.owes else TAKEN
 
-    cdef int answer(self, peer, const uint8_t* head, event, value) except -1:
+    cdef int answer(self, PeerCore peer, const uint8_t* head, event, value) except -1:
         cdef RouteCore route = peer._route
         cdef bytes packet = result_packet(RESULT, head, value, self.depth, self.max_message)
         # A pause does not hold replies. Whoever was closed by its own invoke waits for none.
@@ -288,13 +306,13 @@ cdef class QuickRouter(Taker):
             self.main.dispatch._answer(event, value)
             return 0
         route._outbox.add(packet)
-        peer.charge(len(packet))
+        peer.count(PyBytes_GET_SIZE(packet))
         if peer.lane is not None:
             # It may wait for this handler to end.
             peer.lane.look_again()
         return 0
 
-    cdef int settle(self, peer, const uint8_t* head) except -1:
+    cdef int settle(self, PeerCore peer, const uint8_t* head) except -1:
         cdef CallsCore calls = peer._calls
         return NOT_TAKEN if calls is None else settle(calls, peer._inbox, head, self.depth)
 

@@ -8,6 +8,9 @@ TURN_PACKETS: Final = 128
 TURN_BYTES: Final = 64 * 1024
 """What a turn has at most."""
 
+PACKET_BYTES: Final = TURN_BYTES // TURN_PACKETS
+"""Bytes in a share of a turn for each packet in it."""
+
 MOST_SHARES: Final = 4
 """Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""
 
@@ -26,4 +29,4 @@ def share(hungry: int, most: int = TURN_PACKETS) -> tuple[int, int]:
         most: Packets that it has at most.
     """
     count = min(most, TURN_PACKETS // min(hungry + 1, MOST_SHARES))
-    return count, count * (TURN_BYTES // TURN_PACKETS)
+    return count, count * PACKET_BYTES

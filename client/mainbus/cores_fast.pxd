@@ -12,6 +12,9 @@ cdef class OutboxCore:
     cdef int add(self, bytes packet) except -1
     cdef int add_large(self, packet, Py_ssize_t size) except -1
     cdef int schedule(self) except -1
+    cdef bint begin_hold(self)
+    cdef int end_hold(self) except -1
+    cdef int hand_on(self) except -1
 
 
 cdef class RouteCore:

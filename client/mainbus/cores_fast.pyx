@@ -58,6 +58,9 @@ cdef class OutboxCore:
 
     def hold(self):
         """Let what is put wait for `let_go`, which must follow; False: it is going to leave anyhow, and needs none."""
+        return self.begin_hold()
+
+    cdef bint begin_hold(self):
         if self._scheduled:
             return False
         self._scheduled = True
@@ -65,13 +68,20 @@ cdef class OutboxCore:
 
     def let_go(self):
         """Let what was held leave now."""
+        self.end_hold()
+
+    cdef int end_hold(self) except -1:
         if self._packets or self._ready:
-            self.leave()
+            self.hand_on()
         else:
             self._scheduled = False
+        return 0
 
     def leave(self):
         """As `flush`, which does it if anybody waits for that, or there is too much."""
+        self.hand_on()
+
+    cdef int hand_on(self) except -1:
         cdef Py_ssize_t size = self.queued, count = len(self._packets)
         if (
             self._blocked
@@ -84,7 +94,7 @@ cdef class OutboxCore:
             or self._when_low is not None
         ):
             self.flush()
-            return
+            return 0
         self._scheduled = False
         cdef list packets = self._packets
         cdef bint in_pieces = self._in_pieces > 0
@@ -107,6 +117,7 @@ cdef class OutboxCore:
             transport.set_write_buffer_limits(high=0)
         if self._packets and not self._blocked:
             self.schedule()
+        return 0
 
 
 cdef object gathered(list packets):

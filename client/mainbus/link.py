@@ -10,6 +10,7 @@ from mainbus import transports
 from mainbus.address import Address
 from mainbus.errors import BadMessage, ConnectionLost, LimitExceeded, RemoteProtocolError, from_wire
 from mainbus.outbox import Outbox
+from mainbus.quick import ReadCore
 from mainbus.reading import read_in_place
 from mainbus.wire import clone, messages
 from mainbus.wire.connection import Connection
@@ -36,25 +37,23 @@ class LinkOwner(Protocol):
         """Note, once, that a welcomed connection has ended, and why."""
 
 
-class Link(asyncio.Protocol):
+class Link(ReadCore, asyncio.Protocol):
     """A connection from its first byte to its last.
 
     Args:
         owner: Whose it is.
     """
 
-    __slots__ = ("_hello", "_is_lost", "_is_open", "_outbox", "_owner", "_welcome", "transport", "wire")
+    __slots__ = ("_hello", "_is_lost", "_owner", "_welcome", "transport")
 
     def __init__(self, owner: LinkOwner) -> None:
-        self.wire = Connection(Role.RENDERER, messages.MAX_MESSAGE)
+        super().__init__(Connection(Role.RENDERER, messages.MAX_MESSAGE), owner.outbox)
         self.transport: asyncio.Transport | None = None
         self._hello = b""
         """What is said first; nothing once it was said."""
         self._owner = owner
-        self._outbox = owner.outbox
         self._welcome: asyncio.Future[messages.Welcome] | None = None
         """Who waits for the broker's answer; None before somebody does, and again once the connection is started."""
-        self._is_open = False
         self._is_lost = False
 
     # Public
@@ -127,53 +126,6 @@ class Link(asyncio.Protocol):
         self.transport.write(self._hello)
         self._hello = b""
 
-    def data_received(self, data: bytes) -> None:
-        """Scan what has arrived."""
-        try:
-            if not self._is_open:
-                self.wire.feed(data)
-                self._scan()
-            elif not self._take_in(data):
-                self._scan()
-            if self.wire.expects_large and self.transport is not None:
-                read_in_place(self.wire, self, self.transport, failed=self.no_memory)
-            return
-        except MemoryError:
-            pass
-        # Only now: the exception has held what there is to be freed.
-        self.no_memory()
-
-    def _take_in(self, data: bytes) -> bool:
-        """Take in what is common; False if there is more."""
-        outbox = self._outbox
-        calls, holds = outbox.calls, outbox.hold()
-        try:
-            left = self.wire.take_in(data, len(data), len(data))
-        finally:
-            if holds:
-                # Answers leave at once: whoever asked waits for nothing else.
-                outbox.let_go()
-        if outbox.calls < calls:
-            # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
-            outbox.flush_soon()
-        return left < 0 and self.wire.failure is None
-
-    def _scan(self) -> None:
-        wire = self.wire
-        if self._is_open:
-            receive = self._owner.receive
-            for head, data, at in wire.packets():
-                receive(head, data, at)
-            # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
-            self._outbox.flush_soon()
-        elif self._waiting is not None:
-            # The rest is scanned by `start`, when the session knows who it is.
-            found = wire.greeting()
-            if found is not None:
-                self._handshake(*found)
-        if wire.failure is not None:
-            self._fail(wire.failure)
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for this connection that it has ended."""
         self._is_lost = True
@@ -194,6 +146,26 @@ class Link(asyncio.Protocol):
             self._outbox.resume_writing()
 
     # Private
+
+    def _scan(self) -> None:
+        wire = self.wire
+        if self._is_open:
+            receive = self._owner.receive
+            for head, data, at in wire.packets():
+                receive(head, data, at)
+            # Who has awaited what came runs in this turn of the loop, and says more: it leaves right behind that.
+            self._outbox.flush_soon()
+        elif self._waiting is not None:
+            # The rest is scanned by `start`, when the session knows who it is.
+            found = wire.greeting()
+            if found is not None:
+                self._handshake(*found)
+        if wire.failure is not None:
+            self._fail(wire.failure)
+
+    def _read_in_place(self) -> None:
+        if self.transport is not None:
+            read_in_place(self.wire, self, self.transport, failed=self.no_memory)
 
     def _handshake(self, head: Head, data: bytes, at: int) -> None:
         message = self.wire.message(head, data, at)

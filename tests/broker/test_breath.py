@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from mainbus_broker.breath import Breath
+from mainbus_broker.quick import Load
 
 
 class Loop:
@@ -25,8 +26,8 @@ class Loop:
 
 class Hub:
     def __init__(self) -> None:
-        self.calm = 1000
-        self.hungry = 0
+        self.load = Load(0)
+        self.load.calm = 1000
         self.loop = Loop()
 
 
@@ -55,7 +56,7 @@ def ends() -> tuple[Hub, Peer, Breath]:
 
 def send(hub: Hub, breath: Breath, others: int = 0) -> None:
     """Let the renderer send a packet that fills its room, while others say so many."""
-    hub.calm += 1 + others
+    hub.load.calm += 1 + others
     breath.take()
 
 
@@ -84,7 +85,7 @@ def test_beside_others_it_has_one(ends: tuple[Hub, Peer, Breath]) -> None:
 @pytest.mark.contract("9.4")
 def test_beside_those_who_wait_for_their_turn_it_has_one(ends: tuple[Hub, Peer, Breath]) -> None:
     hub, peer, breath = ends
-    hub.hungry = 1
+    hub.load.hungry = 1
     for _ in range(3):
         send(hub, breath)
         assert peer.said == ["pause"]

@@ -98,7 +98,7 @@ async def test_the_beginning_of_a_packet_is_nothing_that_waits_for_its_turn(addr
         sender.write(first, rest[0][:24])
         await until(lambda: peer.wire.received == 2)
         # It is read on at once.
-        assert (peer.is_read, bus.hub.hungry) == (True, 0)
+        assert (peer.is_read, bus.hub.load.hungry) == (True, 0)
         sender.write(rest[0][24:], *rest[1:])
         assert (await target.message(SEND)).body == message.body
 

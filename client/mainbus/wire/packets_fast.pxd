@@ -43,6 +43,8 @@ cdef class ConnectionCore:
     cdef public list _pieces
     cdef public object _next, _partials, failure, owner
     cdef public Taker taker
+    cdef Py_ssize_t take(self, fed, Py_ssize_t count, Py_ssize_t size) except -2
+    cdef Py_ssize_t hand(self, Py_ssize_t last, Py_ssize_t count) except -2
     cdef int join(self, const uint8_t* head, bytes data, Py_ssize_t at) except -1
     cdef bint pass_on(self, bytes data) except -1
     cdef bint keep_rest(self) except -1

@@ -130,6 +130,9 @@ cdef class ConnectionCore:
 
     def take_in(self, fed, Py_ssize_t count, Py_ssize_t size):
         """Take bytes as they arrive, and hand their packets over; returns how many more there may be, -1: none is left."""
+        return self.take(fed, count, size)
+
+    cdef Py_ssize_t take(self, fed, Py_ssize_t count, Py_ssize_t size) except -2:
         # Proactor loops of Windows bring a bytearray.
         cdef bytes data = fed if type(fed) is bytes else bytes(fed)
         cdef bint behind = self._at < PyBytes_GET_SIZE(self._data) or self._next is not None
@@ -138,7 +141,7 @@ cdef class ConnectionCore:
             return count
         self._data = data
         self._at = 0
-        count = self.hand_over(min(PyBytes_GET_SIZE(data), size), count)
+        count = self.hand(min(PyBytes_GET_SIZE(data), size), count)
         if self._at < PyBytes_GET_SIZE(self._data):
             if count >= 0 and self.keep_rest():
                 return -1
@@ -150,6 +153,9 @@ cdef class ConnectionCore:
 
     def hand_over(self, Py_ssize_t last, Py_ssize_t count):
         """Hand packets to the taker while it takes them; returns how many more there may be, or -1 if it has enough."""
+        return self.hand(last, count)
+
+    cdef Py_ssize_t hand(self, Py_ssize_t last, Py_ssize_t count) except -2:
         cdef Taker taker = self.taker
         if taker is None:
             return count

@@ -1,0 +1,1 @@
+from mainbus.read_core import ReadCore as ReadCore
