@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from mainbus.frame_table import FrameState
+from mainbus.leaving import Leaving
 from mainbus.names import check_name
 from mainbus.released import released
 from mainbus.reply import Reply
@@ -104,6 +105,10 @@ class IpcFrame(Frames):
     def _renderer_of(self) -> IpcRenderer:
         return self._renderer
 
+    @property
+    def _leaving(self) -> Leaving | None:
+        return None if self._state.is_closed else self._renderer._leaving
+
     def _checked(self) -> Session:
         self._state.check()
         return self._renderer._checked()
@@ -115,10 +120,8 @@ class IpcFrame(Frames):
         self._state.check()
         self._renderer._check_registering()
 
-    def _invoke(
-        self, kind: int, target: int | str, channel: str, args: tuple[object, ...], timeout: float | None
-    ) -> Reply:
-        reply = super()._invoke(kind, target, channel, args, timeout)
+    def _invoke(self, target: int | str, channel: str, args: tuple[object, ...], timeout: float | None) -> Reply:
+        reply = super()._invoke(target, channel, args, timeout)
         self._replies.add(reply)
         return reply
 

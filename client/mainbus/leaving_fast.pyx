@@ -8,6 +8,7 @@ place for each rule.
 from asyncio import Future
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport getenv
 from libc.string cimport memcpy
@@ -44,20 +45,23 @@ cdef class Leaving:
     Args:
         routes: Its routes.
         calls: Its pending calls.
+        cancelled: What is told of a reply that was cancelled.
+        owner: Whose thread it is for; in any other nothing is quick.
     """
 
-    cdef object routes, cancelled
+    cdef object routes, cancelled, owner
     cdef CallsCore calls
     cdef Py_ssize_t max_message
     cdef int depth
 
-    def __init__(self, routes, CallsCore calls not None, cancelled):
+    def __init__(self, routes, CallsCore calls not None, cancelled, owner):
         self.routes = routes
         self.calls = calls
         self.cancelled = cancelled
+        self.owner = owner
 
     def limit(self, Py_ssize_t max_message, int depth):
-        """Send within these limits from now on; before that, nothing is quick."""
+        """Send within these limits from now on; before that nothing is quick, and nothing again once they are 0."""
         self.max_message = max_message
         self.depth = depth
 
@@ -98,6 +102,8 @@ cdef class Leaving:
 
     cdef RouteCore find(self, target):
         """Return the route to a target that is known and needs no check any more, or None."""
+        if not self.max_message or self.owner.thread != PyThread_get_thread_ident():
+            return None
         # Not a bool, nor what else may be equal to a key.
         if type(target) is not str and (type(target) is not int or target < 0):
             return None

@@ -12,6 +12,7 @@ from mainbus.descriptor_lane import DescriptorLane
 from mainbus.errors import MessageTooLarge, SendQueueFull
 from mainbus.link import Link
 from mainbus.outbox import Outbox
+from mainbus.ownership import owner
 from mainbus.pools import Pools
 from mainbus.port_end import End
 from mainbus.quick import COMPILED
@@ -87,7 +88,7 @@ class Outgoing:
         self.routes = RouteTable(self.outbox)
         self.main = self.routes.main
         self._pools: Pools | None = None
-        self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled)
+        self.leaving = Leaving(self.routes, self.calls, self.calls.cancelled, owner("this renderer"))
         """What sends the common message at once; `send` and `invoke` send them all."""
         self.ports = ports(self.outbox, self._wire)
         self.descriptors: DescriptorLane | None = None

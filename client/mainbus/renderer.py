@@ -13,6 +13,7 @@ from mainbus.emitter import Emitter
 from mainbus.errors import LocalProtocolError
 from mainbus.frame import Frames
 from mainbus.guest import Guest
+from mainbus.leaving import Leaving
 from mainbus.names import check_name
 from mainbus.ownership import Owner, owner
 from mainbus.released import released
@@ -89,6 +90,7 @@ class IpcRenderer(Frames):
     __slots__ = (
         "_address",
         "_connect_timeout",
+        "_leaving",
         "_name",
         "_owner",
         "_reconnect",
@@ -114,6 +116,7 @@ class IpcRenderer(Frames):
         self._arrivals = Arrivals(self, self, self.events)
         self._session: Session | None = None
         self._owner: Owner | None = None
+        self._leaving: Leaving | None = None
         self._watching = False
         self._released = False
 
@@ -189,7 +192,7 @@ class IpcRenderer(Frames):
         Raises:
             ConnectionLost: The connection was lost meanwhile.
         """
-        found: Any = await self._invoke(Kind.QUERY, MAIN, "peers", (), None)
+        found: Any = await self._request(Kind.QUERY, MAIN, "peers", (), None)
         return [PeerInfo(id, name) for id, name in found]
 
     async def status(self) -> dict[str, Any]:
@@ -198,7 +201,7 @@ class IpcRenderer(Frames):
         Raises:
             ConnectionLost: The connection was lost meanwhile.
         """
-        found: dict[str, Any] = await self._invoke(Kind.QUERY, MAIN, "status", (), None)
+        found: dict[str, Any] = await self._request(Kind.QUERY, MAIN, "status", (), None)
         return found
 
     async def granted(self, verb: str, channel: str) -> bool:
@@ -214,7 +217,7 @@ class IpcRenderer(Frames):
             TypeError: The channel is not of 1 to 255 bytes of UTF-8.
         """
         check_channel(channel)
-        found: bool = await self._invoke(Kind.QUERY, MAIN, "granted", (verb, channel), None)
+        found: bool = await self._request(Kind.QUERY, MAIN, "granted", (verb, channel), None)
         return found
 
     # Public: guests and hosts
@@ -260,13 +263,14 @@ class IpcRenderer(Frames):
             raise LocalProtocolError("this renderer was opened already; connect() makes another")
         session = self._session = Session(self._address, self._name, self._token, self._reconnect, self._arrivals)
         self._owner = owner("this renderer")
+        self._leaving = session.leaving
         self._arrivals.attach(session)
         if self._watching:
             session.watch()
         try:
             await session.open(self._connect_timeout)
         except BaseException:
-            self._session = None
+            self._session = self._leaving = None
             raise
         # The task that opened it goes on first, and registers what it likes.
         session.loop.call_soon(self._arrivals.start)

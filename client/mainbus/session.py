@@ -165,7 +165,7 @@ class Session(Outgoing):
         except ConnectionLost:
             log.debug("the connection was lost before everything had left")
         finally:
-            self._broken = released()
+            self._break(released())
             if self._retry is not None:
                 self._retry.cancel()
             if self.link is not None:
@@ -359,9 +359,14 @@ class Session(Outgoing):
             return ReplyNeverSent(reply.channel)
         return ConnectionLost(f"{reason} (invoke of {reply.channel!r})")
 
+    def _break(self, error: MainbusError) -> None:
+        """Let every verb raise `error` from now on."""
+        self._broken = error
+        self.leaving.limit(0, 0)
+
     def _end(self, error: MainbusError) -> None:
         if self._broken is None:
-            self._broken = error
+            self._break(error)
         self.calls.fail_all(lambda reply: again(error))
         self.ports.end()
         self.outbox.wake()
@@ -375,7 +380,7 @@ class Session(Outgoing):
                 await self.ports.flushed()
         await self.drain(None)
         assert self.link is not None
-        self._broken = released()
+        self._break(released())
         self._ended = self.loop.create_future()
         self.notice(Kind.GOODBYE, MAIN, value=self.link.wire.received & MAX_U32)
         try:

@@ -12,6 +12,7 @@ from mainbus.errors import ConnectionLost, InvokeTimeout
 from mainbus.incoming import Incoming, Mailbox
 from mainbus.lane import lane_of
 from mainbus.lane_threads import BROKER_THREADS
+from mainbus.leaving import Leaving
 from mainbus.names import check_target
 from mainbus.ports import check_transfer, release
 from mainbus.reply import Reply
@@ -52,8 +53,9 @@ class Verbs(SenderChannels):
             MessageTooLarge: It is longer than the broker takes.
             SendQueueFull: Too much waits to leave; `drain` waits until it has.
         """
-        session = self._checked()
-        if not session.leaving.send(MAIN, channel, args, self._frame):
+        quick = self._leaving
+        if quick is None or not quick.send(MAIN, channel, args, self._frame):
+            session = self._checked()
             session.send(SEND, MAIN, None, check_channel(channel), encode(session, args), frame=self._frame)
 
     def post_message(self, channel: str, message: object, transfer: Sequence[object] = ()) -> None:
@@ -88,7 +90,7 @@ class Verbs(SenderChannels):
         Raises:
             CloneError: An argument cannot be cloned; nothing was sent.
         """
-        return self._invoke(INVOKE, MAIN, channel, args, timeout)
+        return self._invoke(MAIN, channel, args, timeout)
 
     def stream(self, channel: str, *args: object, timeout: float | None = None) -> Stream:
         """Ask a handler of the main process for a stream of items; the request leaves at the call.
@@ -151,8 +153,9 @@ class Verbs(SenderChannels):
             MessageTooLarge: It is larger than the broker takes; nothing was sent.
             SendQueueFull: 64 MiB wait here already, since the target does not keep up.
         """
-        session = self._checked()
-        if not session.leaving.send(target, channel, args, self._frame):
+        quick = self._leaving
+        if quick is None or not quick.send(target, channel, args, self._frame):
+            session = self._checked()
             peer, name = check_target(target)
             session.send(SEND, peer, name, check_channel(channel), encode(session, args), frame=self._frame)
 
@@ -172,7 +175,7 @@ class Verbs(SenderChannels):
             CloneError: An argument cannot be cloned; nothing was sent.
             NoSuchRenderer: When awaited: there is none of that id or name.
         """
-        return self._invoke(INVOKE, target, channel, args, timeout)
+        return self._invoke(target, channel, args, timeout)
 
     def stream_to(self, target: int | str, channel: str, *args: object, timeout: float | None = None) -> Stream:
         """Ask another renderer's handler for a stream of items. As `stream`; it may also raise `NoSuchRenderer`.
@@ -283,6 +286,11 @@ class Verbs(SenderChannels):
 
     # Private: what a subclass provides
 
+    @property
+    def _leaving(self) -> Leaving | None:
+        """The quick way out, which looks itself whether anything can be said; None if there is none."""
+        raise NotImplementedError
+
     def _checked(self) -> Session:
         """Return the session, or raise what makes every verb impossible."""
         raise NotImplementedError
@@ -301,14 +309,18 @@ class Verbs(SenderChannels):
         self._check_registering()
         return super()._add_handler(*args, **options)
 
-    def _invoke(
+    def _invoke(self, target: int | str, channel: str, args: tuple[object, ...], timeout: float | None) -> Reply:
+        quick = self._leaving
+        if timeout is None and quick is not None:
+            reply = quick.invoke(target, channel, args, self._frame)
+            if reply is not None:
+                return reply
+        return self._request(INVOKE, target, channel, args, timeout)
+
+    def _request(
         self, kind: int, target: int | str, channel: str, args: tuple[object, ...], timeout: float | None
     ) -> Reply:
         session = self._checked()
-        if timeout is None and kind == INVOKE:
-            reply = session.leaving.invoke(target, channel, args, self._frame)
-            if reply is not None:
-                return reply
         check_timeout(timeout)
         peer, name = check_target(target)
         raw = check_channel(channel)

@@ -80,14 +80,14 @@ async def test_granted_takes_a_verb_and_a_channel(address: str) -> None:
             await renderer.granted("listen", "")
         for args in [(), ("listen",), ("listen", 1), ("listen", "x" * 256), ("listen", "a", "b"), (["listen"], "a")]:
             with pytest.raises(ValidationError):
-                await renderer._invoke(Kind.QUERY, MAIN, "granted", args, None)
+                await renderer._request(Kind.QUERY, MAIN, "granted", args, None)
 
 
 async def test_another_question_has_no_answer(address: str) -> None:
     async with Bus(address) as bus:
         renderer = await bus.renderer()
         with pytest.raises(NoHandlerError):
-            await renderer._invoke(Kind.QUERY, MAIN, "no such question", (), None)
+            await renderer._request(Kind.QUERY, MAIN, "no such question", (), None)
 
 
 async def test_a_question_is_no_invoke(address: str) -> None:
