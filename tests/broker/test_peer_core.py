@@ -1,0 +1,194 @@
+"""What every read and every answer does to a peer, in Python and, where that is to be had, compiled."""
+
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from mainbus.quick import COMPILED
+from mainbus.wire.connection import Connection
+from mainbus.wire.packets import Taker
+from mainbus.wire.states import Role, State
+from mainbus_broker import peer_core
+from mainbus_broker.turns import MOST_SHARES, PACKET_BYTES, TURN_PACKETS
+
+WAYS: dict[str, ModuleType] = {"python": peer_core}
+if COMPILED:
+    from mainbus_broker import peer_core_fast
+
+    WAYS["compiled"] = peer_core_fast
+
+pytestmark = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+needs_taker = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here, so nobody takes packets at once")
+
+HARD = 1000
+
+
+class Wire(Connection):
+    """Does what the test says with what was fed."""
+
+    __slots__ = ("fed", "then")
+
+    def __init__(self) -> None:
+        super().__init__(Role.BROKER, 1000, State.OPEN)
+        self.fed: list[bytes] = []
+        self.then: Any = None
+
+    def feed(self, data: bytes) -> None:
+        self.fed.append(data)
+        if self.then is not None:
+            self.then()
+
+
+class Hub:
+    def __init__(self, way: ModuleType) -> None:
+        limits = SimpleNamespace(pending=8, hard=HARD)
+        self.config = SimpleNamespace(limits=limits)
+        self.load = way.Load(100)
+        self.holdings = self.loop = self
+        self.stock_taken = 0
+
+    def look_soon(self) -> None:
+        self.stock_taken += 1
+
+    def call_soon(self, call: Any) -> None:
+        raise AssertionError("nothing of a turn waits for the next one")
+
+
+def peer_of(way: ModuleType) -> Any:
+    """Return a peer that notes in `did` what else it is to do."""
+
+    class Peer(way.PeerCore):  # type: ignore[name-defined, misc]
+        def _receive_out_of_turn(self, data: bytes) -> None:
+            self.did.append(("later", data))
+
+        def _go_on(self, *args: int) -> None:
+            self.did.append(args)
+
+        def _count_unread(self, size: int) -> None:
+            self.did.append(("unread", size))
+
+        def no_memory(self) -> None:
+            self.did.append("no memory")
+
+    peer = Peer(Hub(way), 3, b"name", Wire())
+    peer.did = []
+    return peer
+
+
+def test_what_a_peer_begins_with(way: ModuleType) -> None:
+    peer = peer_of(way)
+    load = peer._load
+    assert (peer.id, peer.name_raw, peer.outbox.max_calls, peer.is_read, peer.lane) == (3, b"name", 8, True, None)
+    assert (peer.closing, peer.owes, peer.unread, peer._scheduled) == (False, False, 0, False)
+    assert (load.left, load.calm, load.hungry) == (100, 0, 0)
+
+
+def test_all_that_comes_is_counted_until_stock_is_due(way: ModuleType) -> None:
+    peer = peer_of(way)
+    peer.data_received(bytes(60))
+    peer.data_received(bytes(40))
+    assert (peer._load.left, peer._hub.stock_taken) == (0, 0)
+    peer.data_received(b"x")
+    assert (peer._load.left, peer._hub.stock_taken) == (-1, 1)
+
+
+def test_nobody_hears_who_was_closed(way: ModuleType) -> None:
+    peer = peer_of(way)
+    peer.closing = True
+    peer.data_received(b"xyz")
+    assert (peer.did, peer.wire.fed, peer._load.left) == ([], [], 100)
+
+
+@pytest.mark.parametrize("why", ["_scheduled", "owes"])
+def test_who_waits_for_its_turn_is_not_served_before(way: ModuleType, why: str) -> None:
+    peer = peer_of(way)
+    setattr(peer, why, True)
+    peer.data_received(b"xyz")
+    assert (peer.did, peer._load.left) == ([("later", b"xyz")], 97)
+
+
+@pytest.mark.contract("9.4")
+@pytest.mark.parametrize("hungry", range(6))
+def test_a_turn_is_shared_with_those_who_have_more_to_say(way: ModuleType, hungry: int) -> None:
+    peer = peer_of(way)
+    peer._load.hungry = hungry
+    peer.data_received(b"xyz")
+    count = TURN_PACKETS // min(hungry + 1, MOST_SHARES)
+    assert peer.did == [(count, count * PACKET_BYTES, 0)]
+    assert peer._load.calm == 0
+
+
+def test_what_a_turn_says_leaves_with_it(way: ModuleType) -> None:
+    peer = peer_of(way)
+    left: list[bytes] = []
+    peer.outbox.attach(SimpleNamespace(set_write_buffer_limits=lambda high: None, write=left.append))
+    peer.wire.then = lambda: peer.outbox.put(b"answer")
+    peer.data_received(b"xyz")
+    assert left == [b"answer"]
+    assert peer.outbox.hold(), "and nothing is held any more"
+
+
+@needs_taker
+def test_a_turn_in_which_all_was_served_makes_nothing_else_happen(way: ModuleType) -> None:
+    peer = peer_of(way)
+    peer.wire.taker = Taker()
+    peer.data_received(b"")
+    assert peer.did == []
+
+
+@needs_taker
+@pytest.mark.parametrize(("what", "value"), [("is_read", False), ("lane", "a lane")])
+def test_a_turn_of_an_unusual_peer_ends_as_unusual_ones_do(way: ModuleType, what: str, value: object) -> None:
+    peer = peer_of(way)
+    peer.wire.taker = Taker()
+    setattr(peer, what, value)
+    peer.data_received(b"")
+    assert peer.did == [(0, TURN_PACKETS * PACKET_BYTES, 0)]
+
+
+@needs_taker
+@pytest.mark.parametrize(("what", "value"), [("expects_large", True), ("failure", ValueError())])
+def test_so_does_a_turn_on_an_unusual_wire(way: ModuleType, what: str, value: object) -> None:
+    peer = peer_of(way)
+    peer.wire.taker = Taker()
+    setattr(peer.wire, what, value)
+    peer.data_received(b"")
+    assert len(peer.did) == 1
+    assert len(peer.did[0]) == 3
+
+
+def test_without_memory_for_what_has_come_it_is_told_once(way: ModuleType) -> None:
+    peer = peer_of(way)
+
+    def fail() -> None:
+        raise MemoryError
+
+    peer.wire.then = fail
+    peer.data_received(b"xyz")
+    assert peer.did == ["no memory"]
+    assert peer.outbox.hold(), "nothing is held back because of it"
+
+
+def test_another_error_is_nobody_elses(way: ModuleType) -> None:
+    peer = peer_of(way)
+
+    def fail() -> None:
+        raise LookupError("a mistake of ours")
+
+    peer.wire.then = fail
+    with pytest.raises(LookupError, match="a mistake of ours"):
+        peer.data_received(b"xyz")
+    assert peer.outbox.hold()
+
+
+def test_answers_are_counted_until_they_are_too_many(way: ModuleType) -> None:
+    peer = peer_of(way)
+    peer.charge(HARD - 1)
+    peer.charge(1)
+    assert (peer.unread, peer._load.left, peer.did) == (HARD, 100 - HARD, [])
+    peer.charge(7)
+    assert (peer.unread, peer.did) == (HARD + 7, [("unread", 7)])
+    assert peer._hub.stock_taken == 0, "stock is taken behind the next read, not amid what is served"
