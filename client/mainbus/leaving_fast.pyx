@@ -102,7 +102,7 @@ cdef class Leaving:
 
     cdef RouteCore find(self, target):
         """Return the route to a target that is known and needs no check any more, or None."""
-        if not self.max_message or self.owner.thread != PyThread_get_thread_ident():
+        if self.owner.thread != PyThread_get_thread_ident():
             return None
         # Not a bool, nor what else may be equal to a key.
         if type(target) is not str and (type(target) is not int or target < 0):
