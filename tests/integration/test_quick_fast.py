@@ -2,7 +2,11 @@
 
 import asyncio
 import random
+import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import mainbus
@@ -181,6 +185,36 @@ async def test_the_common_message_takes_the_quick_way(address: str, monkeypatch:
         assert seen == []
         await bus.contents(other).invoke("echo", VALUES[4])
         assert len(seen) == 2, "an unusual one is seen where it is handled, and so is its answer"
+
+
+async def test_of_a_common_message_the_interpreter_sees_the_verb_alone(address: str) -> None:
+    async with Bus(address) as bus:
+        one, other = await bus.renderer("one"), await bus.renderer("other")
+        heard: list[object] = []
+        listen(bus.ipc_main, heard)
+        listen(other, heard, senders="any")
+        seen = Counter[str]()
+        ours = tuple(str(Path(package.__file__ or "").parent) for package in (mainbus, mainbus_broker))
+
+        def note(frame: FrameType, event: str, arg: object) -> None:
+            if event == "call" and frame.f_code.co_filename.startswith(ours):
+                seen[frame.f_code.co_qualname] += 1
+
+        async def talk() -> None:
+            one.send("plain", 1)
+            one.send_to("other", "plain", 2)
+            assert await one.invoke("echo", 3) == [3]
+            assert await one.invoke_to("other", "echo", 4) == [4]
+
+        await talk()
+        sys.setprofile(note)
+        try:
+            for _ in range(20):
+                await talk()
+        finally:
+            sys.setprofile(None)
+        verbs = {f"Verbs.{verb}": 20 for verb in ("send", "send_to", "invoke", "invoke_to")}
+        assert seen == {**verbs, "Verbs._invoke": 40}
 
 
 @pytest.mark.contract("2.16", "2.17")
