@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_what_a_peer_begins_with(way: ModuleType) -> None:
     assert (peer.id, peer.name_raw, peer.outbox.max_calls, peer.is_read, peer.lane) == (3, b"name", 8, True, None)
     assert (peer.closing, peer.owes, peer.unread, peer._scheduled) == (False, False, 0, False)
     assert (load.left, load.calm, load.hungry) == (100, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["wire", "outbox", "_load"])
+def test_nobody_takes_away_what_compiled_code_reaches_without_a_look(way: ModuleType, name: str) -> None:
+    peer = peer_of(way)
+    with nullcontext() if way is peer_core else pytest.raises(AttributeError):
+        delattr(peer, name)
 
 
 def test_all_that_comes_is_counted_until_stock_is_due(way: ModuleType) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
@@ -74,6 +75,13 @@ def taken_at_once(reader: Any, then: Callable[[], None]) -> Any:
     reader.wire.owner, reader.wire.taker = SimpleNamespace(pools=pools), quick(None, None, None)
     reader._is_open = True
     return reader
+
+
+@pytest.mark.parametrize("name", ["wire", "_outbox"])
+def test_nobody_takes_away_what_compiled_code_reaches_without_a_look(way: ModuleType, name: str) -> None:
+    reader = reader_of(way)
+    with nullcontext() if way is read_core else pytest.raises(AttributeError):
+        delattr(reader, name)
 
 
 def test_before_the_welcome_all_is_scanned(way: ModuleType) -> None:
