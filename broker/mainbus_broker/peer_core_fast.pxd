@@ -11,13 +11,13 @@ cdef class Load:
 
 cdef class PeerCore:
     cdef public bint closing, is_read, owes, _scheduled
-    cdef public uint32_t id
+    cdef readonly uint32_t id
     cdef public Py_ssize_t unread
     cdef Py_ssize_t hard
-    cdef public bytes name_raw
+    cdef readonly bytes name_raw
     cdef public object contents, heard, lane, oneway, pausing, policy, streams, _calls, _hub, _inbox, _route
-    cdef public OutboxCore outbox
-    cdef public ConnectionCore wire
-    cdef public Load _load
+    cdef readonly OutboxCore outbox
+    cdef readonly ConnectionCore wire
+    cdef readonly Load _load
     cdef int count(self, Py_ssize_t size) except -1
     cdef bint is_content(self)

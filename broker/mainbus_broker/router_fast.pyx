@@ -17,9 +17,9 @@ from mainbus.wire.packets_fast cimport (
 )
 from mainbus.wire.pieces_fast cimport Pieces
 
-from mainbus.cores import ROOM as _ROOM
-
 from mainbus_broker.peer_core_fast cimport Load, PeerCore
+
+from mainbus.cores import ROOM as _ROOM
 
 from mainbus_broker.events import IpcMainEvent, IpcMainInvokeEvent
 

@@ -5,6 +5,6 @@ from mainbus.wire.packets_fast cimport ConnectionCore
 
 cdef class ReadCore:
     cdef public bint _is_open
-    cdef public OutboxCore _outbox
-    cdef public ConnectionCore wire
+    cdef readonly OutboxCore _outbox
+    cdef readonly ConnectionCore wire
     cdef bint take_in(self, data) except -1

@@ -4,10 +4,12 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from mainbus import IpcRenderer, ReplyNeverSent
 from mainbus.wire.packets import MAIN, Kind, Message, build
+from mainbus_broker import Config
 from mainbus_broker.debts import MOST
 from mainbus_broker.peer import Peer
 from mainbus_broker.turns import TURN_BYTES, TURN_PACKETS
@@ -282,3 +284,18 @@ async def test_who_has_to_wait_for_its_debts_is_forgotten_when_it_is_closed(addr
         bus._peers.clear()
         gc.collect()
         assert [each.name for each in gc.get_objects() if isinstance(each, Peer)] == []
+
+
+@pytest.mark.contract("8.6")
+@pytest.mark.parametrize("size", [10, 1000, 500_000])
+async def test_all_bytes_of_answers_are_counted_whoever_answers(address: str, size: int) -> None:
+    async with Bus(address, config=Config(shared_memory=False)) as bus:
+        caller, other = await bus.renderer(), await bus.renderer("other")
+        bus.ipc_main.handle("large", lambda event: bytes(size))
+        other.handle("large", lambda event: bytes(size), senders="any")
+        for reply in (partial(caller.invoke, "large"), partial(caller.invoke_to, "other", "large")):
+            # The first one notes that they have to do with each other; the next takes the short way.
+            await reply()
+            before = bus.peer(caller).unread
+            await reply()
+            assert size < bus.peer(caller).unread - before < size + 1000

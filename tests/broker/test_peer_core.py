@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from mainbus.quick import COMPILED
 from mainbus.wire.connection import Connection
-from mainbus.wire.packets import Taker
+from mainbus.wire.packets import Kind, build
 from mainbus.wire.states import Role, State
 from mainbus_broker import peer_core
 from mainbus_broker.turns import MOST_SHARES, PACKET_BYTES, TURN_PACKETS
@@ -16,6 +18,7 @@ from mainbus_broker.turns import MOST_SHARES, PACKET_BYTES, TURN_PACKETS
 WAYS: dict[str, ModuleType] = {"python": peer_core}
 if COMPILED:
     from mainbus_broker import peer_core_fast
+    from mainbus_broker.router_fast import QuickRouter
 
     WAYS["compiled"] = peer_core_fast
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 needs_taker = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here, so nobody takes packets at once")
 
 HARD = 1000
+READY = build(Kind.READY)
 
 
 class Wire(Connection):
@@ -78,12 +82,31 @@ def peer_of(way: ModuleType) -> Any:
     return peer
 
 
+def taken_at_once(peer: Any, then: Callable[[], None]) -> Any:
+    """Return a peer whose packets are taken as they are found; a `READY` does what the test says."""
+    limits = SimpleNamespace(high=1, pending=1, running=1, message=1, depth=1, pool=1)
+    replies = SimpleNamespace(_asked={}, _serving={}, _cancelled=set(), streams=SimpleNamespace(_open={}))
+    renderers = SimpleNamespace(ids={}, names_raw={})
+    hub: Any = SimpleNamespace(config=SimpleNamespace(limits=limits), load=peer_core_fast.Load(0), replies=replies)
+    hub.renderers, hub.flow, hub.main, hub.shared_pools = renderers, None, None, None
+    peer.wire.owner, peer.wire.taker = peer, QuickRouter(hub)
+    peer.contents = SimpleNamespace(dispatched=then)
+    return peer
+
+
 def test_what_a_peer_begins_with(way: ModuleType) -> None:
     peer = peer_of(way)
     load = peer._load
     assert (peer.id, peer.name_raw, peer.outbox.max_calls, peer.is_read, peer.lane) == (3, b"name", 8, True, None)
     assert (peer.closing, peer.owes, peer.unread, peer._scheduled) == (False, False, 0, False)
     assert (load.left, load.calm, load.hungry) == (100, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["wire", "outbox", "_load"])
+def test_nobody_takes_away_what_compiled_code_reaches_without_a_look(way: ModuleType, name: str) -> None:
+    peer = peer_of(way)
+    with nullcontext() if way is peer_core else pytest.raises(AttributeError):
+        delattr(peer, name)
 
 
 def test_all_that_comes_is_counted_until_stock_is_due(way: ModuleType) -> None:
@@ -131,33 +154,45 @@ def test_what_a_turn_says_leaves_with_it(way: ModuleType) -> None:
     assert peer.outbox.hold(), "and nothing is held any more"
 
 
-@needs_taker
-def test_a_turn_in_which_all_was_served_makes_nothing_else_happen(way: ModuleType) -> None:
+def test_what_was_scanned_before_is_not_served_twice(way: ModuleType) -> None:
     peer = peer_of(way)
-    peer.wire.taker = Taker()
-    peer.data_received(b"")
-    assert peer.did == []
 
+    def scan() -> None:
+        peer.wire._at, peer.wire.received = 100, 9
 
-@needs_taker
-@pytest.mark.parametrize(("what", "value"), [("is_read", False), ("lane", "a lane")])
-def test_a_turn_of_an_unusual_peer_ends_as_unusual_ones_do(way: ModuleType, what: str, value: object) -> None:
-    peer = peer_of(way)
-    peer.wire.taker = Taker()
-    setattr(peer, what, value)
-    peer.data_received(b"")
-    assert peer.did == [(0, TURN_PACKETS * PACKET_BYTES, 0)]
+    peer.wire.then, peer.wire.received = scan, 7
+    peer.data_received(b"xyz")
+    assert peer.did == [(TURN_PACKETS, TURN_PACKETS * PACKET_BYTES - 100, 7)]
 
 
 @needs_taker
-@pytest.mark.parametrize(("what", "value"), [("expects_large", True), ("failure", ValueError())])
-def test_so_does_a_turn_on_an_unusual_wire(way: ModuleType, what: str, value: object) -> None:
-    peer = peer_of(way)
-    peer.wire.taker = Taker()
-    setattr(peer.wire, what, value)
-    peer.data_received(b"")
-    assert len(peer.did) == 1
-    assert len(peer.did[0]) == 3
+def test_a_turn_in_which_all_was_served_makes_nothing_else_happen(way: ModuleType) -> None:
+    peer = taken_at_once(peer_of(way), lambda: None)
+    peer.wire.received = 7
+    peer.data_received(READY * 3)
+    assert (peer.did, peer._load.calm) == ([], 3)
+
+
+@needs_taker
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("owes", True),
+        ("closing", True),
+        ("is_read", False),
+        ("lane", "a lane"),
+        ("wire.failure", ValueError()),
+        ("wire.expects_large", True),
+    ],
+)
+def test_a_turn_that_was_unusual_in_the_end_ends_as_unusual_ones_do(way: ModuleType, what: str, value: object) -> None:
+    def change() -> None:
+        of, _, name = what.rpartition(".")
+        setattr(peer.wire if of else peer, name, value)
+
+    peer = taken_at_once(peer_of(way), change)
+    peer.data_received(READY)
+    assert (peer.did, peer._load.calm) == ([(0, TURN_PACKETS * PACKET_BYTES, 0)], 0)
 
 
 def test_without_memory_for_what_has_come_it_is_told_once(way: ModuleType) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
@@ -11,16 +13,19 @@ from mainbus import read_core
 from mainbus.outbox import Outbox
 from mainbus.quick import COMPILED
 from mainbus.wire.connection import Connection
-from mainbus.wire.packets import Taker
+from mainbus.wire.packets import Kind, Taker, build
 from mainbus.wire.states import Role, State
 
 WAYS: dict[str, ModuleType] = {"python": read_core}
 if COMPILED:
     from mainbus import read_core_fast
+    from mainbus.arrivals_fast import QuickArrivals
 
     WAYS["compiled"] = read_core_fast
 
 pytestmark = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+FREED = build(Kind.POOL_FREE)
 
 needs_taker = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here, so nobody takes packets at once")
 
@@ -63,6 +68,22 @@ def reader_of(way: ModuleType) -> Any:
     return reader
 
 
+def taken_at_once(reader: Any, then: Callable[[], None]) -> Any:
+    """Return a reader whose packets are taken as they are found; a `POOL_FREE` does what the test says."""
+    quick: Any = QuickArrivals
+    pools = SimpleNamespace(freed=lambda peer, slot: then())
+    reader.wire.owner, reader.wire.taker = SimpleNamespace(pools=pools), quick(None, None, None)
+    reader._is_open = True
+    return reader
+
+
+@pytest.mark.parametrize("name", ["wire", "_outbox"])
+def test_nobody_takes_away_what_compiled_code_reaches_without_a_look(way: ModuleType, name: str) -> None:
+    reader = reader_of(way)
+    with nullcontext() if way is read_core else pytest.raises(AttributeError):
+        delattr(reader, name)
+
+
 def test_before_the_welcome_all_is_scanned(way: ModuleType) -> None:
     reader = reader_of(way)
     reader.wire.taker = Taker()
@@ -79,18 +100,19 @@ def test_what_nobody_takes_at_once_is_scanned(way: ModuleType) -> None:
 
 @needs_taker
 def test_where_all_was_taken_nothing_is_scanned(way: ModuleType) -> None:
-    reader = reader_of(way)
-    reader._is_open, reader.wire.taker = True, Taker()
-    reader.data_received(b"")
-    assert reader.did == []
+    reader = taken_at_once(reader_of(way), lambda: None)
+    reader.data_received(FREED * 3)
+    assert (reader.did, reader.wire.received) == ([], 3)
 
 
 @needs_taker
 def test_a_fault_is_looked_at_even_so(way: ModuleType) -> None:
-    reader = reader_of(way)
-    reader._is_open, reader.wire.taker, reader.wire.failure = True, Taker(), ValueError("a fault")
-    reader.data_received(b"")
-    assert reader.did == ["scan"]
+    def fail() -> None:
+        reader.wire.failure = ValueError("a fault")
+
+    reader = taken_at_once(reader_of(way), fail)
+    reader.data_received(FREED)
+    assert (reader.did, reader.wire.received) == (["scan"], 1)
 
 
 @pytest.mark.parametrize("is_open", [False, True])

@@ -7,9 +7,11 @@ import mainbus
 import pytest
 from mainbus import session
 from mainbus.wire.messages import Welcome, pack
+from mainbus.wire.packets import Kind
 
 from tests.support import bare
 from tests.support.bus import Bus, Calls, within
+from tests.support.raw import Raw
 
 
 class Silent(asyncio.Protocol):
@@ -46,6 +48,38 @@ async def test_it_ends_all_the_same(address: str, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(mainbus.ObjectDestroyedError, match="IPC method called after context was released"):
             ipc_renderer.send("channel")
     finally:
+        server.close()
+
+
+async def test_behind_its_goodbye_a_renderer_says_nothing(address: str) -> None:
+    kinds: list[int] = []
+    left, held = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        broker = Raw(reader, writer)
+        await broker.next(Kind.HELLO)
+        writer.write(pack(Welcome(id=1, session=b"s" * 16, instance=b"i" * 16, lane=b"l" * 16)))
+        while packet := await broker.read():
+            kinds.append(packet.kind)
+            if packet.kind == Kind.GOODBYE:
+                left.set()
+                await held.wait()
+                writer.close()
+
+    server = await bare.serve(address, serve)
+    try:
+        ipc_renderer = await mainbus.connect(address)
+        ipc_renderer.send("channel")
+        closing = asyncio.create_task(ipc_renderer.aclose())
+        await within(left.wait())
+        for verb in (ipc_renderer.send, ipc_renderer.invoke):
+            with pytest.raises(mainbus.ObjectDestroyedError, match="IPC method called after context was released"):
+                verb("channel")
+        held.set()
+        await within(closing)
+        assert kinds == [Kind.SEND, Kind.READY, Kind.GOODBYE]
+    finally:
+        held.set()
         server.close()
 
 
