@@ -22,7 +22,7 @@ from mainbus_broker.listeners import Process
 from mainbus_broker.partners import NOBODY, Peers
 from mainbus_broker.peer_ports import PeerPorts
 from mainbus_broker.quick import PeerCore
-from mainbus_broker.turns import LEAST_PACKETS, POLITE_TURNS, TURN_PACKETS, share
+from mainbus_broker.turns import LEAST_PACKETS, LONG_WAY, POLITE_TURNS, TURN_PACKETS, share
 
 if TYPE_CHECKING:
     from mainbus.ports import MessagePort
@@ -364,7 +364,7 @@ class Peer(PeerCore, asyncio.Protocol):
         wire = self.wire
         serve = self.serve
         try:
-            for head, data, at in wire.packets(count, size):
+            for head, data, at in wire.packets(count, size, LONG_WAY):
                 serve(self, head, data, at)
                 if self.closing:
                     return

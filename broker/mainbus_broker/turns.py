@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from mainbus.quick import COMPILED
+
 TURN_PACKETS: Final = 128
 TURN_BYTES: Final = 64 * 1024
 """What a turn has at most."""
 
 PACKET_BYTES: Final = TURN_BYTES // TURN_PACKETS
 """Bytes in a share of a turn for each packet in it."""
+
+LONG_WAY: Final = 8 if COMPILED else 1
+"""What a packet counts as that is not taken at once: what is compiled takes one in a small part of the time."""
 
 MOST_SHARES: Final = 4
 """Into how many shares a turn is divided at most, when several have more to say than fits into theirs."""

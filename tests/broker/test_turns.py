@@ -13,7 +13,7 @@ import pytest
 from mainbus_broker import Config, Limits
 from mainbus_broker.debts import FREE, MOST
 from mainbus_broker.listeners import Process
-from mainbus_broker.turns import LEAST_PACKETS, MOST_SHARES, TURN_PACKETS
+from mainbus_broker.turns import LEAST_PACKETS, LONG_WAY, MOST_SHARES, TURN_PACKETS
 
 from tests.support import bare
 from tests.support import raw as wire
@@ -92,6 +92,19 @@ async def test_who_floods_gets_little_while_others_talk_and_all_when_they_are_si
         ticks.cancel()
         flood.writer.transport.abort()
         await until(lambda: flood.id not in bus.hub.renderers.ids)
+
+
+async def test_what_takes_longer_to_serve_counts_for_more_in_a_turn(address: str) -> None:
+    async with Bus(address) as bus, raw(address) as flood, raw(address) as quiet:
+        peer = bus.hub.renderers.ids[flood.id]
+        nobody = Packet(wire.SEND, flags=wire.BY_NAME, name=b"nobody", channel=b"x", body=args())
+        before = peer.wire.received
+        # All of it comes in one turn.
+        peer.data_received(nobody.encode() * TURN_PACKETS)
+        assert peer.wire.received - before == TURN_PACKETS // LONG_WAY
+        for _ in range(TURN_PACKETS):
+            await flood.next(wire.UNDELIVERABLE)
+        assert await quiet.is_served()
 
 
 # Debts.

@@ -173,10 +173,13 @@ class Connection(ConnectionCore):
         behind = len(self._next[0]) - self._next[1] if self._next is not None else 0
         return len(self._data) - self._at + behind + sum(map(len, self._pieces or ())) + self.lent + parts
 
-    def packets(self, count: int = _NO_PACKETS, size: int = _NO_PACKETS) -> Iterator[tuple[Head, bytes, int]]:
+    def packets(
+        self, count: int = _NO_PACKETS, size: int = _NO_PACKETS, weight: int = 1
+    ) -> Iterator[tuple[Head, bytes, int]]:
         """Yield header, buffer and place of each whole packet, until `count` packets or `size` bytes have passed.
 
-        Those that the `taker` takes are not yielded. The buffer is valid for as long as it is referenced.
+        Those that the `taker` takes are not yielded; each that is yielded counts as `weight` of them. The buffer is
+        valid for as long as it is referenced.
         """
         data = self._data
         end = len(data)
@@ -191,10 +194,10 @@ class Connection(ConnectionCore):
                 if count <= 0 or at >= last or self.failure is not None:
                     break
             # One that was not taken stands in front of others that may be.
-            found = scan(data, at, last, count if taker is None else 1, needs, self._max_body)
+            found = scan(data, at, last, -(-count // weight) if taker is None else 1, needs, self._max_body)
             for packet in found:
                 self._at = at = packet[2] + packet[0][0]
-                count -= 1
+                count = max(0, count - weight)
                 self.received = number = self.received + 1
                 if number > self.skip:
                     yield packet
@@ -214,14 +217,14 @@ class Connection(ConnectionCore):
                         last = max(last, at + 1)
                     else:
                         self.received = number
-                        count -= 1
+                        count = max(0, count - weight)
                     if number > self.skip:
                         yield special
         if self._at == end:
             self._data, self._at = self._next or (b"", 0)
             self._next = None
             if self._data and count > 0:
-                yield from self.packets(count, size - (end - start))
+                yield from self.packets(count, size - (end - start), weight)
         elif self._next is None and self.failure is None:
             self._keep_unfinished()
 

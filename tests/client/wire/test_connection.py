@@ -361,6 +361,17 @@ def test_a_turn_ends_at_its_count_or_size() -> None:
     assert not wire.backlog
 
 
+@pytest.mark.parametrize("kind", [Kind.SEND, Kind.WATCH])
+def test_what_nobody_takes_at_once_may_count_for_more_in_a_turn(kind: Kind) -> None:
+    wire = opened(Role.BROKER)
+    channel = b"c" if kind == Kind.SEND else b""
+    wire.feed(b"".join(build(kind, channel=channel, value=value) for value in range(6)))
+    assert [head[8] for head, _, _ in wire.packets(count=9, weight=4)] == [0, 1, 2], "the last one is not cut"
+    assert [head[8] for head, _, _ in wire.packets(count=1, weight=4)] == [3]
+    assert not list(wire.packets(count=0, weight=4))
+    assert [head[8] for head, _, _ in wire.packets(weight=4)] == [4, 5]
+
+
 @pytest.mark.parametrize("turn", [{"size": 10}, {"count": 1}])
 @pytest.mark.parametrize("begun", [1, HEADER_SIZE, HEADER_SIZE + 1])
 def test_a_turn_that_ends_before_an_incomplete_packet_leaves_nothing_for_the_next(
