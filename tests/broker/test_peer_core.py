@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from mainbus.quick import COMPILED
-from mainbus.wire.connection import Connection
 from mainbus.wire.packets import Kind, build
-from mainbus.wire.states import Role, State
+from mainbus.wire.states import Role
 from mainbus_broker import peer_core
 from mainbus_broker.turns import MOST_SHARES, PACKET_BYTES, TURN_PACKETS
+
+from tests.support.wires import Wire
 
 WAYS: dict[str, ModuleType] = {"python": peer_core}
 if COMPILED:
@@ -28,22 +29,6 @@ needs_taker = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here,
 
 HARD = 1000
 READY = build(Kind.READY)
-
-
-class Wire(Connection):
-    """Does what the test says with what was fed."""
-
-    __slots__ = ("fed", "then")
-
-    def __init__(self) -> None:
-        super().__init__(Role.BROKER, 1000, State.OPEN)
-        self.fed: list[bytes] = []
-        self.then: Any = None
-
-    def feed(self, data: bytes) -> None:
-        self.fed.append(data)
-        if self.then is not None:
-            self.then()
 
 
 class Hub:
@@ -77,7 +62,7 @@ def peer_of(way: ModuleType) -> Any:
         def no_memory(self) -> None:
             self.did.append("no memory")
 
-    peer = Peer(Hub(way), 3, b"name", Wire())
+    peer = Peer(Hub(way), 3, b"name", Wire(Role.BROKER))
     peer.did = []
     return peer
 

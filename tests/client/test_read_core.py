@@ -12,9 +12,10 @@ import pytest
 from mainbus import read_core
 from mainbus.outbox import Outbox
 from mainbus.quick import COMPILED
-from mainbus.wire.connection import Connection
 from mainbus.wire.packets import Kind, Taker, build
-from mainbus.wire.states import Role, State
+from mainbus.wire.states import Role
+
+from tests.support.wires import Wire
 
 WAYS: dict[str, ModuleType] = {"python": read_core}
 if COMPILED:
@@ -28,22 +29,6 @@ pytestmark = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 FREED = build(Kind.POOL_FREE)
 
 needs_taker = pytest.mark.skipif(not COMPILED, reason="nothing is compiled here, so nobody takes packets at once")
-
-
-class Wire(Connection):
-    """Does what the test says with what was fed."""
-
-    __slots__ = ("fed", "then")
-
-    def __init__(self) -> None:
-        super().__init__(Role.RENDERER, 1000, State.OPEN)
-        self.fed: list[bytes] = []
-        self.then: Any = None
-
-    def feed(self, data: bytes) -> None:
-        self.fed.append(data)
-        if self.then is not None:
-            self.then()
 
 
 def reader_of(way: ModuleType) -> Any:
@@ -63,7 +48,7 @@ def reader_of(way: ModuleType) -> Any:
     left: list[bytes] = []
     outbox = Outbox(cast(asyncio.AbstractEventLoop, SimpleNamespace(call_soon=soon.append)), 8)
     outbox.attach(cast(Any, SimpleNamespace(set_write_buffer_limits=lambda high: None, write=left.append)))
-    reader = Reader(Wire(), outbox)
+    reader = Reader(Wire(Role.RENDERER), outbox)
     reader.did, reader.soon, reader.left = [], soon, left
     return reader
 
