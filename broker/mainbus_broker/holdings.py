@@ -75,8 +75,7 @@ class Holdings:
                 if not self._cut_off():
                     self._close(largest, size)
                 # Not in a loop: others have their turn meanwhile.
-                self._is_due = True
-                self._hub.loop.call_soon(self._take_stock)
+                self.look_soon()
                 return
         self._hub.load.left = max(room // 2, limit // _OFTEN)
 
